@@ -35,7 +35,7 @@ def rate(metric, more=""):
 
 
 def quantile(share, metric, by, more=""):
-    """The value below which `share` of a histogram's observations are."""
+    """The value that `share` of a histogram's observations do not exceed."""
     return f"histogram_quantile({share}, sum by ({by}, le) ({rate(metric + '_bucket', more)}))"
 
 
@@ -77,7 +77,7 @@ def figure(title, description, unit, expr, thresholds=((None, GREEN),), width=4)
 
 
 def states(title, description, targets, width=8):
-    """Bands that are green at 0 and red at 1."""
+    """Bands of states over time, green at 0 and red at 1."""
     panel = common_part(statetimeline.Panel(), title, description, "none", width, 7)
     panel.thresholds(levels((None, GREEN), (1, RED))).show_value(display.VisibilityMode.NEVER)
     panel.color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
@@ -87,7 +87,7 @@ def states(title, description, targets, width=8):
 
 
 def variable(name, label, query):
-    """A selection of values of a label; at first all."""
+    """A variable for choosing values of a label; at first, all are chosen."""
     every = model.VariableOption(selected=True, text=["All"], value=["$__all"])
     choice = dashboard.QueryVariable(name).label(label).query(query).datasource(SOURCE).current(every)
     choice.refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED).sort(model.VariableSort.ALPHABETICAL_ASC)
@@ -127,7 +127,7 @@ def messages():
                f"sum({rate('postern_dispatch_recipients_total', sent)})"),
         figure("Waiting to be sent", "Messages in the queues of all backends.", "short",
                f"sum(max by (queue) ({of('postern_queue_messages', queue)}))"),
-        figure("Dead letters", "Messages in postern.dead, until somebody puts them back or drops them.", "short",
+        figure("Dead letters", "Messages in postern.dead, until somebody redrives or drops them.", "short",
                f"max({of('postern_dead_letters_waiting')})", ((None, GREEN), (1, YELLOW))),
         graph("Answers", "Requests on the public port by status, including the API's.", "reqps",
               [("{{status}}", f"sum by (status) ({rate('postern_ingress_requests_total')})")], stacked=True),
@@ -158,7 +158,7 @@ def messages():
               [("median", quantile(0.5, "postern_message_age_seconds", "backend", one)),
                ("95 of 100", quantile(0.95, "postern_message_age_seconds", "backend", one)),
                ("oldest waiting", f"max by (backend) ({of('postern_oldest_message_age_seconds', one)})")], width=6),
-        graph("Queue", "Messages that wait in each lane, and requests in flight.", "short",
+        graph("Queue", "Messages that wait in each queue of the backend, and requests in flight.", "short",
               [("{{queue}}", f"max by (queue) ({of('postern_queue_messages', own)})"),
                ("in flight", f"sum({of('postern_dispatch_in_flight', one)})"),
                ("at most in flight", f"sum({of('postern_dispatch_concurrency', one)})")], width=6),
@@ -229,7 +229,7 @@ def broker():
                ("99 of 100 {{queue}}", quantile(0.99, "postern_publish_duration_seconds", "queue"))]),
         graph("Not published", "Publishes that were neither confirmed nor spooled.", "cps",
               [("{{queue}}", f"sum by (queue) ({rate('postern_publish_failures_total')})")]),
-        graph("Room", "Share of its limit that each queue uses.", "percentunit",
+        graph("Used", "Share of its limit that each queue uses.", "percentunit",
               [("{{queue}}", f"max by (queue) ({of('postern_queue_messages')}) / "
                              f"max by (queue) ({of('postern_queue_max_messages')})")]),
     ]:
@@ -246,16 +246,16 @@ def log():
     for panel in [
         figure("Written", "Events written to the message log, per second.", "cps",
                f"sum({rate('postern_log_events_total')})", width=6),
-        figure("Behind", "How long ago the first event of the last batch had happened when it was written.", "s",
+        figure("Lag", "How long ago the first event of the last batch had happened when it was written.", "s",
                f"max({of('postern_log_lag_seconds')})", ((None, GREEN), (60, YELLOW), (600, RED)), width=6),
-        figure("Waiting", "Events in postern.log that no dispatcher has taken yet.", "short", f"max({waiting})",
+        figure("Waiting", "Events in postern.log that no dispatcher has consumed yet.", "short", f"max({waiting})",
                width=6),
-        figure("Room", "Share of log.max_waiting that is used: at 1, the oldest events are dropped.", "percentunit",
+        figure("Used", "Share of log.max_waiting that is used: at 1, the oldest events are dropped.", "percentunit",
                f"max({waiting}) / max({of('postern_queue_max_messages', queue)})",
                ((None, GREEN), (0.5, YELLOW), (0.9, RED)), width=6),
         graph("Events", "Events written to the message log.", "cps",
               [("{{instance}}", f"sum by (instance) ({rate('postern_log_events_total')})")]),
-        graph("Not taken", "Batches that the database did not accept and that are retried; unreadable events.", "cps",
+        graph("Not written", "Batches that the database did not accept and that are retried; unreadable events.", "cps",
               [("{{instance}}", f"sum by (instance) ({rate('postern_log_failures_total')})")]),
         graph("Lag", "How long ago the first event of the last batch had happened when it was written.", "s",
               [("{{instance}}", f"max by (instance) ({of('postern_log_lag_seconds')})")]),

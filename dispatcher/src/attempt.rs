@@ -1,10 +1,10 @@
 //! One attempt to send a message: the parts of its text, one after the other, each to the recipients who
 //! got the part before it, and what became of the message for each recipient.
 //!
-//! A text is split here, when it is sent, and not when it is accepted. Several queued messages would
-//! arrive in any order after a retry, and one part at a time through the queue would put each part behind
-//! all that waits. The price is a longer moment in which a crash repeats what was sent. Where a part
-//! ends depends only on what follows its beginning, so what is left of a text has the same parts as
+//! A text is split here, when it is sent, and not when it is accepted. Several queued messages would arrive
+//! in any order after a retry; and if the parts went through the queue one at a time, each would wait
+//! behind all other messages. The price is a longer moment in which a crash repeats what was sent. Where a
+//! part ends depends only on the text from its beginning on, so the rest of a text has the same parts as
 //! before.
 
 use crate::{
@@ -30,33 +30,33 @@ use std::sync::Arc;
 pub(crate) struct Sending {
     /// The backend.
     pub(crate) backend: Arc<BackendConfig>,
-    /// The backend's sender, and when it may be asked.
+    /// The backend's sender, behind its flow control.
     pub(crate) sender: PacedSender,
-    /// When failures are tried again.
+    /// When failures are retried.
     pub(crate) schedule: Schedule,
 }
 
-/// An attempt that was made.
+/// An attempt and its results.
 #[derive(Debug)]
 pub(crate) struct Attempt<'m> {
-    /// What was to be sent.
+    /// The message that was to be sent.
     pub(crate) message: &'m Outbound,
-    /// The text as the provider gets it. `None` if it was refused or not looked at.
+    /// The text as the provider gets it. `None` if it was refused or not prepared.
     prepared: Option<Prepared<'m>>,
     /// One result for each identity, in their order.
     pub(crate) results: Vec<RecipientResult>,
 }
 
-/// What an attempt came to for one recipient.
+/// The result of an attempt for one recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RecipientResult {
-    /// What becomes of the last part, or of the part that was not sent.
+    /// What becomes of the last part if all were sent, else of the first part that was not sent.
     pub(crate) disposition: Disposition,
-    /// The parts before that one. The provider has them: they are never sent again.
+    /// The parts before the one in `disposition`. The provider has them: they are never sent again.
     pub(crate) before: Vec<Sent>,
 }
 
-/// How many parts of a message one recipient has got, and why not the next one.
+/// The parts of a message that one recipient got, and why the next part failed.
 #[derive(Debug, Clone, Default)]
 struct PartsProgress {
     sent: Vec<Sent>,
@@ -70,7 +70,7 @@ impl PartsProgress {
 }
 
 impl RecipientResult {
-    /// The parts that the provider took over.
+    /// The parts that the provider accepted.
     pub(crate) fn sent(&self) -> impl Iterator<Item = &Sent> {
         let last = match &self.disposition {
             Disposition::Sent(sent) => Some(sent),
@@ -81,8 +81,7 @@ impl RecipientResult {
 }
 
 impl<'m> Attempt<'m> {
-    /// An attempt that came to `dispositions`, one for each identity, and in which no part was sent
-    /// before that.
+    /// An attempt with these `dispositions`, one for each identity, in which no earlier part was sent.
     pub(crate) fn of(
         message: &'m Outbound,
         prepared: Option<Prepared<'m>>,
@@ -92,7 +91,7 @@ impl<'m> Attempt<'m> {
         Self { message, prepared, results: dispositions.into_iter().map(result).collect() }
     }
 
-    /// The attempt that is not made, because of `failure`.
+    /// An attempt that is not made: all identities are given up because of `failure`.
     pub(crate) fn given_up(message: &'m Outbound, failure: &Failure) -> Self {
         Self::of(message, None, vec![Disposition::Dead(failure.clone()); message.identities.len()])
     }
@@ -107,7 +106,7 @@ impl<'m> Attempt<'m> {
         self.results.iter().map(|result| &result.disposition)
     }
 
-    /// The message as it is still to be sent to `identities`, who got `parts` parts in this attempt.
+    /// What is left of the message for `identities`, who got `parts` parts in this attempt.
     pub(crate) fn rest(&self, parts: usize, identities: Vec<Identity>) -> Outbound {
         let rest = Outbound { identities, ..self.message.clone() };
         match &self.prepared {
@@ -120,7 +119,7 @@ impl<'m> Attempt<'m> {
         }
     }
 
-    /// How many segments of the text the recipient of `result` got, and how many not. `None` if the
+    /// How many segments of the text the recipient of `result` got, and how many are left. `None` if the
     /// provider does not count in segments.
     pub(crate) fn segments(&self, result: &RecipientResult) -> Option<(usize, usize)> {
         let prepared = self.prepared.as_ref()?;
@@ -131,7 +130,7 @@ impl<'m> Attempt<'m> {
 }
 
 impl Sending {
-    /// Makes the attempt that `message` is, with spans below `scope`. `None` if sending did not begin for any
+    /// Attempts to send `message`, with spans below `scope`. `None` if sending did not begin for any
     /// recipient.
     pub(crate) async fn attempt<'m>(
         &self,
@@ -166,8 +165,8 @@ impl Sending {
         Some(Attempt { message, prepared: Some(prepared), results })
     }
 
-    /// Sends the parts in order. A recipient whom one part does not reach gets none of the following;
-    /// nothing is sent to an identity that is not one recipient.
+    /// Sends the parts in order. A recipient who misses one part gets none of the later parts. Nothing is
+    /// sent to an identity that is not exactly one recipient.
     async fn send(
         &self,
         message: &Outbound,
@@ -175,7 +174,7 @@ impl Sending {
         (work, scope): (&WorkPermit, &Scope),
     ) -> Vec<PartsProgress> {
         let mut progress: Vec<_> = message.identities.iter().map(|to| self.begin(to)).collect();
-        // A text's media go with its first part, or stand in the text.
+        // Media are sent with the first part, unless their URLs are in the text.
         let first = self.backend.definition.text.media == MediaUse::Send && message.parts_sent == 0;
         let plain = message.context.contains_key(MEDIA).then(|| {
             let mut plain = message.context.clone();
@@ -209,7 +208,7 @@ impl Sending {
     }
 }
 
-/// The identities that have every part so far, with their positions in the message.
+/// The identities that got every part so far, with their positions in the message.
 fn reached(message: &Outbound, progress: &[PartsProgress]) -> (Vec<usize>, Vec<Identity>) {
     let all = message.identities.iter().zip(progress).enumerate();
     all.filter(|(_, (_, progress))| progress.failure.is_none())

@@ -1,5 +1,5 @@
-//! The part of the dispatcher that serves one backend: its connector is started, its messages are
-//! sent, its connector is stopped.
+//! The part of the dispatcher that serves one backend: it starts the connector, sends the messages, and
+//! stops the connector.
 
 use crate::{
     attempt::Sending,
@@ -27,7 +27,7 @@ pub(crate) struct BackendPart {
     pub(crate) queues: Queues,
     pub(crate) schedule: Schedule,
     pub(crate) settling: Settling,
-    /// Of polls, if the provider is polled.
+    /// The metrics of polls, if the provider is polled.
     pub(crate) polls: Option<PollMetrics>,
     pub(crate) taken: LanesTaken,
     pub(crate) monitoring: Monitoring,
@@ -47,7 +47,7 @@ impl BackendPart {
     pub(crate) async fn run(self, shared: Shared, drain: Drain) -> Result<(), BrokerError> {
         let context = self.context(&drain);
         let Some(sender) = connectors::start(&self.connector, &context).await else { return Ok(()) };
-        // What an operator paused before this process began is not sent by it either.
+        // A pause that an operator ordered before this process started must hold here, too.
         tokio::select! {
             () = self.monitoring.control.until_read() => {}
             () = drain.started() => {}
@@ -65,18 +65,18 @@ impl BackendPart {
         let flows: Vec<_> = flows.into_iter().map(|queues| queues.flow.clone()).collect();
         let part = WorkerPart { name: backend.name.to_string(), worker, queues };
         let ended = tokio::select! {
-            // First: a backend that is paused takes nothing.
+            // Pauses are polled first, so that a paused backend takes nothing.
             biased;
             never = follow_pauses(&monitoring.control, &backend.name, &flows) => never,
             ended = serve(part, polls, shared, &drain) => ended,
         };
-        // Where the broker was closed, the drain has not begun.
+        // If the broker was closed, the drain has not begun and nothing has cancelled this yet.
         context.shutdown.cancel();
         connectors::stop(&*sender, &context, drain.deadline()).await;
         ended
     }
 
-    /// What asks the provider, through `sender`. `None` if the backend is not polled.
+    /// The part that polls the provider through `sender`. `None` if the backend is not polled.
     fn polls(&self, sender: &Arc<dyn Backend>) -> Option<WorkerPart> {
         let (schedule, metrics) = self.settling.polls.clone().zip(self.polls.clone())?;
         let flow = Arc::new(FlowControl::fixed(polls::concurrency(&self.backend)));
@@ -119,7 +119,7 @@ async fn serve(
     sent.and(polled)
 }
 
-/// Holds `flows` whenever an operator's pause of `backend` holds.
+/// Holds `flows` while an operator's pause of `backend` is in force.
 async fn follow_pauses(control: &Control, backend: &BackendName, flows: &[Arc<FlowControl>]) -> ! {
     let mut pause = control.state().pauses().get(backend).cloned();
     loop {

@@ -25,10 +25,10 @@ use postern_shared::{
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// How many inbound messages the application here answers at a time.
+/// The most inbound messages that the echo application answers at a time.
 const ECHO_CONCURRENCY: u16 = 128;
 
-/// What the parts are made of, besides a configuration.
+/// Everything that the parts need besides a configuration.
 #[derive(Clone)]
 pub(crate) struct Builder {
     pub(crate) keys: Current<CallbackKeys>,
@@ -41,17 +41,17 @@ pub(crate) struct Builder {
 /// A configuration that parts are made for.
 pub(crate) struct PartsPlan<'a> {
     pub(crate) config: &'a Config,
-    /// What the broker has for it.
+    /// The exchanges and queues of this configuration.
     pub(crate) topology: Arc<Topology>,
 }
 
 impl<'a> PartsPlan<'a> {
-    /// Of `config`.
+    /// The plan for `config`.
     pub(crate) fn new(config: &'a Config) -> Self {
         Self { config, topology: Arc::new(postern_service::topology(config)) }
     }
 
-    /// How many of its backends have a rate, also those that are not served here.
+    /// How many backends have a rate, including those that are not served here.
     pub(crate) fn rated(&self) -> usize {
         self.config.backends.values().filter(|backend| backend.definition.rate.is_some()).count()
     }
@@ -64,7 +64,7 @@ impl<'a> PartsPlan<'a> {
 }
 
 impl Builder {
-    /// Takes note that this process no longer serves `backend`.
+    /// Removes `backend`, which this process no longer serves, from the metrics and the health.
     pub(crate) fn forget(&self, backend: &BackendName) {
         self.metrics.flow.forget(backend);
         self.monitoring.health.end(backend);
@@ -72,7 +72,7 @@ impl Builder {
         self.monitoring.metrics.client_tls_not_after(backend, None);
     }
 
-    /// The part that serves `backend`, beginning anew.
+    /// A new part that serves `backend`. The backend's health starts again.
     pub(crate) fn backend(
         &self,
         plan: &PartsPlan<'_>,
@@ -81,7 +81,7 @@ impl Builder {
     ) -> BackendPart {
         self.metrics.flow.forget(&backend.name);
         self.monitoring.health.begin(&backend.name);
-        // The files were read when the connector was validated.
+        // Validating the connector has already reported any error in these files.
         let tls = backend.definition.connector.http().and_then(|send| send.tls.as_ref());
         let shown = tls.and_then(|tls| tls.shown().ok().flatten());
         let ends = shown.as_ref().and_then(not_after);
@@ -118,7 +118,7 @@ impl Builder {
         }
     }
 
-    /// The part that serves the application, if it is served here, beginning anew.
+    /// A new part that serves the application. `None` if no application is served here.
     pub(crate) fn application(
         &self,
         plan: &PartsPlan<'_>,
@@ -138,7 +138,7 @@ impl Builder {
                 let (topology, publisher) = (topology.clone(), self.publisher.clone());
                 let metrics = &self.metrics;
                 let worker = WebhookWorker::new(config, (webhook, caller), topology, publisher, metrics);
-                // People go first, reports never stand still.
+                // Inbound messages go first, but never hold up reports completely.
                 let bulk = webhook.wants_reports().then(QueueName::reports);
                 let breaker = webhook.breaker_over(config.breaker);
                 self.monitoring.health.begin_application();

@@ -1,17 +1,17 @@
-//! Calling the clients of compatibility listeners back, as Kannel does: a GET to the address that the
-//! client gave.
+//! Calls the clients of compatibility listeners back, as Kannel does: a GET to the address that the client
+//! gave.
 //!
-//! A client that asks for callbacks chooses where they go, and pays nothing for them. So one user, and one
-//! host, has at most a quarter of those under way ([`places`]). The worker does not wait for the rest: it
-//! publishes them once into a queue of their own, `postern.callbacks.bulk`, where another quarter works
-//! them off in order and where they hold up nobody else. To give them back, or to let them wait in a wait
-//! queue, would hand them out again and again; to hold them would use up the prefetch; a queue for each
-//! user would make users a part of the topology.
+//! A client that asks for callbacks chooses where they go, and pays nothing for them. So each user, and
+//! each host, has at most a quarter of those in flight ([`places`]). The worker does not wait for the
+//! others: it publishes them once to a separate queue, `postern.callbacks.bulk`. Another quarter works
+//! through that queue in order, and there they delay nobody else. If they were requeued, or put into a wait
+//! queue, they would be delivered again and again; held here, they would use up the prefetch; and a queue
+//! for each user would make users a part of the topology.
 //!
-//! A host that does not answer in time is left alone for a while ([`silent_hosts`]); its callbacks use up
-//! their attempts without a request. Each user has an HTTP client of its own, which looks up at most 8
-//! names at a time, all of them 32: a name that is never answered blocks one of the runtime's threads,
-//! longer than its caller waits.
+//! A host that does not answer in time is not called for a while ([`silent_hosts`]); meanwhile its
+//! callbacks use up their attempts without a request. Each user has a separate HTTP client, which looks up
+//! at most 8 names at a time; all clients together look up at most 32. The look-up of a name that is never
+//! answered blocks one of the runtime's threads for longer than its caller waits.
 
 mod caller;
 mod places;
@@ -37,11 +37,11 @@ use postern_shared::{
 };
 use std::{future::ready, sync::Arc};
 
-/// A callback that is given up becomes a dead letter while fewer dead letters than this wait. Callbacks alone
-/// never fill the disk, and a callback that is lost is no message that is lost.
+/// A callback that is given up is dead-lettered only while fewer dead letters than this wait, so that
+/// callbacks cannot fill the disk. A lost callback is not a lost message.
 const MOST_DEAD: u64 = 10_000;
 
-/// The callbacks under way that one user, and one host, may have if there may be `concurrency` in all.
+/// The most callbacks in flight for one user, and for one host, of `concurrency` in all.
 fn share(concurrency: u16) -> u16 {
     (concurrency / 4).max(1)
 }
@@ -55,25 +55,25 @@ pub(crate) struct CallbackWorker {
     beyond: Option<Beyond>,
 }
 
-/// What becomes of callbacks for which their user, or their host, has no place.
+/// Limits the callbacks of each user and host, and says where those beyond the limit go.
 #[derive(Debug)]
 struct Beyond {
     places: Arc<Places>,
-    /// The queue that they are moved to.
+    /// The queue to which callbacks beyond the limit are moved.
     queue: QueueName,
 }
 
-/// What is done about a callback.
+/// What to do with a callback.
 enum Next {
-    /// It is made. The place is held until it is answered.
+    /// Make it. The permit is held until it is answered.
     Call(CallbackTarget, Option<CallbackPermit>),
-    /// It is not made now, or not at all.
+    /// Do not make it: it fails, and is retried or given up.
     Fail(Failure),
-    /// It is moved to that queue.
+    /// Move it to this queue.
     Move(QueueName),
 }
 
-/// The workers of both queues, each with how many callbacks it has under way.
+/// The workers of both queues, each with the most callbacks that it may have in flight.
 pub(crate) fn workers(
     config: &Config,
     clients: CallbackClients,
@@ -107,7 +107,7 @@ pub(crate) fn workers(
 }
 
 impl CallbackWorker {
-    /// The queue that it takes callbacks from.
+    /// The queue from which this worker takes callbacks.
     pub(crate) fn queue(&self) -> &QueueName {
         &self.queue
     }
@@ -155,7 +155,7 @@ impl Worker for CallbackWorker {
                 let scope = job.span.scope();
                 let call = async {
                     let _place = place;
-                    // The client has chosen the host: no span says it, and it learns of no trace.
+                    // The client chose the host: no span may name it, and it must not get our trace.
                     let mut span = scope.client(reqwest::Method::GET.as_str());
                     let outcome = self.caller.call(&target).await;
                     span.note_answer(outcome.as_ref().map(|sent| sent.http_status));

@@ -1,7 +1,7 @@
-//! Taking messages from queues: the two of one backend, or the one or two of another worker.
+//! Takes messages from queues: the two of one backend, or the one or two of another worker.
 //!
-//! The permit comes first and the message second, so a message that is taken is begun at once. What is
-//! prefetched and not begun goes back to its queue when flow control closes or the drain begins.
+//! The permit comes first and the message second, so a message that is taken is begun at once. Messages
+//! that are prefetched and not begun are requeued when flow control closes or the drain begins.
 
 use crate::{
     drain::Drain,
@@ -19,30 +19,30 @@ use std::{
 use tokio::time::{sleep, timeout_at};
 use tokio_util::task::TaskTracker;
 
-/// How long messages that are handed back at the end may take to reach the broker.
+/// How long requeueing messages at the end of the drain may take.
 const HAND_BACK: Duration = Duration::from_secs(2);
 /// The pauses between the attempts to subscribe.
 fn backoff() -> Backoff {
     Backoff::new(Duration::from_millis(200), Duration::from_secs(10))
 }
-/// A subscription for the one message that shows whether a provider is back is to a queue that had a
-/// message; after this long it is asked again which queue has one.
+/// A probe for a provider that may be back subscribes only to a queue that had a message. After this long,
+/// the queues are looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// The queues that are worked through together, with one flow control.
 #[derive(Debug, Clone)]
 pub(crate) struct Queues {
-    /// The one that goes first.
+    /// The queue that goes first.
     pub(crate) normal: QueueName,
-    /// The one that waits for it.
+    /// The queue that goes second, if there are two.
     pub(crate) bulk: Option<QueueName>,
-    /// When messages may be taken.
+    /// Says when messages may be taken.
     pub(crate) flow: Arc<FlowControl>,
 }
 
 impl Queues {
-    /// The lane in which a message waits, the normal one first. To take a single message from both
-    /// would hand one back, which RabbitMQ before 4.3 counts against it.
+    /// The lane in which a message waits; the normal lane if both have one. Taking a single message from
+    /// both lanes would requeue the second, which RabbitMQ before 4.3 counts against that message.
     async fn first_with_some(&self, broker: &dyn Broker) -> Option<Priority> {
         let has_some = async |queue| broker.depth(queue).await.is_ok_and(|depth| depth.ready > 0);
         if has_some(&self.normal).await {
@@ -55,11 +55,11 @@ impl Queues {
     }
 }
 
-/// Hands the messages of `queues` to `work`, until the drain begins. While flow control lets nothing be
-/// taken there is no subscription: what was prefetched has gone back.
+/// Hands the messages of `queues` to `work`, until the drain begins. While flow control is closed there is
+/// no subscription, and prefetched messages are requeued.
 ///
-/// In the drain no more is taken, what is not begun goes back at once, what is in work may finish
-/// until the deadline, and what is unfinished then is dropped and goes back too.
+/// During the drain nothing more is taken. Messages that are not begun are requeued at once. Those in work
+/// may finish until the deadline; any that have not are dropped and requeued, too.
 ///
 /// # Errors
 /// The broker was closed.
@@ -105,8 +105,8 @@ where
     ended
 }
 
-/// Tries until it succeeds or the broker is closed: a queue that is not there may come back, and is
-/// no reason to stop the other backends.
+/// Subscribes, retrying until it succeeds or the broker is closed. A missing queue may come back, and must
+/// not stop the other backends.
 async fn subscribe(broker: &dyn Broker, queue: &QueueName, prefetch: u16) -> Result<Consumer, BrokerError> {
     let mut backoff = backoff();
     loop {
@@ -168,7 +168,8 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// Takes messages and begins them, until something else than `intake` may be taken.
+    /// Takes messages and begins them, until something other than `intake` may be taken or a probe has
+    /// waited for [`LOOK_AGAIN`].
     ///
     /// # Errors
     /// The broker was closed.
@@ -206,7 +207,7 @@ impl Subscriptions {
     /// The next message, with a permit; `None` once the broker is closed. Safe to cancel.
     async fn take(&mut self, flow: &FlowControl) -> Option<(Priority, Delivery, ConcurrencyPermit)> {
         flow.admits().await;
-        // The permit first: a message that is taken is begun at once.
+        // The permit comes first, so that a message that is taken is begun at once.
         let permit = flow.acquire().await;
         let idle = async {
             flow.idles();

@@ -1,4 +1,6 @@
-//! Dead letters of messages that are given up without an attempt.
+//! Dead letters of messages that are malformed, too large or beyond the limit of deliveries, and of those
+//! that `echo` and `polls` give up at that limit. All others are made by `settle` and `http_delivery`, even
+//! if no attempt was made.
 
 use crate::metrics::OutcomeLabel;
 use postern_broker::{
@@ -12,12 +14,12 @@ use postern_shared::{
     message::{BackendName, MAX_OUTBOUND_BYTES},
 };
 
-/// The code of a dead letter whose body is not the message that its queue holds.
+/// The code of a dead letter whose body is not a message of the kind that its queue holds.
 const MALFORMED: &str = "malformed";
-/// The code of a dead letter whose body is larger than a message may be. It is cut.
+/// The code of a dead letter whose body is larger than a message may be. Only its beginning is kept.
 const TOO_LARGE: &str = "too_large";
 
-/// The dead letter of a message that is given up because of `failure` without being read.
+/// The dead letter of a message that is given up unchanged because of `failure`.
 pub(crate) fn unread(original: &Envelope, queue: &QueueName, failure: &Failure) -> Vec<(Address, Envelope)> {
     let reason = reason(failure);
     addressed(
@@ -27,21 +29,27 @@ pub(crate) fn unread(original: &Envelope, queue: &QueueName, failure: &Failure) 
     )
 }
 
-/// The dead letter of `original`, whose body is not the message that `queue` holds, and its log line.
+/// Makes the dead letter of `original`, whose body is not a message of the kind that `queue` holds, and
+/// logs it.
 pub(crate) fn malformed(original: &Envelope, queue: &QueueName, why: &str) -> Vec<(Address, Envelope)> {
     let message_id = original.id().map(tracing::field::display);
-    tracing::warn!(queue = queue.as_str(), message_id, why, "dead-lettered unread");
+    tracing::warn!(
+        queue = queue.as_str(),
+        message_id,
+        error = why,
+        "dead-lettered: its body is not a valid message"
+    );
     let class = FailureClass::Permanent;
     addressed(original, queue, Cause { class, code: MALFORMED, reason: why, attempts: 0 })
 }
 
-/// Notes in `span` that the message was no message that its queue holds.
+/// Notes in `span` that the body was not a message of the kind that its queue holds.
 pub(crate) fn note_malformed(span: &mut TraceSpan) {
     span.note_failure(&Failure::permanent(MALFORMED, ""));
     span.note_outcome(OutcomeLabel::Malformed.as_str());
 }
 
-/// Why a message from `queue` is given up that is larger than it may be. `None` if it is not.
+/// Why `original`, which came from `queue`, is given up if it is too large. `None` if it is not.
 pub(crate) fn too_large(original: &Envelope, queue: &QueueName) -> Option<Failure> {
     let (body, cut) = (original.body.len() as u64, original.cut_from());
     let most = queue.backend().map_or(u64::MAX, |_| MAX_OUTBOUND_BYTES as u64);

@@ -1,9 +1,9 @@
 //! One message of a backend's queue, from the queue to its end: read, attempted, settled.
 //!
-//! A crash before the outcome is stored sends again what this attempt sent, all parts of it. A crash
-//! between storing the outcome and acknowledging does too. Both are doubles under the same id, and
-//! neither loses anything. No order of these steps avoids both: the provider is not part of any
-//! transaction of ours.
+//! After a crash before the outcome is stored, everything that this attempt sent is sent again, all parts
+//! of it. The same is true after a crash between storing the outcome and acknowledging. Both make
+//! duplicates under the same id, and neither loses anything. No order of the steps avoids both: the
+//! provider is not part of any transaction of ours.
 
 use crate::{
     attempt::{Attempt, Sending},
@@ -33,7 +33,8 @@ pub(crate) struct BackendWorker {
 }
 
 impl BackendWorker {
-    /// A worker on the two queues of the backend that `sending` is for; it notes in `taken` what it takes.
+    /// A worker for the two queues of the backend of `sending`. It notes in `taken` each message that it
+    /// takes.
     pub(crate) fn new(sending: Sending, settling: Settling, taken: LanesTaken) -> Self {
         let name = sending.backend.name.clone();
         let [normal, bulk] = [Priority::Normal, Priority::Bulk].map(|lane| QueueName::outbound(&name, lane));
@@ -47,8 +48,10 @@ impl BackendWorker {
         }
     }
 
+    /// Reads the message in `envelope`.
+    ///
     /// # Errors
-    /// Why this is not a message for this backend.
+    /// Why it is not a message for this backend.
     fn read(&self, envelope: &Envelope) -> Result<Outbound, String> {
         match read(envelope) {
             Ok(mut message) if message.backend == self.name => {
@@ -87,7 +90,7 @@ impl Worker for BackendWorker {
             None => self.sending.attempt(&message, &permit, &span.scope()).await,
         };
         let Some(attempt) = attempt else {
-            // Sending did not begin: as if the message had not been taken.
+            // Sending did not begin: the message is released as if it had not been taken.
             span.scope().requeued(queue);
             return delivery.release();
         };

@@ -1,5 +1,5 @@
-//! The dispatcher as a whole: built from a configuration, run until the drain is over. Another configuration
-//! may take the place of the first meanwhile.
+//! The dispatcher as a whole: built from a configuration, run until the drain is over. The configuration
+//! can be replaced while it runs.
 
 use crate::{
     backend_part::BackendPart,
@@ -25,7 +25,7 @@ use postern_shared::message::BackendName;
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::{sync::mpsc, task::JoinSet, time::timeout_at};
 
-/// How often the drain says what it still waits for.
+/// How often the drain logs what it still waits for.
 const DRAIN_SAYS: Duration = Duration::from_secs(5);
 
 /// Why a running dispatcher ended without being asked to.
@@ -34,12 +34,12 @@ pub enum RunError {
     /// The broker was closed.
     #[error("{part}: {error}")]
     Broker {
-        /// The backend, or the application, whose queue it is.
+        /// The part that ended, such as a backend or the application.
         part: String,
-        /// What the broker says.
+        /// The broker's error.
         error: BrokerError,
     },
-    /// A part ended by a panic, which is a mistake in the program.
+    /// A part panicked, which is a bug.
     #[error("a part of the dispatcher panicked")]
     Panicked,
 }
@@ -50,7 +50,7 @@ pub struct Dispatcher {
     backends: Vec<BackendPart>,
     application: Option<WorkerPart>,
     callbacks: Vec<WorkerPart>,
-    /// What writes the message log, and what removes from it.
+    /// Writes the message log, and removes old entries from it.
     recording: LogWork,
     builder: Builder,
     shared: Shared,
@@ -61,7 +61,7 @@ pub struct Dispatcher {
 /// The work on the message log.
 #[derive(Default)]
 struct LogWork {
-    /// If the log comes by a queue.
+    /// Writes the log. `None` if its events do not come through a queue.
     recorder: Option<Recorder>,
     log: Option<OpenLog>,
 }
@@ -134,16 +134,16 @@ impl Dispatcher {
         self.backends.iter().map(BackendPart::name)
     }
 
-    /// What has it take over another configuration while it runs.
+    /// A handle that replaces the configuration while the dispatcher runs.
     pub fn reload(&self) -> DispatcherReload {
         self.reload.clone()
     }
 
-    /// Sends until `shutdown` begins, then drains: takes nothing more, hands back what is not
-    /// begun, gives what is in flight `shutdown.deadline` to finish and to be stored, hands back
-    /// the rest, and returns. The broker is still to be closed then.
+    /// Sends until `shutdown` begins, then drains: takes nothing more, requeues what is not begun, gives
+    /// what is in flight `shutdown.deadline` to finish and to be stored, requeues the rest, and returns.
+    /// The caller must then close the broker.
     ///
-    /// Each backend has its own task: one whose provider hangs slows no other.
+    /// Each backend has its own task, so that a provider that hangs slows no other backend.
     ///
     /// # Errors
     /// [`RunError`]: a part ended before `shutdown` began. The others were drained.
@@ -170,7 +170,7 @@ impl Dispatcher {
             tokio::select! {
                 () = shutdown.started() => break Ok(()),
                 Some(ended) = running.next_ended() => match ended {
-                    // What was replaced or removed.
+                    // A part that was replaced or removed.
                     Ok(Ended { drained: true, .. }) => {}
                     Ok(ended) => break outcome(ended),
                     Err(_) => break Err(RunError::Panicked),
@@ -200,12 +200,12 @@ impl fmt::Debug for Dispatcher {
     }
 }
 
-/// What the first part that ended by itself comes to.
+/// The result of the dispatcher after the first part that ended by itself.
 fn outcome(Ended { name: part, result, .. }: Ended) -> Result<(), RunError> {
     result.map_err(|error| RunError::Broker { part, error })
 }
 
-/// Waits for all that runs, and says now and then for what.
+/// Waits until every part has ended, and logs from time to time what is still in work.
 async fn drained(mut running: Running, drain: &Drain) -> Result<(), RunError> {
     let mut result = Ok(());
     let mut says = tokio::time::interval(DRAIN_SAYS);
@@ -213,8 +213,8 @@ async fn drained(mut running: Running, drain: &Drain) -> Result<(), RunError> {
         tokio::select! {
             ended = running.next_ended() => match ended {
                 None => return result,
-                // A broker that is closed while parts drain ends them: that is no error any more.
                 Some(Err(_)) => result = Err(RunError::Panicked),
+                // Also an error: a broker that is closed while parts drain ends them.
                 Some(Ok(_)) => {}
             },
             _ = says.tick() => {

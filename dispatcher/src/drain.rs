@@ -1,4 +1,4 @@
-//! When to stop, by when to have stopped, and what is still waited for.
+//! The drain: when to stop, until when, and what is still waited for.
 //!
 //! Each backend is a part of the [`Drain`] with its own cancellation, tasks and deadline, so one backend
 //! can be drained while the others go on.
@@ -15,10 +15,8 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-/// One part of the dispatcher, such as a backend: its own end, which is also the end of everything
-/// above it, and the messages that it works on. Clones are of the same part.
-///
-/// A part can be drained alone, while the others go on.
+/// One part of the dispatcher, such as a backend, with the messages that it works on. It can drain alone,
+/// and drains together with the part above it. Clones are of the same part.
 #[derive(Debug, Clone)]
 pub(crate) struct Drain {
     begun: CancellationToken,
@@ -27,7 +25,7 @@ pub(crate) struct Drain {
     deadline: Arc<OnceLock<Instant>>,
     /// One task for each message in work.
     work: TaskTracker,
-    /// Drops the messages in work.
+    /// Cancelled to drop the messages in work.
     abandoned: CancellationToken,
     /// The parts below this one, by name.
     parts: Arc<Mutex<BTreeMap<String, TaskTracker>>>,
@@ -44,7 +42,7 @@ impl Drain {
         Self { begun, patience, deadline: Arc::default(), work, abandoned, parts: Arc::default() }
     }
 
-    /// Adds the part called `name`. It drains with this one, or alone before.
+    /// Adds a part called `name` below this one. It drains together with this part, or earlier by itself.
     pub(crate) fn part(&self, name: &str) -> Self {
         let part = Self::of(self.begun.child_token(), self.patience);
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,12 +72,13 @@ impl Drain {
         self.deadline();
     }
 
-    /// By when the part must have finished. The first to ask once the drain has begun fixes it.
+    /// The instant by which the part must have finished. The first call fixes it, normally as the drain
+    /// begins.
     pub(crate) fn deadline(&self) -> Instant {
         *self.deadline.get_or_init(|| Instant::now() + self.patience)
     }
 
-    /// Works on one message in a task of its own.
+    /// Works on one message in a separate task.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.work.spawn(self.abandoned.clone().run_until_cancelled_owned(work));
     }
@@ -89,8 +88,8 @@ impl Drain {
         self.abandoned.clone().drop_guard()
     }
 
-    /// Waits until nothing is in work, and drops what is in work at the deadline. How many messages
-    /// were dropped.
+    /// Waits until no message is in work, and drops those that still are at the deadline. Returns how many
+    /// messages were dropped.
     pub(crate) async fn finished(&self) -> usize {
         self.work.close();
         if timeout_at(self.deadline(), self.work.wait()).await.is_ok() {
@@ -102,7 +101,7 @@ impl Drain {
         unfinished
     }
 
-    /// Each part below this one that still works, with the number of its messages.
+    /// The parts below this one that still have messages in work, each with their number.
     pub(crate) fn waiting(&self) -> Vec<(String, usize)> {
         let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         let counts = parts.iter().map(|(name, work)| (name.clone(), work.len()));
@@ -132,7 +131,7 @@ mod tests {
         finish.send(()).unwrap();
         assert_eq!(one.finished().await, 0);
         assert_eq!(drain.waiting(), [("other".to_owned(), 1)]);
-        // Another part of the same name takes its place.
+        // Another part with the same name replaces it.
         let again = drain.part("one");
         again.spawn(pending());
         drain.begin();

@@ -33,7 +33,7 @@ impl EchoWorker {
         Self { publisher, silent, told: Mutex::default() }
     }
 
-    /// Whether nothing can be sent through `backend`; said once in the log.
+    /// Whether nothing can be sent through `backend`, which is logged once for each backend.
     fn is_silent(&self, backend: &BackendName) -> bool {
         let silent = self.silent.contains(backend);
         if silent && self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(backend.clone()) {
@@ -65,8 +65,8 @@ impl Worker for EchoWorker {
     }
 }
 
-/// What is published as the answer to `message`, which was `original` in its queue. An empty text
-/// has no answer.
+/// What is published to answer `message`, whose envelope was `original`. A message with an empty text gets
+/// no answer.
 fn answer_to(message: &Inbound, original: &Envelope) -> Vec<(Address, Envelope)> {
     if message.text.trim().is_empty() {
         return Vec::new();

@@ -1,9 +1,8 @@
-//! Delivering messages that have no attempt of their own over HTTP: to the application's webhook, and
-//! to the clients that want to be called back. With the outcomes, the retries and the dead letters of
-//! sending.
+//! Delivers messages that have no field `attempt` over HTTP: to the application's webhook, and to clients
+//! that asked for callbacks. Outcomes, retries and dead letters are the same as for sending.
 //!
-//! A delivery is settled last: the other side answers, what follows is published and confirmed, and
-//! only then is the message acknowledged. A crash in between can double it; it can never lose it.
+//! A delivery is settled last: the receiver answers, what follows is published and confirmed, and only then
+//! is the message acknowledged. A crash in between can duplicate a delivery, but never lose it.
 
 use crate::metrics::{DeliveryMetrics, OutcomeLabel};
 use crate::{
@@ -27,55 +26,56 @@ use postern_shared::{
 };
 use std::{future::Future, time::Instant};
 
-/// Takes deliveries to their end.
+/// Makes deliveries, and settles them.
 #[derive(Debug)]
 pub(crate) struct HttpDelivery {
-    /// Whom it delivers to, for the log.
+    /// The receiver's name in the log.
     pub(crate) to: &'static str,
     pub(crate) schedule: Schedule,
     pub(crate) publisher: Publisher,
     pub(crate) metrics: DeliveryMetrics,
-    /// Who receives it.
+    /// Whether all deliveries go to one receiver.
     pub(crate) receiver: ReceiverCount,
-    /// How what happened comes to the message log.
+    /// How events reach the message log.
     pub(crate) log: LogRoute,
-    /// If this many dead letters wait, what is given up is dropped instead of becoming another one.
+    /// If this many dead letters wait, a delivery that is given up is dropped instead of dead-lettered.
+    /// `None`: it is never dropped.
     pub(crate) most_dead: Option<u64>,
 }
 
-/// Who receives what is delivered.
+/// How many receivers the deliveries have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReceiverCount {
-    /// One, for all messages. While it is down they wait, and no attempt counts.
+    /// One receiver for all messages. While it is down, the messages wait and no attempt counts.
     One,
-    /// Many, each by itself: that one is down says nothing of the others.
+    /// Many receivers. If one is down, that says nothing about the others.
     Many,
 }
 
-/// What an attempt came to.
+/// The result of an attempt.
 struct Attempted {
     number: u32,
     disposition: Disposition,
-    /// It was given up, and is no dead letter.
+    /// Whether it was given up without a dead letter.
     dropped: bool,
 }
 
-/// What the log says of a message, and where its dead letter goes.
+/// What the log says about a message, and where its dead letter goes.
 #[derive(Debug, Clone)]
 pub(crate) struct DeliveryContext {
-    /// The message's id; of a report, that of the message that it is about.
+    /// The message's id. For a report, the id of the message that it is about.
     pub(crate) message_id: MessageId,
     pub(crate) backend: BackendName,
     /// The trace of the message.
     pub(crate) trace: Option<TraceContext>,
-    /// What happened to the message once the other side has it, for the message log; the person whom it is
-    /// about. `None` if that is no event of the message.
+    /// The event for the message log once the delivery succeeded, and the identity that it is about. `None`
+    /// if the delivery is not an event.
     pub(crate) event: Option<(EventKind, Option<Identity>)>,
 }
 
 impl HttpDelivery {
-    /// Takes the message of `job`, which came from `queue`, to its end by making `call`. The next
-    /// message may be begun as soon as the other side has answered.
+    /// Delivers the message of `job`, which came from `queue`, by making `call`, and settles it. The next
+    /// message may be begun as soon as the receiver has answered.
     pub(crate) async fn deliver(
         &self,
         queue: &QueueName,
@@ -89,7 +89,7 @@ impl HttpDelivery {
             None => self.attempt(attempt, &permit, self.measured(queue, call)).await,
         };
         let Some(disposition) = disposition else {
-            // It was not begun: as if the message had not been taken.
+            // It was not begun: the message is released as if it had not been taken.
             span.scope().requeued(queue);
             return delivery.release();
         };
@@ -131,7 +131,7 @@ impl HttpDelivery {
             (Err(failure), Some(pause)) => {
                 let delay =
                     self.schedule.put_off(failure.retry_after.map_or(pause, |asked| asked.max(pause)));
-                // However often: a receiver that is down is waited for.
+                // Not counted: there is no limit on waiting for a receiver that is down.
                 Disposition::Deferred { delay, times: 0, failure }
             }
             (Err(failure), None) => match self.schedule.delay(&failure, attempt) {
@@ -141,8 +141,7 @@ impl HttpDelivery {
         })
     }
 
-    /// What the message log is told of attempt number `attempt`. `None` if there is nothing to tell, or no
-    /// log.
+    /// The event of attempt number `attempt` for the message log. `None` if there is no event or no log.
     fn event(
         &self,
         context: &DeliveryContext,
@@ -178,11 +177,11 @@ impl HttpDelivery {
 
     async fn has_most_dead(&self) -> bool {
         let Some(most) = self.most_dead else { return false };
-        // Where the broker does not say, nothing is dropped.
+        // If the broker does not say, nothing is dropped.
         self.publisher.waiting_in(&QueueName::dead()).await.is_some_and(|waiting| waiting >= most)
     }
 
-    /// Dead-letters the message of `job`, whose body is not the message that `queue` holds.
+    /// Dead-letters the message of `job`, whose body is not a message of the kind that `queue` holds.
     pub(crate) async fn refuse(&self, queue: &QueueName, job: Job, why: &str) {
         let Job { delivery, mut span, .. } = job;
         let letter = malformed(&delivery.envelope, queue, why);
@@ -193,7 +192,7 @@ impl HttpDelivery {
     }
 
     async fn measured(&self, queue: &QueueName, call: impl Future<Output = Outcome>) -> Outcome {
-        // Also where the drain's deadline ends it.
+        // A guard, so that the end also counts if the drain's deadline drops the call.
         let _ends = self.metrics.begun(queue);
         let begun = Instant::now();
         let mut outcome = call.await;
@@ -203,7 +202,7 @@ impl HttpDelivery {
         outcome
     }
 
-    /// Counts an attempt and writes its log line: never an identity, a text, a URL or what was answered.
+    /// Counts an attempt and writes its log line, which never has an identity, a text, a URL or the answer.
     fn note(&self, queue: &QueueName, context: &DeliveryContext, attempted: &Attempted) {
         let (backend, message_id, to) = (context.backend.as_str(), context.message_id, self.to);
         let trace_id = context.trace.as_ref().map(TraceContext::trace_id);
@@ -218,14 +217,14 @@ impl HttpDelivery {
                 let reason = unreached.as_ref().map(|unreached| unreached.reason);
                 tracing::warn!(
                     queue, to, backend, %message_id, attempt, outcome = counted.as_str(),
-                    class = class.as_str(), code = &**code, host, reason, trace_id, "not delivered"
+                    class = class.as_str(), code = &**code, host, reason, trace_id, "{}", undelivered(counted)
                 );
             }
         }
     }
 }
 
-/// How an attempt is counted that came to `disposition`; `dropped` if what was given up is no dead letter.
+/// The outcome under which an attempt is counted. `dropped`: it was given up without a dead letter.
 fn label(disposition: &Disposition, dropped: bool) -> OutcomeLabel {
     match disposition {
         _ if dropped => OutcomeLabel::Dropped,
@@ -235,14 +234,23 @@ fn label(disposition: &Disposition, dropped: bool) -> OutcomeLabel {
     }
 }
 
-/// Which attempt `envelope` is. One that nobody counted is the first.
+/// The text of the log line about an attempt that failed with this outcome.
+fn undelivered(outcome: OutcomeLabel) -> &'static str {
+    match outcome {
+        OutcomeLabel::Retrying => "not delivered, retrying",
+        OutcomeLabel::Dropped => "not delivered, dropped",
+        _ => "not delivered, dead-lettered",
+    }
+}
+
+/// The number of the attempt to deliver `envelope`: 1 if the envelope has no number.
 fn attempt_of(envelope: &Envelope) -> u32 {
     let counted = envelope.integer_header(header::ATTEMPT).and_then(|number| u32::try_from(number).ok());
     counted.unwrap_or(1).max(1)
 }
 
-/// What is to be published after an attempt: nothing if the other side took the message, else the
-/// message as it was, with the number of the attempt that is to be made then, or with the reason why there is none.
+/// What is to be published after an attempt: nothing if the receiver took the message, else the unchanged
+/// message with the number of its next attempt, or with the reason why it is dead-lettered.
 fn next(
     original: &Envelope,
     queue: &QueueName,
@@ -260,7 +268,7 @@ fn next(
             Some((Address::Later { queue: queue.clone(), delay: *delay }, envelope))
         }
         Disposition::Dead(failure) | Disposition::Expired(Some(failure)) => {
-            // A dead letter that is redriven begins anew.
+            // A dead letter that is redriven starts with attempt 1.
             envelope.headers.remove(header::ATTEMPT);
             let reason = reason(failure);
             let cause =

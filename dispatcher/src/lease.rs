@@ -1,23 +1,23 @@
-//! For how long a message may be held. RabbitMQ takes a message back that was not settled in time and
-//! hands it to another consumer, which would send it again: every step ends before that.
+//! How long a message may be held. RabbitMQ requeues a message that was not settled in time, and another
+//! consumer would send it again: every step ends before that.
 
 use std::time::Duration;
 
 /// How long RabbitMQ leaves a message with a consumer: the default of its `consumer_timeout`.
 const LEASE: Duration = Duration::from_secs(30 * 60);
 
-/// A message that was prefetched and not begun for this long goes back to its queue.
+/// A message that was prefetched and not begun for this long is requeued.
 pub(crate) const BEGIN_WITHIN: Duration = part(1, 6);
 
-/// What cannot be written into the message log for this long goes back to the queue, and is taken again. Before
-/// that, it may have waited as long for the batch before it.
+/// Events that cannot be written to the message log for this long are requeued and taken again. Before
+/// that, they may have waited as long for the previous batch.
 pub(crate) const RECORD_WITHIN: Duration = part(1, 6);
 
-/// A request that cannot be begun for this long after its message was begun is not made: what is left
-/// of the message goes back to its queue.
+/// A request that cannot be begun within this time after its message was begun is not made, and the rest of
+/// the message is requeued.
 pub(crate) const REQUEST_WITHIN: Duration = part(1, 3);
 
-/// The last request of a message has ended this long after the message was begun.
+/// The last request of a message must end within this time after the message was begun.
 pub(crate) const ANSWERED_WITHIN: Duration = part(5, 6);
 
 const fn part(numerator: u64, denominator: u64) -> Duration {

@@ -7,21 +7,23 @@
 //!   that is worked through, a `backend_part` for each backend. `builder` makes the parts, `running`
 //!   keeps them, and a `reload` replaces those that changed.
 //! - `consume` takes messages from a backend's two queues, as many as `flow` allows.
-//! - `screen` gets every message first. It gives up messages that are too large or that were taken again
-//!   and again without being settled, and hands all others to their `worker`.
-//! - `deliver` is the worker of a backend: it takes one message to its end. `attempt` has the parts of
-//!   its text sent by the [`connectors`], and says what follows for each recipient (`outcome`, `retry`).
-//!   `settle` turns that into messages (`report`, `dead_letter`), has them stored (`publish`) and
-//!   acknowledges.
+//! - `screen` gets every message first. It dead-letters, unread, messages that are too large or were lost
+//!   more than `dispatcher.max_deliveries` times, and hands all others to their `worker`. At exactly that
+//!   limit, the worker gives the message up without an attempt.
+//! - `deliver` is the worker of a backend: it takes one message to its end. `attempt` has the parts of its
+//!   text sent by the [`connectors`], and says what follows for each recipient (`outcome`, `retry`).
+//!   `settle` turns that into a `report`, retries and dead letters, has them stored (`publish`) and
+//!   acknowledges. `dead_letter` makes the dead letters of messages that are malformed or not read.
 //! - `drain` ends everything in time, and `lease` says how much time each step has.
 //!
-//! Other queues have a `worker` in a file of its own: `webhook` calls an application's server, `echo`
-//! answers people in this process, `callbacks` calls the clients of compatibility listeners back,
-//! `polls` asks providers that report nothing by themselves what became of messages.
+//! Each other queue has a separate `worker`: `webhook` calls an application's server, `echo` answers people
+//! in this process, `callbacks` calls the clients of compatibility listeners back, `polls` asks providers
+//! that send no reports what became of messages.
 //! `webhook` and `callbacks` share `http_delivery`; `outgoing` is what all HTTP requests have in common.
 //! `recorder` writes the message log.
 //!
-//! [`program`] runs all of it, alone beside a shared broker; [`trial`] shows what would be sent.
+//! [`program`] runs all of it in a separate process, with a shared broker; [`trial`] shows what would be
+//! sent.
 
 mod builder;
 mod dispatcher;

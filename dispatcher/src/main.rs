@@ -1,4 +1,4 @@
-//! `postern-dispatcher`: the sending half of Postern, beside a shared broker.
+//! `postern-dispatcher`: the sending half of Postern, with a shared broker.
 
 use clap::Parser;
 use postern_config::ProviderRegistry;

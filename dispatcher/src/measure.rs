@@ -1,4 +1,4 @@
-//! The way of a message through the dispatcher without a socket, for counting what it costs.
+//! Takes messages through the dispatcher without a socket, to measure what that costs.
 
 use crate::{
     attempt::Attempt,
@@ -14,9 +14,9 @@ use postern_service::traces::Traces;
 use postern_shared::message::{BackendName, Priority};
 use std::sync::Arc;
 
-/// Takes the same queued message so many times from its body to what is published of it: read,
-/// made a request, the provider's answer `OK` classified, the plan, the report, the log line. How many bytes
-/// would have been published.
+/// Takes the same queued message `times` times from its body to what is published of it: it is read, its
+/// request is built, the answer `OK` is classified, and the report and the log line are made. Returns how
+/// many bytes would have been published.
 ///
 /// # Errors
 /// What is wrong with the configuration or the message.

@@ -1,4 +1,4 @@
-//! What Prometheus sees of the dispatcher. Every label comes from a closed set: backends, outcomes,
+//! The Prometheus metrics of the dispatcher. Every label comes from a closed set: backends, outcomes,
 //! classes, queues; never an identity, a text or an id.
 
 use crate::flow::AllFlowMetrics;
@@ -14,11 +14,11 @@ const AGES: [f64; 14] =
 /// What became of a queued message, or of one of its recipients, in one attempt: a label's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum OutcomeLabel {
-    /// The provider took it over (a message: for all its recipients).
+    /// The provider accepted it (a message: for all its recipients).
     Sent,
-    /// It will be tried again (a message: for at least one recipient).
+    /// It will be retried (a message: for at least one recipient).
     Retrying,
-    /// It was dead-lettered (a message: for at least one recipient, and is not tried again).
+    /// It was dead-lettered (a message: for at least one recipient, and it is not retried for any).
     Failed,
     /// It expired before it was sent.
     Expired,
@@ -26,12 +26,12 @@ pub(crate) enum OutcomeLabel {
     Cancelled,
     /// The body was not a message.
     Malformed,
-    /// It was given up and, as many dead letters wait, dropped. Callbacks only.
+    /// It was given up and dropped, because too many dead letters wait. Callbacks only.
     Dropped,
 }
 
 impl OutcomeLabel {
-    /// Those of messages that backends send.
+    /// The outcomes of messages that backends send.
     const OF_SENDING: [Self; 6] =
         [Self::Sent, Self::Retrying, Self::Failed, Self::Expired, Self::Cancelled, Self::Malformed];
 
@@ -48,16 +48,16 @@ impl OutcomeLabel {
     }
 }
 
-/// What one poll came to: a label's value.
+/// The result of one poll: a label's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PollOutcome {
     /// The message has ended, and the provider is not asked again.
     Ended,
-    /// It has another state, and may have another one later.
+    /// Its state has changed, and may change again.
     Changed,
-    /// It has the state that it had.
+    /// Its state has not changed.
     Unchanged,
-    /// The provider did not tell; it is asked again.
+    /// The provider did not say; it is asked again.
     Failed,
     /// No delay is left, and the message has not ended.
     GivenUp,
@@ -93,9 +93,9 @@ impl PollMetrics {
 /// The metrics of the dispatcher. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct DispatcherMetrics {
-    /// Of publishing, which all parts of a process share.
+    /// The metrics of publishing, shared by all parts of the process.
     pub(crate) publish: PublishMetrics,
-    /// Of what holds messages back.
+    /// The metrics of flow control.
     pub(crate) flow: AllFlowMetrics,
     messages: IntCounterVec,
     recipients: IntCounterVec,
@@ -112,10 +112,10 @@ pub(crate) struct DispatcherMetrics {
 }
 
 impl DispatcherMetrics {
-    /// Declares them on `metrics`.
+    /// Declares the dispatcher's metrics on `metrics`.
     ///
     /// # Errors
-    /// Another dispatcher of this process has declared them.
+    /// Another dispatcher of this process has already declared them.
     pub(crate) fn declare(metrics: &Metrics) -> Result<Self, Error> {
         let by_outcome = &["backend", "outcome"];
         let by_class = &["backend", "class"];
@@ -177,7 +177,7 @@ impl DispatcherMetrics {
         })
     }
 
-    /// The metrics of one backend's sending, there from the start.
+    /// The metrics of one backend's sending, which appear from the start.
     pub(crate) fn sending(&self, backend: &BackendName) -> SendingMetrics {
         let name = backend.as_str();
         for outcome in OutcomeLabel::OF_SENDING {
@@ -197,7 +197,7 @@ impl DispatcherMetrics {
         }
     }
 
-    /// The metric of the polls of `backend`, there from the start.
+    /// The metric of the polls of `backend`, which appears from the start.
     pub(crate) fn polls(&self, backend: &BackendName) -> PollMetrics {
         for outcome in PollOutcome::ALL {
             self.polls.with_label_values(&[backend.as_str(), outcome.as_str()]);
@@ -205,7 +205,7 @@ impl DispatcherMetrics {
         PollMetrics { backend: backend.clone(), polls: self.polls.clone() }
     }
 
-    /// The metrics of the webhook, or of the callbacks, that take from `queues`, there from the start.
+    /// The metrics of the webhook or the callbacks that come from `queues`, which appear from the start.
     pub(crate) fn delivery(&self, queues: &[&QueueName]) -> DeliveryMetrics {
         use OutcomeLabel::{Failed, Malformed, Retrying, Sent};
         for queue in queues {
@@ -238,13 +238,13 @@ impl SendingMetrics {
         self.all.messages.with_label_values(&[self.backend.as_str(), outcome.as_str()]).inc();
     }
 
-    /// Counts so many of its recipients by what became of them.
+    /// Counts `number` recipients of a message by what became of them.
     pub(crate) fn recipients(&self, outcome: OutcomeLabel, number: usize) {
         let labels = [self.backend.as_str(), outcome.as_str()];
         self.all.recipients.with_label_values(&labels).inc_by(number as u64);
     }
 
-    /// Counts so many segments by what became of them.
+    /// Counts `number` segments by what became of them.
     pub(crate) fn segments(&self, outcome: OutcomeLabel, number: usize) {
         if number > 0 {
             let labels = [self.backend.as_str(), outcome.as_str()];
@@ -252,7 +252,7 @@ impl SendingMetrics {
         }
     }
 
-    /// Makes the segments of a backend that counts in them appear from the start.
+    /// Makes the segments appear from the start, for a backend that counts in segments.
     pub(crate) fn declare_segments(&self) {
         use OutcomeLabel::{Expired, Failed, Retrying, Sent};
         for outcome in [Sent, Retrying, Failed, Expired] {
@@ -260,7 +260,7 @@ impl SendingMetrics {
         }
     }
 
-    /// Counts so many recipients that are queued again.
+    /// Counts `number` recipients that are retried.
     pub(crate) fn retries(&self, class: FailureClass, number: usize) {
         self.all.retries.with_label_values(&[self.backend.as_str(), class.as_str()]).inc_by(number as u64);
     }
@@ -281,7 +281,7 @@ impl DeliveryMetrics {
         self.0.deliveries.with_label_values(&[queue.as_str(), outcome.as_str()]).inc();
     }
 
-    /// Makes the messages from `queue` that are dropped appear from the start.
+    /// Makes dropped messages from `queue` appear from the start.
     pub(crate) fn declare_dropped(&self, queue: &QueueName) {
         self.0.deliveries.with_label_values(&[queue.as_str(), OutcomeLabel::Dropped.as_str()]);
     }
@@ -291,7 +291,7 @@ impl DeliveryMetrics {
         self.0.delivery_duration.with_label_values(&[queue.as_str()]).observe(seconds);
     }
 
-    /// Counts a message from `queue` as on its way until the returned guard is dropped.
+    /// Counts a message from `queue` as in flight until the returned guard is dropped.
     pub(crate) fn begun(&self, queue: &QueueName) -> InFlight {
         let gauge = self.0.deliveries_in_flight.with_label_values(&[queue.as_str()]);
         gauge.inc();
@@ -299,7 +299,7 @@ impl DeliveryMetrics {
     }
 }
 
-/// A message on its way: see [`DeliveryMetrics::begun`].
+/// A message in flight: see [`DeliveryMetrics::begun`].
 #[derive(Debug)]
 pub(crate) struct InFlight(IntGauge);
 

@@ -15,7 +15,7 @@ pub(crate) const NOT_BEGUN: &str = "not_begun";
 /// What became of a message for one identity.
 pub type Outcome = Result<Sent, Failure>;
 
-/// Notes how long the attempt took that came to `outcome`.
+/// Notes in `outcome` how long the attempt took.
 pub(crate) fn took(outcome: &mut Outcome, time: Duration) {
     let milliseconds = Some(u32::try_from(time.as_millis()).unwrap_or(u32::MAX));
     match outcome {
@@ -24,35 +24,35 @@ pub(crate) fn took(outcome: &mut Outcome, time: Duration) {
     }
 }
 
-/// The provider took the message over.
+/// The provider accepted the message.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sent {
     /// The provider's own id of the message to this identity, under which its delivery report comes.
     pub external_id: Option<String>,
-    /// The status code of the provider's answer. `None` where it has none.
+    /// The status code of the provider's answer. `None` if it has none.
     pub http_status: Option<u16>,
-    /// How long the attempt took, in milliseconds. Whoever calls a sender fills it in.
+    /// How long the attempt took, in milliseconds. The caller of the sender sets it.
     pub duration_ms: Option<u32>,
 }
 
 impl Sent {
-    /// Taken over, without an id.
+    /// Accepted, without an id.
     pub fn without_id() -> Self {
         Self::default()
     }
 
-    /// Taken over under `external_id`.
+    /// Accepted under `external_id`.
     pub fn with_id(external_id: impl Into<String>) -> Self {
         Self { external_id: Some(external_id.into()), ..Self::default() }
     }
 }
 
-/// What a provider says of a message that it took over.
+/// A provider's answer about a message that it accepted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Polled {
     /// What became of the message.
     pub state: State,
-    /// Why it was not delivered, or which state it is that we do not know.
+    /// Why it was not delivered, or the provider's own state if Postern does not know it.
     pub reason: Option<Reason>,
     /// The provider's own detail of the state, else its word for the state.
     pub word: String,
@@ -63,9 +63,9 @@ pub struct Polled {
 /// An identity without an outcome counts as a failure of class `unknown` with the code
 /// `no_outcome`: what a sender forgets is never taken for sent, and never lost.
 ///
-/// Three ways to make one: [`every`](Self::every) where one request served all, collecting an
-/// iterator of [`Outcome`]s in the identities' order, and [`by_identity`](Self::by_identity) where
-/// the provider's answer names the recipients.
+/// There are three ways to make one: [`every`](Self::every) if one request served all, collecting an
+/// iterator of [`Outcome`]s in the identities' order, and [`by_identity`](Self::by_identity) if the
+/// provider's answer names the recipients.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcomes(OutcomeList);
 
@@ -76,18 +76,18 @@ enum OutcomeList {
 }
 
 impl Outcomes {
-    /// None yet; [`record`](Self::record) adds them.
+    /// No outcomes yet; [`record`](Self::record) adds them.
     pub fn none() -> Self {
         Self(OutcomeList::Each(Vec::new()))
     }
 
-    /// The same for every identity.
+    /// The same outcome for every identity.
     pub fn every(outcome: Outcome) -> Self {
         Self(OutcomeList::Every(Box::new(outcome)))
     }
 
-    /// The outcomes of a provider that names its recipients. One that was not asked for is left
-    /// out; an identity that was given twice takes the first two answers for it.
+    /// The outcomes of a provider that names its recipients. An answer about another recipient is ignored;
+    /// an identity that was given twice gets the first two answers for it.
     pub fn by_identity<S: AsRef<str>>(
         identities: &[Identity],
         answers: impl IntoIterator<Item = (S, Outcome)>,
@@ -105,8 +105,8 @@ impl Outcomes {
         Self(OutcomeList::Each(outcomes))
     }
 
-    /// Notes the outcome for the identity at `position`, counted from 0. What is noted as sent
-    /// stays sent; a position beyond the identities is left out.
+    /// Notes the outcome for the identity at `position`, counted from 0. An identity that is noted as sent
+    /// stays sent; a position beyond the identities is ignored.
     pub fn record(&mut self, position: usize, outcome: Outcome) {
         if position >= MAX_IDENTITIES {
             return;
@@ -124,7 +124,7 @@ impl Outcomes {
         }
     }
 
-    /// One for each of `number` identities, in their order.
+    /// One outcome for each of `number` identities, in their order.
     pub fn into_each(self, number: usize) -> Vec<Outcome> {
         match self.0 {
             OutcomeList::Every(outcome) if number == 1 => vec![*outcome],
@@ -141,7 +141,7 @@ fn forgotten() -> Outcome {
     Err(Failure::unknown("no_outcome", "the backend reported no outcome for this recipient"))
 }
 
-/// In the identities' order.
+/// Collects outcomes in the identities' order.
 impl FromIterator<Outcome> for Outcomes {
     fn from_iter<I: IntoIterator<Item = Outcome>>(outcomes: I) -> Self {
         Self(OutcomeList::Each(outcomes.into_iter().map(Some).collect()))

@@ -1,10 +1,11 @@
-//! Polls: a provider that reports nothing by itself is asked what became of each message that it took over.
+//! Polls: a provider that sends no reports is asked what became of each message that it accepted.
 //!
-//! A poll is a message of the queue `postern.polls.<backend>`, published with the report that the message was
-//! sent, and held back until it is due. Each is taken by one consumer, however many dispatchers there are, and
-//! survives a restart as any message does; the message log is not needed for it. What the provider says is
-//! published, with the next poll unless the message has ended, and only then is the poll acknowledged: a crash in
-//! between asks, and may report, once more.
+//! A poll is a message of the queue `postern.polls.<backend>`, published together with the report that the
+//! message was sent, and delayed until it is due. One consumer takes each poll, regardless of how many
+//! dispatchers there are, and polls survive a restart like any message. They need no message log. The
+//! provider's answer is published, with the next poll unless the message has ended, and only then is the
+//! poll acknowledged. After a crash in between, the provider is asked once more, and the report may be
+//! published twice.
 
 use crate::{
     attempt::Attempt,
@@ -29,7 +30,7 @@ use postern_shared::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// When the messages of one backend are asked about.
+/// When the provider of one backend is asked about its messages.
 #[derive(Debug, Clone)]
 pub(crate) struct PollSchedule {
     queue: QueueName,
@@ -50,17 +51,18 @@ impl PollSchedule {
         &self.queue
     }
 
-    /// `poll`, due when its delay has passed. `None` if there is no delay left.
+    /// `poll` with its delay, or with a longer one if that is shorter than `least`. `None` if no delay is
+    /// left.
     fn due(&self, poll: &Poll, least: Duration) -> Option<(Address, Envelope)> {
         let delay = *self.delays.get(usize::try_from(poll.polls).ok()?)?;
-        // What the provider asks for is one of the delays, too: rounded up.
+        // A pause that the provider asks for is rounded up to one of the delays.
         let delay =
             self.delays.iter().copied().filter(|other| *other >= least).min().unwrap_or(delay).max(delay);
         Some((Address::Later { queue: self.queue.clone(), delay }, Envelope::from(poll)))
     }
 
-    /// The first polls about what the provider took over in `attempt`, whose message was `original`: one for
-    /// each recipient for whom it gave an id.
+    /// The first polls after `attempt`, whose message was `original`: one for each recipient for whom the
+    /// provider gave an id.
     pub(crate) fn first(
         &self,
         original: &Envelope,
@@ -120,7 +122,7 @@ struct NextPoll {
     due: Option<(Address, Envelope)>,
 }
 
-/// Whether a message in `state` stays in it.
+/// Whether `state` is final.
 fn is_final(state: State) -> bool {
     matches!(state, State::Delivered | State::Undelivered | State::Failed | State::Expired)
 }
@@ -144,7 +146,7 @@ fn report(poll: &Poll, polled: &Polled, now: Timestamp) -> Report {
     }
 }
 
-/// Asks about the messages of one backend.
+/// Asks the provider of one backend about its messages.
 pub(crate) struct PollWorker {
     pub(crate) sender: Arc<dyn Backend>,
     pub(crate) schedule: PollSchedule,
@@ -155,7 +157,7 @@ pub(crate) struct PollWorker {
 }
 
 impl PollWorker {
-    /// What is published of `report`: itself, and what the message's client wanted to be told.
+    /// What is published for `report`: the report, and the callback that the message's client asked for.
     fn messages(&self, poll: &Poll, report: &Report, word: &str) -> Vec<(Address, Envelope)> {
         let reported = (Address::Reports(report.backend.clone()), Envelope::from(report));
         let notice = callback::reported(&self.keys.get(), poll.callback.as_deref(), report, word);
@@ -232,7 +234,7 @@ impl Worker for PollWorker {
     }
 }
 
-/// How many polls of a backend may be under way.
+/// How many polls of a backend may be in flight.
 pub(crate) fn concurrency(backend: &BackendConfig) -> u16 {
     backend.definition.poll.as_ref().map_or(1, |table: &PollTable| table.concurrency)
 }

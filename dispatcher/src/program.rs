@@ -1,4 +1,4 @@
-//! The program `postern-dispatcher`, which `postern dispatcher` is too.
+//! The program `postern-dispatcher`, which also runs as `postern dispatcher`.
 
 use crate::{
     connectors::ConnectorRegistry,
@@ -75,7 +75,7 @@ pub async fn run(
     Ok(ended?)
 }
 
-/// What takes over a changed configuration.
+/// Applies a changed configuration to the running dispatcher.
 struct ReloadableDispatcher<'p> {
     arguments: &'p Arguments,
     choice: DispatcherArguments,
@@ -103,7 +103,7 @@ impl Reload for ReloadableDispatcher<'_> {
     }
 }
 
-/// Leaves of `config` what the command line wants served.
+/// Removes from `config` what the command line does not want served.
 ///
 /// # Errors
 /// What is wrong with the command line.
@@ -114,7 +114,7 @@ fn narrow(config: &mut Config, choice: &DispatcherArguments) -> Result<(), Strin
     choose(config, choice.backends.clone())
 }
 
-/// Leaves nothing to do but the message log.
+/// Removes everything from `config` except the message log.
 fn only_log(config: &mut Config) -> Result<(), String> {
     if config.message_log().is_none() {
         let why = "--only-log: there is no message log: set log.url, or log.messages = true";
@@ -130,7 +130,7 @@ fn only_log(config: &mut Config) -> Result<(), String> {
 /// name.
 ///
 /// # Errors
-/// [`Exit::Failed`]: it is not.
+/// [`Exit::Failed`] if it is not ready.
 pub async fn health(
     arguments: &Arguments,
     wanted: &HealthArguments,
@@ -147,7 +147,7 @@ fn choose(config: &mut Config, backends: Vec<String>) -> Result<(), String> {
     if let Some(unknown) = chosen.names().iter().find(|name| !config.backends.contains_key(*name)) {
         let known = config.backends.keys().map(BackendName::as_str).collect::<Vec<_>>().join(", ");
         let hint = suggest::hint(unknown.as_str(), config.backends.keys().map(BackendName::as_str));
-        return Err(format!("--backends: unknown backend `{unknown}`; configured are: {known}{hint}"));
+        return Err(format!("--backends: unknown backend `{unknown}`; configured: {known}{hint}"));
     }
     config.dispatcher.backends = chosen;
     Ok(())

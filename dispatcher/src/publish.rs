@@ -1,10 +1,10 @@
-//! Publishing what became of a message, however long that takes, and smaller if the broker will never
-//! accept it as it is.
+//! Publishes what became of a message: retries until the broker accepts it, in a smaller form if the broker
+//! will never accept it unchanged.
 //!
-//! `postern_broker::refused` says what is left of a message with each refusal: first without an
-//! application's headers, then a report without details, then in halves by recipients, and at last a dead
-//! letter. It does no I/O; the publishing is here. The spool forwards by the same steps, and ends with a
-//! file instead of a cut body.
+//! `postern_broker::refused` says what is left of a message after each refusal: first it loses an
+//! application's headers, then a report loses its details, then it is halved by recipients, and at last it
+//! becomes a dead letter. That module does no I/O; the publishing is here. The spool forwards by the same
+//! steps, and ends with a file instead of a cut body.
 
 use postern_broker::{
     Address, Broker, BrokerError, CUT_BODY, Delivery, Envelope, QueueName, header, refused::Remainder,
@@ -27,7 +27,7 @@ fn backoff() -> Backoff {
     Backoff::new(Duration::from_millis(100), Duration::from_secs(5))
 }
 
-/// Publishes to the broker, and counts it.
+/// Publishes to the broker, and counts what it publishes.
 #[derive(Debug, Clone)]
 pub(crate) struct Publisher {
     broker: Arc<dyn Broker>,
@@ -42,10 +42,11 @@ impl Publisher {
     /// Publishes `messages`, with spans below `scope`, until the broker confirms them all. `false`: the broker
     /// was closed.
     ///
-    /// What was sent is not sent again meanwhile: its delivery stays leased. Only a broker that takes no
-    /// messages until the [lease](crate::lease) ends leads to a double. What the broker will never accept
-    /// is stored smaller. If it accepts nothing of it, that is counted and logged, and the message counts
-    /// as settled all the same: to hand it back would send it again, each time that it is taken.
+    /// Meanwhile the message is not sent again, since its delivery is not settled. Only a broker that
+    /// accepts nothing until the [lease](crate::lease) ends causes a duplicate. What the broker will never
+    /// accept is stored in a smaller form. If it accepts no form, that is counted and logged, and the
+    /// message still counts as settled: if it were requeued, it would be sent again each time that it is
+    /// taken.
     pub(crate) async fn publish(&self, mut messages: Vec<(Address, Envelope)>, scope: &Scope) -> bool {
         let sends = scope.sends(&mut messages);
         let dead: Vec<_> = messages.iter().filter_map(DeadLetterLine::of).collect();
@@ -61,7 +62,7 @@ impl Publisher {
         if messages.len() > 1 {
             match self.publish_until_answered(&messages).await {
                 Ok(()) => return true,
-                // One of them, which is found when each goes alone.
+                // Publishing each message alone shows which one was refused.
                 Err(BrokerError::Refused(_)) => {}
                 Err(_) => return false,
             }
@@ -75,8 +76,7 @@ impl Publisher {
     }
 
     /// Publishes `messages` and then acknowledges `delivery`, which came from `queue`, with spans below
-    /// `scope`; `delivery` goes back to its queue, and `false` is returned, if the broker was closed before it
-    /// confirmed them.
+    /// `scope`. If the broker was closed before it confirmed them, requeues `delivery` and returns `false`.
     pub(crate) async fn settle(
         &self,
         delivery: Delivery,
@@ -114,6 +114,8 @@ impl Publisher {
         published
     }
 
+    /// Publishes `messages`, and retries until the broker confirms or refuses them.
+    ///
     /// # Errors
     /// [`BrokerError::Refused`] or [`BrokerError::Closed`].
     async fn publish_until_answered(&self, messages: &[(Address, Envelope)]) -> Result<(), BrokerError> {
@@ -204,7 +206,7 @@ impl Publisher {
     }
 }
 
-/// What the log says of a dead letter, once it is stored.
+/// What the log says about a dead letter, once it is stored.
 #[derive(Debug)]
 struct DeadLetterLine {
     backend: BackendName,

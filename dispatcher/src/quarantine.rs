@@ -18,7 +18,7 @@ const CLOSES: Duration = Duration::from_secs(2);
 /// The pause between two looks at the queue: a process of an earlier version may fill it again.
 const LOOKS: Duration = Duration::from_secs(10);
 
-/// Moves what is in the quarantine back, until there is no such queue or the drain begins. A message
+/// Moves what is in the quarantine back, until that queue is gone or the drain begins. A message
 /// that is being moved then is moved to the end.
 pub(crate) async fn empty_quarantine(broker: &dyn Broker, publisher: &Publisher, drain: &Drain) {
     let queue = QueueName::quarantine();

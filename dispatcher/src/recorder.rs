@@ -1,8 +1,8 @@
-//! Writing the message log: from the queue `postern.log` into the log, and out of the log what is too old.
+//! Writes the message log from the queue `postern.log`, and removes entries that are too old.
 //!
-//! A message is acknowledged when the log has committed what it says, and the log knows an event that it has
-//! already: a crash in between repeats a write and changes nothing. While the log cannot be written, messages
-//! wait in the queue, which drops its oldest at its bound. Nothing else waits for the log.
+//! A message is acknowledged when its events are committed to the log. The log recognizes an event that it
+//! has already, so a crash in between repeats a write and changes nothing. While the log cannot be written,
+//! messages wait in the queue, which drops its oldest ones at its limit. Nothing else waits for the log.
 
 use crate::{drain::Drain, lease::RECORD_WITHIN};
 use futures_util::future::join;
@@ -25,17 +25,17 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout
 
 /// The most messages that wait here for their batch.
 const PREFETCH: u16 = 512;
-/// A batch with this many events is written.
+/// A batch is written as soon as it has this many events.
 const MAX_EVENTS: usize = 400;
-/// A batch whose messages had this many bytes is written.
+/// A batch is written as soon as its messages have this many bytes.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
-/// A batch is written this long after its first message at the latest.
+/// A batch is written at the latest this long after its first message.
 const GATHER: Duration = Duration::from_millis(20);
 /// How long the last acknowledgements may take to reach the broker.
 const CLOSES: Duration = Duration::from_secs(2);
-/// How often what is too old is looked for.
+/// How often entries that are too old are looked for.
 const EXPIRES: Duration = Duration::from_secs(30);
-/// The pause between two steps of removing, in which others write.
+/// The pause between two steps of removing, so that others can write.
 const BETWEEN_STEPS: Duration = Duration::from_millis(20);
 
 /// The pauses between the attempts to write.
@@ -43,19 +43,19 @@ fn backoff() -> Backoff {
     Backoff::new(Duration::from_millis(200), Duration::from_secs(10)).with_jitter()
 }
 
-/// Writes what comes by `postern.log` into the message log.
+/// Writes the messages of `postern.log` to the message log.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     open: OpenLog,
     metrics: LogMetrics,
-    /// Of messages that cannot be read: any application can publish them.
+    /// Limits the log lines about messages that cannot be read: any application can publish them.
     lines: LineLimit,
 }
 
-/// What is written and acknowledged together.
+/// Messages that are written and acknowledged together.
 #[derive(Debug, Default)]
 struct QueuedBatch {
-    /// Without their bodies.
+    /// The messages, without their bodies.
     deliveries: Vec<Delivery>,
     events: Vec<Event>,
     bytes: usize,
@@ -67,7 +67,7 @@ impl Recorder {
         Self { open, metrics, lines }
     }
 
-    /// Records until the drain begins. What is not written then comes again.
+    /// Records until the drain begins. Messages that are not written then are requeued.
     ///
     /// # Errors
     /// The broker was closed.
@@ -106,8 +106,8 @@ impl Recorder {
         }
     }
 
-    /// Records what `consumer` brings, and gathers the next batch while one is written. `None`: the log could
-    /// not be written for too long. Cancelled, it lets go of what is not acknowledged.
+    /// Records the messages of `consumer`, and gathers the next batch while one is written. `None`: the log
+    /// could not be written for too long. If cancelled, it drops the deliveries that are not acknowledged.
     async fn session(&self, consumer: &mut Consumer) -> Option<Result<(), BrokerError>> {
         let mut gathered = self.gather(consumer).await;
         while let Some(batch) = gathered {
@@ -150,7 +150,11 @@ impl Recorder {
                 self.metrics.failures.inc();
                 if self.lines.admits(None) {
                     let message_id = delivery.envelope.id().map(tracing::field::display);
-                    tracing::warn!(message_id, why, "message cannot be read, not written to the message log");
+                    tracing::warn!(
+                        message_id,
+                        error = why,
+                        "message cannot be read, not written to the message log"
+                    );
                 }
             }
         }
@@ -189,8 +193,8 @@ impl Recorder {
         self.open.log.record(events).await
     }
 
-    /// Gives those `events` their message of which a delivery report said only the provider's id of it: one of
-    /// the same batch, or one that the log knows. Those of an unknown message stay as they are.
+    /// Finds the message of each event from a delivery report that named only the provider's id: in the
+    /// same batch, or in the log. An event of an unknown message stays unchanged.
     async fn find_messages(&self, events: &mut [Event]) -> Result<(), LogError> {
         let mut sent: HashMap<(BackendName, String), MessageId> = HashMap::new();
         for event in events {
@@ -213,10 +217,10 @@ impl Recorder {
     }
 }
 
-/// What `envelope` of `postern.log` says that happened.
+/// The events in `envelope`, a message of `postern.log`.
 ///
 /// # Errors
-/// Why it cannot be read.
+/// Why they cannot be read.
 fn read(envelope: &Envelope) -> Result<Vec<Event>, String> {
     let text = |name| envelope.text_header(name).unwrap_or_default();
     let address = Address::parse(text(header::EXCHANGE), text(header::ROUTING_KEY));
@@ -224,15 +228,15 @@ fn read(envelope: &Envelope) -> Result<Vec<Event>, String> {
     events(&address, envelope).map_err(|malformed| malformed.to_string())
 }
 
-/// How long ago the first of `events` happened, in seconds. The times of providers do not count.
+/// How long ago the earliest of `events` happened, in seconds. Events with a provider's time do not count.
 fn lag(events: &[Event]) -> f64 {
     let ours = |event: &&Event| event.attempt.is_some() || event.event == EventKind::Accepted;
     let first = events.iter().filter(ours).map(|event| event.at).min();
     first.map_or(0.0, |at| clock::now().duration_since(at).as_secs_f64().max(0.0))
 }
 
-/// Removes from `log` what `retention` does not keep, in small steps, until the drain begins. Several processes
-/// may do it.
+/// Removes from `log` what `retention` does not keep, in small steps, until the drain begins. Several
+/// processes may do so at the same time.
 pub(crate) async fn expire(OpenLog { log, retention, .. }: OpenLog, drain: Drain) {
     let mut looks = interval(EXPIRES);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);

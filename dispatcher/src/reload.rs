@@ -1,16 +1,16 @@
-//! Taking over another configuration while messages are sent.
+//! Replaces the configuration while messages are sent.
 
 use crate::validated::Validated;
 use std::fmt;
 use tokio::sync::{mpsc, oneshot};
 
-/// Another configuration, and whom to tell that it holds.
+/// A new configuration, and the channel that is told once it applies.
 pub(crate) struct Takeover {
     pub(crate) validated: Validated,
     pub(crate) done: oneshot::Sender<()>,
 }
 
-/// Has a running dispatcher take over another configuration. Clones are of the same dispatcher.
+/// Replaces the configuration of a running dispatcher. Clones are of the same dispatcher.
 #[derive(Clone)]
 pub struct DispatcherReload(mpsc::Sender<Takeover>);
 
@@ -25,10 +25,10 @@ impl DispatcherReload {
         (Self(sender), takeovers)
     }
 
-    /// Serves what `validated` says from now on. A backend that did not change goes on as it is; one that did
-    /// is replaced: the new one begins, and the old one ends what it has in flight. A backend that is no
-    /// longer there ends so too, and leaves its messages in its queues, which the broker must have for a new
-    /// one. Waits for no drain.
+    /// Serves the configuration `validated` from now on. A backend that did not change goes on. One that
+    /// changed is replaced: the new one begins, and the old one finishes what it has in flight. A backend
+    /// that was removed ends in the same way, and leaves its messages in its queues. The broker must
+    /// already have the queues of a new backend. Does not wait for any drain.
     ///
     /// # Errors
     /// [`Drains`]: nothing was changed.

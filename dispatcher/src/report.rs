@@ -1,4 +1,4 @@
-//! What is told of an attempt: to the application in a report, to a client of a compatibility listener in
+//! Tells what an attempt came to: the application in a report, and a client of a compatibility listener in
 //! callbacks.
 
 use crate::{
@@ -49,8 +49,8 @@ fn recipient(attempt: &Attempt<'_>, identity: &Identity, result: &RecipientResul
     Recipient { identity, state, external_id, external_ids, segments, reason, http_status, duration_ms }
 }
 
-/// What the client that asked for callbacks is to be told after `attempt`, whose message in the
-/// queue was `original`: that the provider took the message, or that nobody will.
+/// The callbacks for the client that asked for them after `attempt`, whose envelope was `original`: that
+/// the provider accepted the message, or that it was given up.
 pub(crate) fn callbacks(
     keys: &CallbackKeys,
     original: &Envelope,

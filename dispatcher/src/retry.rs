@@ -1,5 +1,5 @@
-//! What follows an attempt for each recipient, as pure functions: who is done, who is tried again and
-//! when, who is given up.
+//! What follows an attempt for each recipient, as pure functions: whether it is done, retried and when, or
+//! given up.
 //!
 //! `unanswered = "retry"` is the default. Submitting an SMS is not idempotent, so one of two mistakes
 //! must be chosen: a person who is not reached is worse than one who is reached twice, and the report
@@ -21,7 +21,7 @@ use std::{sync::Arc, time::Duration};
 /// are two days for each attempt.
 const MAX_DEFERRED: u32 = 50;
 
-/// When failures are tried again: a backend's, or the webhook's.
+/// When failures are retried: those of a backend, of the webhook or of callbacks.
 #[derive(Debug, Clone)]
 pub(crate) struct Schedule {
     delays: Vec<Duration>,
@@ -33,22 +33,23 @@ pub(crate) struct Schedule {
 /// What becomes of a message for one recipient after an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Disposition {
-    /// The provider took the message over: it is never sent again.
+    /// The provider accepted the message: it is never sent again.
     Sent(Sent),
-    /// It is tried again, as the next attempt.
+    /// It is retried, as the next attempt.
     Retry {
         /// How long it waits: one of the topology's delays.
         delay: Duration,
-        /// Why.
+        /// Why the attempt failed.
         failure: Failure,
     },
-    /// It is tried again, as the same attempt: sending did not begin, or the provider asked for time.
+    /// It is retried, as the same attempt: sending did not begin, or the provider asked for time.
     Deferred {
         /// How long it waits: one of the topology's delays.
         delay: Duration,
-        /// How often the provider has deferred this attempt, this time included.
+        /// How often the provider has deferred this attempt. This time is included unless sending did not
+        /// begin.
         times: u32,
-        /// Why.
+        /// Why the attempt is deferred.
         failure: Failure,
     },
     /// It is given up.
@@ -82,8 +83,8 @@ impl Schedule {
         }
     }
 
-    /// The schedule `delays` for messages that no backend sends; what the other side may have taken is
-    /// tried again.
+    /// A schedule with `delays` for messages that no backend sends. One that the receiver may already have
+    /// is retried.
     pub(crate) fn general(delays: &[Span], topology: Arc<Topology>) -> Self {
         let delays = delays.iter().map(|delay| delay.0).collect();
         let retry = WhenUncertain::Retry;
@@ -122,13 +123,14 @@ impl Schedule {
     }
 
     /// How long to wait before the same attempt is made again, and how often the provider will have
-    /// deferred it then; it was deferred `times` before. `None` for a failure that counts.
+    /// deferred it then: once more than `times`, or still `times` if sending did not begin. `None` for a
+    /// failure that counts.
     fn deferral(&self, failure: &Failure, times: u32) -> Option<(Duration, u32)> {
         if failure.code == NOT_BEGUN {
             return Some((self.topology.delay(Duration::ZERO), times));
         }
         let asked = match failure.class {
-            // It may have been sent: each further time counts.
+            // It may have been sent, so each further time counts.
             FailureClass::Transient if failure.was_not_accepted() => return None,
             FailureClass::Throttled | FailureClass::Transient => failure.retry_after?,
             FailureClass::Permanent | FailureClass::Config | FailureClass::Unknown => return None,
@@ -136,13 +138,13 @@ impl Schedule {
         (times < MAX_DEFERRED).then(|| (self.topology.delay(asked), times + 1))
     }
 
-    /// How long a message had waited for attempt number `attempt` if there is none after it.
+    /// How long a message waited for attempt number `attempt` if that is the last one, else `None`.
     pub(crate) fn last_wait(&self, attempt: u32) -> Option<Duration> {
         let is_last = usize::try_from(attempt).is_ok_and(|attempt| attempt > self.delays.len());
         is_last.then(|| self.delays.last().copied().unwrap_or_default())
     }
 
-    /// The wait queue in which a message that is put off for `pause` waits, as its delay.
+    /// `pause`, rounded up to a delay that has a wait queue (at most the longest of them).
     pub(crate) fn put_off(&self, pause: Duration) -> Duration {
         self.topology.delay(pause)
     }
@@ -151,8 +153,8 @@ impl Schedule {
     /// what the provider asked for if that is longer, rounded up to a delay that has a wait queue (at
     /// most the longest of them). `None` if the message is given up.
     ///
-    /// Failures of class `config` are tried again like the rest: a password or a URL can be mended
-    /// while they wait.
+    /// Failures of class `config` are retried like the others: a password or a URL can be corrected while
+    /// they wait.
     pub(crate) fn delay(&self, failure: &Failure, attempt: u32) -> Option<Duration> {
         match failure.class {
             FailureClass::Permanent => return None,

@@ -1,5 +1,5 @@
-//! The parts of a running dispatcher: each has a task and a drain of its own, so that one can be replaced
-//! while the others go on.
+//! The parts of a running dispatcher. Each has a separate task and drain, so that one can be replaced while
+//! the others go on.
 
 use crate::{
     backend_part::BackendPart,
@@ -20,7 +20,7 @@ use std::{
 };
 use tokio::task::{JoinError, JoinSet};
 
-/// The parts that run, and what they were made of.
+/// The running parts, and what they were made from.
 pub(crate) struct Running {
     config: Arc<Config>,
     builder: Builder,
@@ -35,16 +35,16 @@ pub(crate) struct Running {
 
 /// A part that ended.
 pub(crate) struct Ended {
-    /// What log lines and errors call it.
+    /// The part's name in log lines and errors.
     pub(crate) name: String,
-    /// Whether it was told to.
+    /// Whether it was told to end.
     pub(crate) drained: bool,
-    /// What it came to.
+    /// The result with which it ended.
     pub(crate) result: Result<(), BrokerError>,
 }
 
 impl Running {
-    /// Nothing runs yet.
+    /// A dispatcher of which no part runs yet.
     pub(crate) fn new(
         config: Arc<Config>,
         builder: Builder,
@@ -65,7 +65,7 @@ impl Running {
         }
     }
 
-    /// Runs `part`, which has a drain of its own, as `name`.
+    /// Runs `part` as `name`, with a separate drain, which is returned.
     pub(crate) fn spawn<F>(&mut self, name: &str, part: impl FnOnce(Drain) -> F) -> Drain
     where
         F: Future<Output = Result<(), BrokerError>> + Send + 'static,
@@ -108,7 +108,8 @@ impl Running {
         self.tasks.join_next().await
     }
 
-    /// Serves what `validated` says: see [`DispatcherReload::apply`](crate::DispatcherReload::apply).
+    /// Serves the configuration `validated`: see
+    /// [`DispatcherReload::apply`](crate::DispatcherReload::apply).
     pub(crate) fn take_over(&mut self, validated: Validated) {
         let Validated { config, connectors, webhook, callbacks } = validated;
         let before = std::mem::replace(&mut self.config, Arc::clone(&config));
@@ -167,10 +168,10 @@ impl Running {
     }
 }
 
-/// Whether all is the same that the application's part is made of.
+/// Whether everything that the application's part is made from is the same in both configurations.
 fn application_is_same(config: &Config, before: &Config) -> bool {
     let keys: &[&str] = match &config.application {
-        // It knows which backends only receive.
+        // The echo worker must know which backends only receive.
         ApplicationSection::Echo => &["application", "backends"],
         ApplicationSection::None | ApplicationSection::Webhook(_) => &["application", "retry", "breaker"],
     };

@@ -7,10 +7,10 @@
 //! crashes as well, the next process does not even read it. A body that is larger than a message may be
 //! is dead-lettered unread too.
 //!
-//! Suspects are not tried one by one. Panics are caught and `unsafe` is forbidden, so what is left to
-//! crash a process is running out of memory, a stack overflow, or a kill: too little for a queue and a
-//! second path through every worker. The price: what was in the same process each time is dead-lettered
-//! with the guilty message, and must be put back.
+//! Suspects are not tried one by one. Panics are caught and `unsafe` is forbidden, so what is left to crash
+//! a process is running out of memory, a stack overflow, or a kill: too little for a queue and a second
+//! path through every worker. The price: all messages that were in the same process each time are
+//! dead-lettered with the guilty one, and must be redriven.
 
 use crate::{
     dead_letter::{too_large, unread},
@@ -25,8 +25,8 @@ use postern_shared::{error::Failure, message::Priority};
 use std::sync::Arc;
 use tracing::field::display;
 
-/// Hands deliveries to their workers, but for those that are too large or were taken
-/// `dispatcher.max_deliveries` times without being settled.
+/// Hands deliveries to their workers, except those that are too large or were lost more than
+/// `dispatcher.max_deliveries` times: these it dead-letters unread.
 #[derive(Debug)]
 pub(crate) struct Screening {
     max_deliveries: u32,
@@ -36,7 +36,7 @@ pub(crate) struct Screening {
 }
 
 impl Screening {
-    /// One that lets a message be taken `max_deliveries` times, and publishes dead letters with `publisher`.
+    /// A screening with the limit `max_deliveries`, which publishes dead letters with `publisher`.
     pub(crate) fn new(
         max_deliveries: u32,
         publisher: Publisher,
@@ -46,9 +46,9 @@ impl Screening {
         Self { max_deliveries, publisher, metrics, traces }
     }
 
-    /// Has `worker` take `delivery`, which came from `queue`, to its end. A message at the limit is
-    /// given up by the worker without an attempt; one beyond the limit is not even read, since that may
-    /// be what crashes.
+    /// Has `worker` take `delivery`, which came from `queue`, to its end. At the limit, the worker gives
+    /// the message up without an attempt. Beyond it the message is not even read, since reading it may be
+    /// what crashes.
     pub(crate) async fn screen(
         &self,
         worker: Arc<dyn Worker>,
@@ -65,20 +65,21 @@ impl Screening {
         let poison = (delivery.returned >= self.max_deliveries).then(|| poison(delivery.returned));
         let message_id = delivery.envelope.id().map(display);
         if let Some(failure) = &poison {
-            let (queue, taken, code) = (queue.as_str(), delivery.returned, &*failure.code);
+            let (queue, lost, code) = (queue.as_str(), delivery.returned, &*failure.code);
             tracing::error!(
                 queue,
                 message_id,
-                taken,
+                lost,
                 code,
-                "dead-lettered: delivered too often without being settled"
+                "dead-lettered: consumed too often without being acknowledged"
             );
         }
         if let Some(failure) = too_large(&delivery.envelope, queue) {
-            tracing::warn!(queue = queue.as_str(), message_id, code = &*failure.code, "dead-lettered unread");
+            let code = &*failure.code;
+            tracing::warn!(%queue, message_id, code, "dead-lettered: its body is too large");
             delivery.envelope = std::mem::take(&mut delivery.envelope).cut(CUT_BODY);
             drop(permit);
-            // Boxed, as below: what happens seldom is not to make every task larger.
+            // Boxed, like the one below, so that a rare case does not make every task larger.
             if let Some(metrics) = Box::pin(self.give_up(queue, delivery, &failure, &mut span)).await {
                 metrics.message(OutcomeLabel::Malformed);
             }
@@ -93,8 +94,8 @@ impl Screening {
         }
     }
 
-    /// Dead-letters `delivery` without reading it, and counts that. Returns the metrics of the backend
-    /// that it was for, once it is stored.
+    /// Dead-letters `delivery` without reading it, and counts that. Once it is stored, returns the metrics
+    /// of the backend that it was for.
     async fn give_up(
         &self,
         queue: &QueueName,
@@ -113,7 +114,7 @@ impl Screening {
     }
 }
 
-/// Why a message is given up that was taken `times` times.
+/// Why a message that was lost `times` times is given up.
 fn poison(times: u32) -> Failure {
     let why = format!("delivered {times} times, and its process or its connection was lost each time");
     Failure::unknown("poison", why)

@@ -1,8 +1,8 @@
 //! Settling an attempt: the report, the retries, the dead letters and the callbacks are published in one
 //! confirmed step, and only then is the message acknowledged.
 //!
-//! A crash between two of these steps can double a message; it can never lose one. A dead letter holds
-//! only the recipients who were given up, so sending it again reaches nobody twice.
+//! A crash between two steps can duplicate a message, but never lose one. A dead letter holds only the
+//! recipients who were given up, so redriving it reaches nobody twice.
 
 mod tally;
 
@@ -40,19 +40,19 @@ use std::{collections::BTreeMap, time::Duration};
 
 /// What it takes to settle the messages of one backend.
 pub(crate) struct Settling {
-    /// What the messages' wishes for callbacks are read with.
+    /// The keys that open the callback requests of messages.
     pub(crate) keys: Current<CallbackKeys>,
     pub(crate) publisher: Publisher,
     pub(crate) metrics: SendingMetrics,
-    /// What operators cancelled.
+    /// Knows which messages operators cancelled.
     pub(crate) control: Control,
-    /// When the provider is asked what became of messages, if it is.
+    /// When the provider is polled. `None` if it is not.
     pub(crate) polls: Option<PollSchedule>,
 }
 
 impl Settling {
-    /// Publishes what follows `attempt`, counts and logs it, and acknowledges `delivery`, which came
-    /// from `queue`. It goes back to its queue if the broker was closed before. What it came to is noted in
+    /// Publishes what follows `attempt`, counts and logs it, and acknowledges `delivery`, which came from
+    /// `queue`. If the broker was closed before that, `delivery` is requeued. The result is noted in
     /// `span`.
     pub(crate) async fn settle(
         &self,
@@ -80,15 +80,15 @@ impl Settling {
         scope.acknowledged(queue);
     }
 
-    /// What is to be published of `queued`, which this process has `held` so long, if an operator
-    /// cancelled it.
+    /// What is to be published for `queued` if an operator cancelled it. `held` is how long this process
+    /// has had the message.
     pub(crate) fn cancelled(&self, queued: Queued<'_>, held: Duration) -> Option<Vec<(Address, Envelope)>> {
         let is_cancelled = self.control.cancels(queued, held);
         is_cancelled.then(|| cancelled(queued, &self.keys.get(), Timestamp::now()))
     }
 
-    /// Publishes `cancelled`, counts and logs it, and acknowledges the delivery, which came from the queue and
-    /// holds `message`. What it came to is noted in `span`.
+    /// Publishes `cancelled`, counts and logs it, and acknowledges the delivery, which came from the queue
+    /// and holds `message`. The result is noted in `span`.
     pub(crate) async fn cancel(
         &self,
         (delivery, queue): (Delivery, &QueueName),
@@ -108,7 +108,7 @@ impl Settling {
         tracing::info!(backend, %message_id, recipients, trace_id, "cancelled, not sent");
     }
 
-    /// Dead-letters `delivery`, whose body is not a message that belongs into `queue`.
+    /// Dead-letters `delivery`, whose body is not a message for `queue`.
     pub(crate) async fn refuse(
         &self,
         delivery: Delivery,
@@ -128,14 +128,13 @@ impl Settling {
 /// What is to be published after `attempt`, whose message was `original` in `queue`:
 ///
 /// - one report,
-/// - for each delay, one message with the identities that wait that long: as the next attempt, or as
-///   the same one if it was deferred; otherwise as it was,
-/// - if identities are given up, one dead letter. If all of them are, its body is the original one,
-///   byte for byte; if only some are, it is the same message with just those, so that a dead letter
-///   that is sent again reaches nobody twice.
+/// - for the identities that are given up, one dead letter for each number of parts that they got,
+/// - for the identities that are retried, one message for each combination of delay, number of deferrals
+///   (none for a retry as the next attempt) and number of parts that they got.
 ///
-/// If identities have got parts of the text, retries and dead letters hold what is left of it: one
-/// message for each number of parts.
+/// Each holds only those identities and what is left of their text, so that redriving a dead letter reaches
+/// nobody twice. If all identities are given up and none got a part, the body of the dead letter is the
+/// original one, byte for byte.
 pub(crate) fn settlement(
     original: &Envelope,
     queue: &QueueName,
@@ -148,7 +147,7 @@ pub(crate) fn settlement(
     messages.extend(
         dead(attempt).iter().filter_map(|(parts, dead)| letter(original, queue, attempt, *parts, dead)),
     );
-    // Last: a broker that refuses one of the others stores nothing behind it, and a retry that is stored
+    // Retries come last: a broker that refuses a message stores none after it, and a retry that is stored
     // twice is sent twice.
     for ((delay, deferred, parts), identities) in waiting(attempt) {
         let rest = attempt.rest(parts, identities);
@@ -163,8 +162,8 @@ pub(crate) fn settlement(
     messages
 }
 
-/// The identities that are tried again, by how long they wait, how often the same attempt was
-/// deferred, and how many parts they got in it.
+/// The identities that are retried, by how long they wait, how often the same attempt was deferred (`None`:
+/// the next attempt), and how many parts they got in this attempt.
 fn waiting(attempt: &Attempt<'_>) -> BTreeMap<(Duration, Option<u32>, usize), Vec<Identity>> {
     let mut waiting: BTreeMap<_, Vec<Identity>> = BTreeMap::new();
     for (identity, result) in attempt.each() {
@@ -213,7 +212,7 @@ fn letter(
         let rest = attempt.rest(parts, dead.identities.clone());
         Envelope { headers: original.headers.clone(), ..Envelope::from(&rest) }
     };
-    // The id that was assigned on reading if the application gave none.
+    // If the application gave no id, the one that was assigned on reading.
     envelope.message_id.get_or_insert_with(|| message.id.to_string());
     let not_tried = attempt.dispositions().all(|it| matches!(it, Disposition::Expired(None)));
     let attempts = message.attempt.saturating_sub(u32::from(not_tried));
@@ -226,10 +225,10 @@ fn dead_classes(attempt: &Attempt<'_>) -> Vec<FailureClass> {
     dead(attempt).values().filter_map(|dead| Some(why_dead(&dead.dispositions)?.0)).collect()
 }
 
-/// The class and the code of most identities that are given up, and why each of them is. `None` if
-/// none is.
+/// The class and the code of most of the identities that are given up, and the reasons of all. `None` if no
+/// identity is given up.
 fn why_dead<'d>(dispositions: &[&'d Disposition]) -> Option<(FailureClass, &'d str, String)> {
-    // In order of appearance. A provider may have a code of its own for each recipient.
+    // In order of appearance. A provider may give a different code for each recipient.
     let mut kinds: IndexMap<(FailureClass, &str), (&str, usize)> = IndexMap::new();
     for disposition in dispositions {
         let (class, code, detail) = match disposition {

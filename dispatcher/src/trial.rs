@@ -1,5 +1,5 @@
-//! What a backend would send, and what an answer would be taken for: by the functions that send, without a
-//! request.
+//! Shows what a backend would send, and what an answer would mean, with the functions that send but without
+//! a request.
 
 use crate::{
     connectors::http::{ClientTls, Http},
@@ -14,13 +14,14 @@ use postern_shared::{error::Failure, message::Outbound, text::policy::TextPolicy
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
-/// A backend that sends over HTTP, tried.
+/// A trial of a backend that sends over HTTP.
 #[derive(Debug)]
 pub struct SendTrial {
     http: Http,
     text: TextPolicy,
     recipients_per_request: usize,
-    /// The scheme of the `Authorization` that a request gets when it is made: an access token, a signature.
+    /// The scheme of an `Authorization` that is made only with a real request: an access token or a
+    /// signature.
     later: Option<&'static str>,
     /// Knows the secrets among the settings.
     redactor: Redactor,
@@ -40,7 +41,7 @@ pub struct TriedRequest {
 }
 
 impl SendTrial {
-    /// For `backend`. `None` if it does not send over HTTP.
+    /// A trial of `backend`. `None` if it does not send over HTTP.
     ///
     /// # Errors
     /// Every key below the backend's that is wrong.
@@ -67,8 +68,8 @@ impl SendTrial {
         }))
     }
 
-    /// The requests that `message` would be: for each part of its text, one for as many recipients as a request
-    /// may have.
+    /// The requests that would be made for `message`: for each part of its text, one for every group of
+    /// recipients that fits into a request.
     ///
     /// # Errors
     /// Why one of them would not be made.
@@ -83,7 +84,7 @@ impl SendTrial {
                 let hidden = |text: &str| self.redactor.hidden(text);
                 let header = |(name, value): (&HeaderName, &HeaderValue)| {
                     let value = String::from_utf8_lossy(value.as_bytes());
-                    // Its password may be too short to be looked for.
+                    // Hidden as a whole: a password may be too short for the redactor.
                     let scheme = value.split_once(' ').filter(|_| name == AUTHORIZATION);
                     let value =
                         scheme.map_or_else(|| hidden(&value), |(scheme, _)| format!("{scheme} [REDACTED]"));
@@ -106,7 +107,7 @@ impl SendTrial {
         Ok(requests)
     }
 
-    /// What an answer with `status`, `headers` and `body` would be taken for.
+    /// The outcome that an answer with `status`, `headers` and `body` would have.
     pub fn outcome(&self, status: u16, headers: &[(String, String)], body: &[u8]) -> Outcome {
         let headers = headers.iter().filter_map(|(name, value)| {
             Some((name.parse::<HeaderName>().ok()?, value.parse::<HeaderValue>().ok()?))
@@ -117,7 +118,7 @@ impl SendTrial {
     }
 }
 
-/// Every text in `value`.
+/// Adds every text in `value` to `found`.
 fn texts(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::String(text) => found.push(text.clone()),

@@ -1,4 +1,4 @@
-//! A configuration that a dispatcher can be built from: what was validated is kept, and started.
+//! A configuration from which a dispatcher can be built: what was validated is kept, and started.
 
 use crate::{
     callbacks::{self, CallbackClients},
@@ -13,14 +13,14 @@ pub struct Validated {
     pub(crate) config: Arc<Config>,
     /// The connector of every backend.
     pub(crate) connectors: Connectors,
-    /// What calls the webhook, if the application has one.
+    /// The caller of the webhook, if the application has one.
     pub(crate) webhook: Option<WebhookCaller>,
-    /// What calls clients back, if another gateway's clients are served.
+    /// The HTTP clients for callbacks, if compatibility listeners are configured.
     pub(crate) callbacks: Option<CallbackClients>,
 }
 
-/// Validates what only the dispatcher can judge: the backends' connectors, those that `connectors` has
-/// registered among them, the webhook, and the callbacks.
+/// Validates what only the dispatcher can judge: the backends' connectors, including those that
+/// `connectors` has registered, the webhook, and the callbacks.
 ///
 /// # Errors
 /// Every problem, with its key and its line.

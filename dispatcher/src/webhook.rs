@@ -1,10 +1,10 @@
 //! The application behind a webhook: `call` makes the requests, which `sign` signs.
 //!
-//! Messages come from `postern.inbound` and reports from `postern.reports`. The answer is dealt with as a
-//! provider's is: the same classes, delays and dead letters, and the acknowledgement last. These messages
-//! have no `attempt` of their own, so it is counted in the header `x-postern-attempt`. The webhook is one
-//! receiver with a circuit breaker of its own: while it is down, messages stay in their queues, and the
-//! attempt that shows it does not count.
+//! Messages come from `postern.inbound` and reports from `postern.reports`. The answer is handled like a
+//! provider's: the same classes, delays and dead letters, and the acknowledgement last. These messages have
+//! no field `attempt`, so the attempt is counted in the header `x-postern-attempt`. The webhook is one
+//! receiver with its own circuit breaker: while it is down, messages stay in their queues, and the attempt
+//! that shows it does not count.
 
 mod call;
 mod sign;
@@ -27,8 +27,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use url::form_urlencoded;
 
-/// Delivers inbound messages and reports to a webhook. A delivery that is doubled has the same
-/// `webhook-id`.
+/// Delivers inbound messages and reports to a webhook. A duplicate of a delivery has the same `webhook-id`.
 #[derive(Debug)]
 pub(crate) struct WebhookWorker {
     caller: WebhookCaller,
@@ -39,7 +38,7 @@ pub(crate) struct WebhookWorker {
 }
 
 impl WebhookWorker {
-    /// A worker that calls with `caller`, as `webhook` says.
+    /// A worker that calls through `caller`, with the settings of `webhook`.
     pub(crate) fn new(
         config: &Config,
         (webhook, caller): (&Webhook, WebhookCaller),
@@ -80,7 +79,7 @@ impl WebhookWorker {
         let (content_type, body) = ("application/json", envelope.body.clone());
         if lane == Priority::Bulk {
             let report = Report::from_json(&body)?;
-            // The bytes of an attempt are those of the first: a retry carries them on as they are.
+            // A retry carries the same bytes, so every attempt has the same id.
             let id = MessageId::of_report(&String::from_utf8_lossy(&body));
             let (message_id, backend) = (report.message_id, report.backend);
             let context = DeliveryContext { message_id, backend, trace, event: None };
@@ -118,8 +117,8 @@ impl Worker for WebhookWorker {
     }
 }
 
-/// `identity`, `text` and the fields, urlencoded. A field that is null is left out, a list is its
-/// parameter repeated, and what is no text is written as JSON.
+/// `identity`, `text` and the fields, urlencoded. A null field is left out, a list repeats its parameter,
+/// and any value that is not text is written as JSON.
 fn form(message: &Inbound) -> String {
     let mut form = form_urlencoded::Serializer::new(String::new());
     form.append_pair("identity", message.identity.as_str()).append_pair("text", &message.text);

@@ -1,4 +1,4 @@
-//! What works on the messages of a queue.
+//! The interface of everything that works on the messages of a queue.
 
 use crate::flow::WorkPermit;
 use async_trait::async_trait;
@@ -10,10 +10,10 @@ use std::sync::Arc;
 /// A message to work on.
 #[derive(Debug)]
 pub(crate) struct Job {
-    /// The lane that it came in.
+    /// The lane in which it came.
     pub(crate) lane: Priority,
     pub(crate) delivery: Delivery,
-    /// To be dropped when another message may be begun.
+    /// The worker drops it as soon as another message may be begun.
     pub(crate) permit: WorkPermit,
     /// Why the message is given up without an attempt, if it is.
     pub(crate) poison: Option<Failure>,
@@ -24,7 +24,7 @@ pub(crate) struct Job {
 /// Works on the messages of one or two queues.
 #[async_trait]
 pub(crate) trait Worker: Send + Sync {
-    /// Its queues, by the lane that they are worked on in.
+    /// Its queues, each with the lane in which it is worked on.
     fn queues(&self) -> Vec<(Priority, QueueName)>;
 
     /// Takes the message to its end.

@@ -1,7 +1,7 @@
-//! What the log must never hold, whatever happens.
+//! Texts that the log must never hold.
 //!
-//! A program of its own: while a subscriber is set, a line that is written for the first time by another thread
-//! can be taken for one that nobody wants, and is then never written. Here each test sets the one subscriber
+//! A separate program: while a subscriber is set, a line that another thread writes for the first time can
+//! be taken for one that nobody wants, and is then never written. Here each test sets the one subscriber
 //! before anything else.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -33,11 +33,11 @@ use std::{
 use tracing_subscriber::{Layer, filter::filter_fn, layer::SubscriberExt};
 
 thread_local! {
-    /// What this thread logs, which is one test's.
+    /// The log of this thread, which belongs to one test.
     static LINES: RefCell<Option<Written>> = const { RefCell::new(None) };
 }
 
-/// Writes to what the thread's test follows.
+/// Writes to the log of the thread's test.
 struct OfThread;
 
 impl io::Write for OfThread {
@@ -59,7 +59,7 @@ impl io::Write for OfThread {
 struct Written(Arc<Mutex<Vec<u8>>>);
 
 impl Written {
-    /// What this thread logs from now on.
+    /// Follows what this thread logs from now on.
     fn follow() -> Self {
         static SUBSCRIBER: Once = Once::new();
         SUBSCRIBER.call_once(|| {
@@ -77,7 +77,7 @@ impl Written {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 
-    /// The fields of the only line that says `message`, without what every line has.
+    /// The fields of the only line with `message`, without those that every line has.
     fn fields(&self, message: &str) -> Value {
         let text = self.text();
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -107,7 +107,7 @@ async fn a_host_without_an_answer_is_named_with_the_reason_and_a_dead_letter_has
     let paused = running.health.not_ready();
     assert!(paused[0].1.to_string().contains("connect: connection refused"), "{paused:?}");
     running.stop().await;
-    let attempt = written.fields("not sent to all recipients");
+    let attempt = written.fields("not sent, dead-lettered");
     assert_eq!(
         (&attempt["host"], &attempt["reason"]),
         (&json!(gone.to_string()), &json!("connection refused"))
@@ -182,5 +182,8 @@ async fn a_line_for_each_attempt_and_in_none_a_number_a_text_a_secret_or_an_answ
     assert_eq!((&attempt["backend"], &attempt["attempt"]), (&"demo".into(), &1.into()), "{attempt}");
     assert_eq!((&attempt["sent"], &attempt["failed"]), (&1.into(), &1.into()), "{attempt}");
     assert_eq!((&attempt["class"], &attempt["code"]), (&"permanent".into(), &"http_400".into()), "{attempt}");
-    assert!(log.contains("\"characters\":8") && log.contains("dead-lettered unread"), "{log}");
+    assert!(
+        log.contains("\"characters\":8") && log.contains("dead-lettered: its body is not a valid message"),
+        "{log}"
+    );
 }

@@ -1,4 +1,4 @@
-//! A configuration, with the definitions of its backends, and the requests that these make.
+//! A configuration, the definitions of its backends, and the requests that the backends make.
 
 use postern_broker::Envelope;
 use postern_config::{Config, ProviderRegistry};
@@ -7,11 +7,11 @@ use postern_ingress::forms::Forms;
 use postern_shared::message::{BackendName, Context, Identity, MessageId, Outbound, Priority};
 use std::sync::Arc;
 
-/// A TOML text: whatever it is, it is a configuration or a list of problems, and one that is valid
-/// makes a request of a message or says why not.
+/// A TOML text: any text is a configuration or a list of problems, and a valid configuration makes a
+/// request of a message or says why not.
 pub fn definition(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
-    // A secret may be read from a file: not from an endless one.
+    // A secret may be read from a file, but must not be read from an endless one.
     if text.contains("file") {
         return;
     }

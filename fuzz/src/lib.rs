@@ -1,6 +1,6 @@
-//! Input that nobody with good intentions sends, and what must hold whatever it is. Each function
-//! takes any bytes and panics where a promise is broken; libFuzzer makes the bytes up
-//! (`fuzz/run`), and `tests/corpus.rs` plays what is in `corpus/` without it.
+//! What must hold for any input, hostile input above all. Each function takes any bytes and panics if a
+//! promise is broken. libFuzzer makes the bytes (`fuzz/run`), and `tests/corpus.rs` plays the files in
+//! `corpus/` without libFuzzer.
 
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "a finding is a panic")]
 #![allow(

@@ -16,12 +16,12 @@ struct Ingress {
 }
 
 thread_local! {
-    // Never dropped: while a thread ends, what it would need is gone already.
+    // Never dropped: while a thread ends, what dropping it needs is already gone.
     static INGRESS: ManuallyDrop<Ingress> = ManuallyDrop::new(Ingress::new());
 }
 
-/// `METHOD TARGET`, lines `Name: value`, an empty line and a body: what the ingress makes of it is
-/// never a 5xx; nothing is published unless it is answered 2xx; and what is published can be read.
+/// `METHOD TARGET`, lines `Name: value`, an empty line and a body. The ingress must never answer it with a
+/// 5xx, must publish nothing unless it answers 2xx, and must publish only what can be read.
 pub fn request(input: &[u8]) {
     INGRESS.with(|ingress| ingress.take(input));
 }

@@ -1,4 +1,4 @@
-//! The embedded broker's store after something happened to its files.
+//! The embedded broker's store after its files were damaged.
 
 use postern_broker::{Address, Broker, BrokerError, BrokerOptions, Delivery, Envelope, QueueName, testing};
 use postern_shared::message::{BackendName, Priority};
@@ -14,9 +14,9 @@ use std::{
 };
 use tokio::{runtime::Runtime, time::timeout};
 
-/// Far more than anything here takes: what takes longer hangs.
+/// Far longer than any step takes: a step that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Where a record may be changed: a table, its key and a column.
+/// The places at which a record may be changed: a table, its key and a column.
 const COLUMNS: [(&str, &str, &str); 20] = [
     ("message", "id", "id"),
     ("message", "id", "message_id"),
@@ -40,23 +40,23 @@ const COLUMNS: [(&str, &str, &str); 20] = [
     ("store", "opened", "opened"),
 ];
 
-/// A store with messages that wait and that wait for their time, from which some were taken; in its file,
-/// and after a crash, with its log.
+/// A store with waiting and delayed messages, some of which were taken: once closed, with everything in its
+/// file, and once after a crash, with its write-ahead log.
 static PRISTINE: LazyLock<[Files; 2]> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     let crashed = RUNTIME.block_on(make(folder.path()));
     [collect(folder.path()), crashed]
 });
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
-/// Names and what is in them.
+/// The files of a store: their names and contents.
 type Files = Vec<(String, Vec<u8>)>;
-/// Where our own code panicked, in whatever thread.
+/// The last panic, in any thread.
 static OURS: Mutex<Option<String>> = Mutex::new(None);
 
-/// Edits of a store: of which of the two, and how many of its rows are changed or removed, by SQL; for each
-/// a column and a row, a kind and a value. Then edits of the files themselves: which, a kind, a place, how
-/// much. The store is opened or refused, and one that is opened takes a message, hands it out, is closed,
-/// and has it still when it is opened again. Nothing of ours panics.
+/// The input holds edits of a store: which of the two it is; how many of its rows SQL changes or removes,
+/// and for each a column, a row, a kind and a value; then edits of the files themselves: which file, a
+/// kind, a place, how much. The store is opened or refused. A store that is opened takes a message,
+/// delivers it, is closed, and still has it when it is opened again. Nothing of ours panics.
 pub fn store(input: &[u8]) {
     watch_panics();
     let mut input = Input(input);
@@ -77,7 +77,7 @@ pub fn store(input: &[u8]) {
         edit_file(&mut input, folder.path(), pristine);
     }
     RUNTIME.block_on(open_and_use(folder.path()));
-    // Not held any more when it panics: the hook takes it, too.
+    // The lock must be released before the assertion: if it panics, the hook takes the lock, too.
     let ours = OURS.lock().unwrap().take();
     assert!(ours.is_none(), "{ours:?}");
 }
@@ -89,7 +89,7 @@ async fn open_and_use(folder: &Path) {
         Ok(()) => {
             wait_for_new(&broker, "a message that was just taken").await;
             close(broker).await;
-            // Damage that stood in nobody's way so far may do so now, but then it is said.
+            // Damage that had no effect so far may have one now, but then the broker must report it.
             if let Some(broker) = opened(folder).await {
                 wait_for_new(&broker, "a message that was taken before closing").await;
                 close(broker).await;
@@ -111,7 +111,7 @@ async fn opened(folder: &Path) -> Option<EmbeddedBroker> {
     }
 }
 
-/// The message `new` must come, unless the store is in trouble and says so.
+/// Waits for the message `new`, which must come unless the store is in trouble and says so.
 async fn wait_for_new(broker: &EmbeddedBroker, what: &str) {
     let mut consumer = broker.consume(&queue(), 2000).await.unwrap();
     let mut status = broker.status();
@@ -147,7 +147,7 @@ async fn within<T>(doing: impl Future<Output = T>) -> T {
     timeout(PATIENCE, doing).await.expect("it hangs")
 }
 
-/// Makes a store and closes it; what its files were shortly before that.
+/// Makes a store and closes it. Returns its files as they were shortly before.
 async fn make(folder: &Path) -> Files {
     let letters = |range: std::ops::Range<usize>| {
         range.map(|n| (address(), letter(n))).collect::<Vec<(Address, Envelope)>>()
@@ -189,7 +189,7 @@ fn edit_row(input: &mut Input<'_>, database: &Connection) {
     let which = format!(
         "{key} = (SELECT {key} FROM {table} LIMIT 1 OFFSET {row} % (SELECT max(1, count(*)) FROM {table}))"
     );
-    // What the table does not allow is not done.
+    // An edit that the table does not allow fails, and nothing is changed.
     let _ = match kind >> 4 {
         15 => database.execute(&format!("DELETE FROM {table} WHERE {which}"), []),
         _ => database.execute(&format!("UPDATE {table} SET {column} = ?1 WHERE {which}"), [value]),
@@ -215,7 +215,7 @@ fn edit_file(input: &mut Input<'_>, folder: &Path, pristine: &Files) {
     fs::write(path, bytes).unwrap();
 }
 
-/// What is left of the input; behind its end everything is zero.
+/// The rest of the input; after its end, every byte is zero.
 struct Input<'i>(&'i [u8]);
 
 impl<'i> Input<'i> {
@@ -234,7 +234,7 @@ impl<'i> Input<'i> {
     }
 }
 
-/// Notes a panic in whatever thread; the writer's would else only stop that.
+/// Notes a panic in any thread: a panic of the store's writer would otherwise only end that thread.
 fn watch_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -248,7 +248,7 @@ fn watch_panics() {
 
 fn collect(folder: &Path) -> Files {
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
-    // Its index of the log is made anew.
+    // SQLite makes its index of the write-ahead log again.
     let files = files.filter(|file| !file.file_name().to_string_lossy().ends_with("-shm"));
     let mut files: Files =
         files.map(|file| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap())).collect();

@@ -2,8 +2,8 @@
 //! through which backend, whether its text fits, which id it gets, how its recipients are split, and
 //! what is published.
 //!
-//! A listener turns its protocol's request into a [`Submission`], and the outcome into its
-//! protocol's answer. This module knows no protocol and no HTTP server.
+//! A listener turns its protocol's request into a [`Submission`], and the outcome into its protocol's answer.
+//! This module knows no HTTP server, and of the protocols only the form of a callback.
 
 mod accepted;
 mod idempotency;
@@ -45,24 +45,23 @@ const MAX_STORED: usize = 32 * 1024 * 1024;
 /// A message that a principal wants sent.
 #[derive(Debug)]
 pub(crate) struct Submission {
-    /// What the client names as the way to send it; `None` if it names none.
+    /// The backend, or the client's own name for one. `None` if the client names none.
     pub(crate) destination: Option<String>,
     /// The recipients. At least one.
     pub(crate) identities: Vec<Identity>,
-    /// Recipients that the listener left out because they are no numbers. They are reported as
-    /// failed.
+    /// Recipients that the listener left out because they are not numbers. They are reported as failed.
     pub(crate) left_out: Vec<Identity>,
     /// The text; may be empty.
     pub(crate) text: String,
-    /// What goes with the message.
+    /// The message's context.
     pub(crate) context: Context,
-    /// How urgent it is.
+    /// The message's priority.
     pub(crate) priority: Priority,
-    /// When it is too late to send it.
+    /// When it becomes too late to send the message, if the client says so.
     pub(crate) expires_at: Option<Timestamp>,
-    /// The claim to the id that the client's own id of the message makes; `None`: it gets a new id.
+    /// The claim to the message id that is made from the client's own id. `None`: the message gets a new id.
     pub(crate) claim: Option<SubmissionClaim>,
-    /// What the client wants to be told.
+    /// The delivery callbacks that the client asks for, if any.
     pub(crate) callback: Option<CallbackRequest>,
 }
 
@@ -71,14 +70,14 @@ pub(crate) struct Submission {
 pub(crate) struct CallbackRequest {
     /// The address to call, with Kannel's escapes in it.
     pub(crate) url: String,
-    /// The events to be told, as the sum of [`KannelEvent::bit`]s.
+    /// The events to call for, as the sum of [`KannelEvent::bit`]s.
     pub(crate) mask: u8,
-    /// What the callback repeats, by Kannel's escape for it.
+    /// The values that the callback repeats, each under Kannel's escape for it.
     pub(crate) values: BTreeMap<char, String>,
 }
 
-/// How much JSON a message that is to be sent may be: as many members and items as the recipients and
-/// the context of the largest one have. Their own limits are looked at when they are read.
+/// The limits on the JSON of a message to send: as many members and items as the recipients and the context
+/// of the largest message have. The limits of each are checked when it is read.
 pub(crate) const MESSAGE_LIMITS: JsonLimits =
     JsonLimits { values: MAX_IDENTITIES + MAX_CONTEXT_BYTES / 2 + 100, name: usize::MAX, text: usize::MAX };
 
@@ -97,15 +96,15 @@ pub(crate) struct Acceptor {
     answers: AnswersFor,
 }
 
-/// How the message log, for other processes, comes to know what clients were answered.
+/// How the answers to clients get into the message log, where other processes look them up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AnswersFor {
     /// There is no log.
     Nobody,
-    /// With the messages, in one step: the broker stores all of a publish, or nothing.
+    /// They are published with the messages, in one step: the broker stores all of a publish, or nothing.
     EmbeddedLog,
-    /// When the messages are confirmed, and no sooner: RabbitMQ may store a part of a publish, and a submission
-    /// that is known is not queued again.
+    /// They are published only after the messages are confirmed: RabbitMQ may store a part of a publish, and
+    /// a submission that the log knows is not queued again.
     SharedLog,
 }
 
@@ -121,8 +120,8 @@ impl AnswersFor {
 }
 
 impl Acceptor {
-    /// An acceptor that publishes with `publisher` and seals callbacks with `callback_keys`. `submissions` are
-    /// those that were accepted before, and `lookup` says whether other processes are to be told of its own.
+    /// An acceptor that publishes with `publisher` and seals callbacks with `callback_keys`. `submissions`
+    /// holds what was accepted before; `lookup` says whether there is a message log for other processes.
     pub(crate) fn new(
         config: Arc<Config>,
         publisher: MeteredPublisher,
@@ -135,8 +134,8 @@ impl Acceptor {
         Self { config, publisher, callback_keys, submissions, answers }
     }
 
-    /// Claims the id that `key`, the client's own id of a message, makes for `principal`. While another
-    /// submission under it is being published by this process, this waits for the end of that.
+    /// Claims the message id that is made from `key`, the client's own id of a message, for `principal`. If
+    /// this process is just publishing another submission under that id, this waits until it is done.
     ///
     /// # Errors
     /// A submission was accepted under the id within `ingress.dedupe_window`.
@@ -160,18 +159,18 @@ impl Acceptor {
         destination: Option<&str>,
     ) -> Result<&BackendConfig, Rejection> {
         let name = principal.route(destination).ok_or(Rejection::NotRoutable)?;
-        // A compatibility user's own table may lead to more backends than it may name.
+        // A compatibility user's table may lead to backends that the user may not name directly.
         if !matches!(principal, Principal::CompatUser(_)) && !principal.may_use(&name) {
             return Err(Rejection::Forbidden(name));
         }
         self.config.backends.get(&name).map(|backend| &**backend).ok_or(Rejection::UnknownBackend(name))
     }
 
-    /// Stores a message: one queued message for each `send.batch` recipients, all under one id, and
-    /// what there is to tell of the recipients that were left out, in one confirmed publish.
+    /// Stores a message in one confirmed publish: one queued message for each `send.batch` recipients, all
+    /// under one id, and the report and the callbacks about recipients that were left out.
     ///
     /// # Errors
-    /// Why it was not stored.
+    /// [`Rejected`], with the reason.
     pub(crate) async fn accept(
         &self,
         principal: Principal<'_>,
@@ -226,7 +225,7 @@ impl Acceptor {
         Ok(accepted)
     }
 
-    /// Everything that is published for a submission.
+    /// The messages, reports and callback events that are published for a submission.
     fn messages(
         &self,
         principal: Principal<'_>,
@@ -308,8 +307,8 @@ impl Acceptor {
     }
 }
 
-/// A message as it is published: in its trace, and one that is to be sent with who had it accepted, which
-/// the message log holds.
+/// Adds what a message is published with: its trace and, for the message log, the principal and the segments
+/// of an outbound message.
 fn marked(
     (address, mut envelope): (Address, Envelope),
     principal: Principal<'_>,
@@ -338,8 +337,8 @@ fn recipients(backend: &BackendConfig, identities: &[Identity]) -> Result<(), Re
     if wrong.is_empty() { Ok(()) } else { Err(Rejection::NotRecipients(wrong)) }
 }
 
-/// What there is to tell of recipients that were left out: the event to the client that asked for
-/// it, and a report that they failed.
+/// The messages about recipients that were left out: callback events if the client asked for them, and a
+/// report that the recipients failed.
 fn left_out_messages(
     left_out: Vec<Identity>,
     accepted: &Accepted,

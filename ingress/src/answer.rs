@@ -1,5 +1,5 @@
-//! What a handler gives back: the response, and what the request's log line, the metrics and the
-//! rate limit need to know about it. Also the plain-text responses that several handlers share.
+//! What a handler returns: the response, and what the request's log line, the metrics and the rate limit need
+//! to know about it. Also the plain-text responses that several handlers share.
 
 use crate::{forms::Errors, refusal_reason::RefusalReason};
 use actix_web::{
@@ -23,7 +23,7 @@ pub(crate) struct Answer {
     pub(crate) response: HttpResponse,
     /// What the log and the metrics get.
     pub(crate) log: RequestLog,
-    /// What the request costs.
+    /// Whether the request counts against its address's rate.
     pub(crate) charge: Charge,
 }
 
@@ -39,34 +39,34 @@ pub(crate) struct RequestLog {
     pub(crate) message: Option<MessageId>,
     /// How many messages and delivery reports a provider's request brought. `None` for any other.
     pub(crate) items: Option<usize>,
-    /// How many of these messages have U+FFFD in their text, in the place of what is no character in the
-    /// charset in which it was read.
+    /// How many messages of a provider's request have U+FFFD in their text, in place of bytes that are
+    /// invalid in the charset with which the text was read.
     pub(crate) replaced: usize,
-    /// How many items it brought beside them that say something wrong, and are not stored.
+    /// How many other items of a provider's request are invalid and not stored.
     pub(crate) invalid: usize,
     /// The trace that the request belongs to, and its span in it.
     pub(crate) trace: Option<RequestSpan>,
-    /// Why the request was refused. `None`: what its answer's status says.
+    /// Why the request was refused. `None`: the reason follows from the answer's status.
     pub(crate) refused: Option<RefusalReason>,
-    /// The fields that are wrong, by names that the configuration or the protocol has for them.
+    /// The invalid fields, by their names in the configuration or the protocol.
     pub(crate) fields: Option<String>,
-    /// The numbers of the backend's checks that it fails.
+    /// The numbers of the backend's checks that the request fails.
     pub(crate) checks: Option<String>,
-    /// How much of its duration the request waited for something new, as its client wanted.
+    /// How long the request waited for new messages because its client asked for that.
     pub(crate) waited: Duration,
 }
 
-/// Whether a request is taken out of its address's rate (`ingress.rate_limit`).
+/// Whether a request counts against its address's rate (`ingress.rate_limit`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Charge {
-    /// It is, because it proved nothing.
+    /// It counts, because it proved nothing.
     Address,
-    /// It is not: it proved whose it is, or was counted before it was dealt with.
+    /// It does not count: it proved whose it is, or was counted already.
     Nothing,
 }
 
 impl From<HttpResponse> for Answer {
-    /// An answer of which nothing is known, to a request that proved nothing.
+    /// An answer with nothing more to log, to a request that proved nothing.
     fn from(response: HttpResponse) -> Self {
         Self { response, log: RequestLog::default(), charge: Charge::Address }
     }
@@ -80,7 +80,7 @@ impl Answer {
         answer
     }
 
-    /// The answer to a request that says something wrong.
+    /// The answer to an invalid request.
     pub(crate) fn invalid(errors: &Errors) -> Self {
         let mut answer = Self::refused(text(StatusCode::BAD_REQUEST, &errors.to_string()), errors.reason());
         answer.log.fields = errors.fields();
@@ -88,7 +88,7 @@ impl Answer {
         answer
     }
 
-    /// The same about a message and a backend, for the log line.
+    /// The same answer, with the message and the backend for the log line.
     pub(crate) fn about(
         mut self,
         message: impl Into<Option<MessageId>>,
@@ -99,7 +99,7 @@ impl Answer {
         self
     }
 
-    /// The same answer, to a request that costs this.
+    /// The same answer; `charge` says whether the request counts against its address's rate.
     pub(crate) fn charged(self, charge: Charge) -> Self {
         Self { charge, ..self }
     }
@@ -112,14 +112,14 @@ pub(crate) fn too_many(wait: Duration) -> HttpResponse {
     answer
 }
 
-/// The answer to a request that may be right and was not stored.
+/// The answer to a request that may be valid, but whose storing was not confirmed.
 pub(crate) fn unavailable() -> HttpResponse {
-    let mut answer = text(StatusCode::SERVICE_UNAVAILABLE, "not stored; try again later");
+    let mut answer = text(StatusCode::SERVICE_UNAVAILABLE, "storing was not confirmed; try again later");
     answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
     answer
 }
 
-/// One line or more for a person to read; a browser never takes it for a page.
+/// A plain-text response of one or more lines. A browser never renders it as a page.
 pub(crate) fn text(status: StatusCode, body: &str) -> HttpResponse {
     HttpResponse::build(status)
         .content_type("text/plain; charset=utf-8")

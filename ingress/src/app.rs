@@ -35,20 +35,20 @@ use std::{
     time::Duration,
 };
 
-/// Why the ingress cannot start.
+/// The reason why the ingress cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The configuration says something that the ingress cannot do: every problem.
+    /// The configuration is wrong. Holds every problem.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Config(Vec<Problem>),
-    /// It cannot listen.
+    /// The ingress cannot listen on an address.
     #[error("{}", listener::cannot_listen(.key, *.address, .error, ""))]
     Listen {
         /// The configuration's key.
         key: &'static str,
         /// The address.
         address: SocketAddr,
-        /// What stands in its way.
+        /// The operating system's error.
         error: io::Error,
     },
     /// Another ingress of this process has declared its metrics.
@@ -57,7 +57,7 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// How a program ends that cannot start: with status 2 if the configuration is wrong.
+    /// The exit of a program whose ingress cannot start: status 2 if the configuration is wrong.
     pub fn into_exit(self) -> Exit {
         match self {
             Self::Config(_) => Exit::Config(self.to_string()),
@@ -75,8 +75,8 @@ struct Port {
     connections: ConnectionLimits,
 }
 
-/// What the ingress finds wrong with `config`, beyond what [`Config`] itself checks: defaults that
-/// do not clean, unknown regions and forms, replies that are none, certificates that are none.
+/// The problems that the ingress finds in `config` beyond those that [`Config`] itself finds: invalid
+/// defaults, unknown regions and forms, invalid replies and certificates.
 pub fn problems(config: &Config, forms: &Forms) -> Vec<Problem> {
     state::problems(config, forms).into_iter().chain(certificates::problems(config)).collect()
 }
@@ -94,8 +94,8 @@ pub struct Ingress {
 }
 
 impl Ingress {
-    /// Makes `config` ready and listens on `ingress.listen`, and on `api.listen` where it is set.
-    /// Connections wait until [`run`](Self::run). Within a Tokio runtime.
+    /// Prepares `config` and listens on `ingress.listen`, and on `api.listen` if it is set. Connections wait
+    /// until [`run`](Self::run) is called. Must be called within a Tokio runtime.
     ///
     /// # Errors
     /// [`StartError`]
@@ -119,7 +119,7 @@ impl Ingress {
             per_address: Some(ingress.max_connections_per_address),
             exempt: ingress.trusted_proxies.clone(),
         };
-        // Beside another process there can only be one that shares the broker.
+        // Only a process with the same shared broker may listen on the same address.
         let bind = if state.config.broker.is_embedded() { listener::bind } else { listener::bind_shared };
         let listen = |key, address| bind(address).map_err(|error| StartError::Listen { key, address, error });
         let share = if api.listen.is_some() { Share::Most } else { Share::Whole };
@@ -141,35 +141,35 @@ impl Ingress {
         Ok(Self { metrics, heartbeats, public, api, lasting, state: Current::new(state) })
     }
 
-    /// What has it take over another configuration while it runs.
+    /// The handle with which the ingress takes over another configuration while it runs.
     pub fn reload(&self) -> IngressReload {
         IngressReload { lasting: self.lasting.clone(), state: self.state.clone() }
     }
 
-    /// Where providers reach it.
+    /// The address at which providers reach the ingress.
     ///
     /// # Errors
-    /// The operating system does not say.
+    /// The operating system cannot tell the address.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.public.listener.local_addr()
     }
 
-    /// Where applications reach it.
+    /// The address at which applications reach the ingress.
     ///
     /// # Errors
-    /// The operating system does not say.
+    /// The operating system cannot tell the address.
     pub fn api_address(&self) -> io::Result<SocketAddr> {
         self.api.as_ref().unwrap_or(&self.public).listener.local_addr()
     }
 
-    /// Serves until `shutdown` starts and every request in flight is answered, or the deadline of
-    /// `shutdown.deadline` has passed: `true` when all were answered. Idle connections are closed.
+    /// Serves until `shutdown` starts and every request in flight is answered, or until `shutdown.deadline`
+    /// has passed. Returns `true` if all were answered. Idle connections are closed.
     ///
     /// # Errors
     /// A server could not start or ended by itself.
     pub async fn run(self, shutdown: Shutdown) -> io::Result<bool> {
         let deadline = self.state.get().config.shutdown.deadline.0;
-        // It is empty: an ingress runs once.
+        // This cannot fail: an ingress runs only once.
         let _ = self.lasting.shutdown.set(shutdown.clone());
         tracing::info!(address = %self.address()?, tls = self.public.tls.is_some(), "ingress listening");
         let servers = match self.api {
@@ -213,7 +213,7 @@ impl Ingress {
 type Routes = fn(&IngressState, &mut ServiceConfig);
 
 impl Port {
-    /// The server that answers on `routes`.
+    /// Starts the port's server, which answers on `routes`.
     fn serve(
         self,
         current: &Current<IngressState>,
@@ -234,7 +234,7 @@ impl Port {
             connections,
             read_timeout: config.ingress.read_timeout.0,
             workers,
-            // Longer than ours, which counts.
+            // Longer than our own deadline, so that ours decides.
             drain: config.shutdown.deadline.0 + Duration::from_secs(2),
             heartbeats: heartbeats.clone(),
         };

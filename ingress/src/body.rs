@@ -1,7 +1,7 @@
 //! Reading a request's body: all of it, within its limits, before anything looks at it.
 //!
-//! All large bodies together have one room. A large body for which there is none is answered 503; small ones,
-//! which are nearly all, need none.
+//! All large bodies share a limited amount of memory. A large body for which too little is left is answered
+//! 503; small bodies, which are nearly all, do not count.
 
 use crate::refusal_reason::RefusalReason;
 use actix_web::{
@@ -26,32 +26,32 @@ use std::{
     time::Duration,
 };
 
-/// Bytes of a body that are taken however many bodies are being read.
+/// Bytes of a body that are accepted regardless of how many bodies are being read.
 const SMALL: usize = 16 * 1024;
 
-/// Bytes that the bodies which are being read may take together, beyond [`SMALL`] of each; more if one
-/// body may be larger.
+/// Bytes that all bodies that are being read may take together, beyond [`SMALL`] of each; or the limit of one
+/// body, if that is larger.
 const ROOM: usize = 16 * 1024 * 1024;
 
-/// How large a body may be and how long it may take.
+/// The limits on a body's size and time.
 #[derive(Debug)]
 pub(crate) struct BodyLimits {
-    /// Bytes.
+    /// The most bytes of a body.
     max: usize,
-    /// From the request's head to the body's last byte.
+    /// The most time from the request's head to the body's last byte.
     timeout: Duration,
-    /// Bytes beyond [`SMALL`] of all bodies that are being read.
+    /// The bytes of all bodies that are being read, beyond [`SMALL`] of each.
     large: AtomicUsize,
 }
 
 impl BodyLimits {
-    /// Bodies of at most `max` bytes, each of which may take `timeout`.
+    /// Limits each body to `max` bytes and to the time `timeout`.
     pub(crate) fn new(max: usize, timeout: Duration) -> Self {
         Self { max, timeout, large: AtomicUsize::new(0) }
     }
 }
 
-/// What a body that is being read takes of the room for all of them, until it is dropped.
+/// What a body that is being read takes of [`ROOM`], until this is dropped.
 struct Reservation<'l> {
     limits: &'l BodyLimits,
     taken: usize,
@@ -81,18 +81,18 @@ impl Drop for Reservation<'_> {
     }
 }
 
-/// Why a body was not read.
+/// The reason why a body was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyError {
-    /// It is compressed: never decoded, so that no small body can be a large one.
+    /// It is compressed. Bodies are never decompressed, so that no small body can become a large one.
     Encoded,
     /// It is over its limit.
     TooLarge,
-    /// It did not come in time.
+    /// It did not arrive in time.
     TooSlow,
     /// It broke off, or its framing is wrong.
     Broken,
-    /// Other large bodies are being read.
+    /// Other large bodies that are being read leave no room for it.
     NoRoom,
 }
 
@@ -108,7 +108,7 @@ impl BodyError {
         }
     }
 
-    /// What the log and the metrics call it; `None` if the request may be right.
+    /// The reason in the log and the metrics; `None` if the request may be valid.
     pub(crate) fn reason(self) -> Option<RefusalReason> {
         match self {
             Self::Broken => Some(RefusalReason::Body),
@@ -118,7 +118,7 @@ impl BodyError {
         }
     }
 
-    /// What the sender should know.
+    /// The explanation for the sender.
     pub(crate) fn detail(self, limits: &BodyLimits) -> String {
         match self {
             Self::Encoded => {
@@ -150,8 +150,8 @@ pub(crate) async fn read(
     tokio::time::timeout(limits.timeout, whole).await.unwrap_or(Err(BodyError::TooSlow))
 }
 
-/// Whether a `Content-Encoding` says that the body is coded. Some clients write none, the charset, or what
-/// belongs into a mail's `Content-Transfer-Encoding`.
+/// Whether a `Content-Encoding` says that the body is coded. It does not if it says `none`, names a charset,
+/// or has a value of mail's `Content-Transfer-Encoding`, as some clients write.
 fn is_coded(codings: &[u8]) -> bool {
     const NOT_CODED: [&[u8]; 6] = [b"", b"identity", b"none", b"7bit", b"8bit", b"binary"];
     codings.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).any(|coding| {
@@ -160,7 +160,7 @@ fn is_coded(codings: &[u8]) -> bool {
     })
 }
 
-/// A body that came in one piece is not copied.
+/// Collects a body. One that came in a single chunk is not copied.
 async fn collect(payload: &mut Payload, limits: &BodyLimits) -> Result<Bytes, BodyError> {
     let mut reservation = Reservation { limits, taken: 0 };
     let mut first = Bytes::new();
@@ -188,14 +188,13 @@ async fn collect(payload: &mut Payload, limits: &BodyLimits) -> Result<Bytes, Bo
 
 /// Keeps a chunked body from being dropped before its request is answered.
 ///
-/// actix-http reads the unread rest of such a body to its end, however long that takes. If the body
-/// is still there when the answer goes out, the connection is closed instead.
+/// actix-http reads the unread rest of a dropped body to its end, however long that takes. If the body is
+/// still held when the answer goes out, the connection is closed instead.
 #[derive(Clone)]
 pub(crate) struct HeldBody(Rc<RefCell<Payload>>);
 
 impl HeldBody {
-    /// Holds the body of `request` if it is chunked. The payload that is given back reads the same
-    /// body.
+    /// Holds the body of `request` if it is chunked. The returned payload reads the same body.
     pub(crate) fn hold(request: &HttpRequest, payload: Payload) -> (Payload, Option<Self>) {
         if !request.chunked().unwrap_or(true) {
             return (payload, None);
@@ -204,13 +203,13 @@ impl HeldBody {
         (Payload::Stream { payload: Box::pin(held.clone()) }, Some(held))
     }
 
-    /// The same response, which lets go of the body when it has been written.
+    /// The same response, which drops the held body once the response has been written.
     pub(crate) fn until_answered(self, response: HttpResponse) -> HttpResponse {
         response.map_body(|_, response| BoxBody::new(HoldingBody { response, _held: self }))
     }
 }
 
-/// A response's body, and the request's body that is held for as long.
+/// A response's body, and the request's body that is held until the response is written.
 struct HoldingBody {
     response: BoxBody,
     _held: HeldBody,

@@ -1,9 +1,11 @@
-//! Duplicates: whoever repeats a message gets the first answer, and the message is queued once. The id
-//! tells a repetition. A provider's is made of its own id, the identity and the text; that of an
-//! application's message of its `Idempotency-Key`.
+//! Duplicates: a message that is repeated is queued once, and the repetition gets the first answer. It is
+//! recognized by its id. An application's message has an id made from the client's own id, such as its
+//! `Idempotency-Key`. A provider's has one by `receive.dedupe`: made from the provider's own id, the identity
+//! and the text by default, or from a list of fields. With `false`, or if one of those is missing, a
+//! provider's message is always new.
 //!
-//! A memory of this process alone, and of a bounded number of ids: what it does not catch is queued
-//! again under the same id, by which applications can tell.
+//! Only this process remembers, and only a bounded number of ids. A repetition that it misses is queued again
+//! under the same id, by which applications can recognize it.
 
 use postern_shared::message::MessageId;
 use std::{
@@ -16,8 +18,8 @@ use tokio::sync::watch;
 /// The most stored messages that are remembered; the oldest are forgotten first.
 const MAX_IDS: usize = 100_000;
 
-/// The messages stored within the window, and of each a note `N` for those that repeat it. Clones
-/// share it.
+/// The ids of the messages stored within the window, each with a note `N` for its repetitions. Clones share
+/// them.
 #[derive(Debug, Clone)]
 pub(crate) struct Dedup<N = ()> {
     window: Duration,
@@ -28,52 +30,52 @@ pub(crate) struct Dedup<N = ()> {
 #[derive(Debug)]
 struct Memory<N> {
     known: HashMap<MessageId, PublishState<N>>,
-    /// Those that are stored, oldest first; one that was stored twice stands here twice.
+    /// The stored ids, oldest first. An id that was stored twice is listed twice.
     stored: VecDeque<(Instant, MessageId)>,
 }
 
 #[derive(Debug)]
 enum PublishState<N> {
-    /// Being published. The receiver learns of the end when the sender is dropped.
+    /// The message is being published until the receiver's sender is dropped.
     Underway(watch::Receiver<()>),
-    /// Confirmed by the broker at that time.
+    /// The broker confirmed the message at this time.
     Stored(Instant, N),
 }
 
-/// What there is to do with a message.
+/// Whether a message is to be published.
 #[derive(Debug)]
 pub(crate) enum Claim<N = ()> {
-    /// It is to be published, and then [`stored`](PublishClaim::stored).
+    /// It is new: to be published, and then [`stored`](PublishClaim::stored).
     New(PublishClaim<N>),
     /// It was stored before, within the window, with this note.
     Duplicate(N),
 }
 
-/// The right to publish a message. Dropped without [`stored`](Self::stored), it was not stored as
-/// far as is known: the next one like it is new.
+/// The right to publish a message. If it is dropped without [`stored`](Self::stored), the message counts as
+/// not stored, and its next repetition is new.
 #[derive(Debug)]
 pub(crate) struct PublishClaim<N = ()> {
     id: MessageId,
     dedup: Dedup<N>,
-    /// Those who wait for the end of this publish wait for this to be dropped. Absent where another
-    /// publish of the same id goes on at the same time.
+    /// Dropping it wakes those who wait for the end of this publish. `None` if another publish of the same id
+    /// goes on at the same time, or if nothing is remembered.
     underway: Option<watch::Sender<()>>,
 }
 
 impl<N: Clone> Dedup<N> {
-    /// A memory of this length; zero: nothing is a duplicate.
+    /// Remembers ids for `window`; zero: nothing is a duplicate.
     pub(crate) fn new(window: Duration) -> Self {
         let memory = Memory { known: HashMap::new(), stored: VecDeque::new() };
         Self { window, most: MAX_IDS, memory: Arc::new(Mutex::new(memory)) }
     }
 
-    /// The same memory with another length.
+    /// The same memory, which now remembers ids for `window`.
     pub(crate) fn within(&self, window: Duration) -> Self {
         Self { window, ..self.clone() }
     }
 
-    /// Says whether `id` was stored before. Of several with the same `id`, never two are published at the
-    /// same time: each waits until no other is.
+    /// Claims `id` unless it was stored before. Messages with the same `id` are never published at the same
+    /// time: each claim waits until no other is held.
     pub(crate) async fn claim_in_turn(&self, id: MessageId) -> Claim<N> {
         loop {
             match self.look(id) {
@@ -84,7 +86,7 @@ impl<N: Clone> Dedup<N> {
         }
     }
 
-    /// What is known of `id` now. If it is free, it is claimed.
+    /// Looks up `id`, and claims it if it is free.
     fn look(&self, id: MessageId) -> IdState<N> {
         if self.window.is_zero() {
             return IdState::Free(self.new_one(id, None));
@@ -112,11 +114,11 @@ impl<N: Clone> Dedup<N> {
 }
 
 impl Dedup {
-    /// Says of each of `ids` whether it was stored before. While another like it is being published, it
-    /// waits for the end of that once; if that fails, this one is to be published. Of several that are the
-    /// same, all but the first are duplicates.
+    /// Claims each of `ids` that was not stored before. If one of them is just being published, this waits
+    /// for the end of that publish, once; if the publish fails, the id is new. If `ids` contains an id
+    /// several times, all but the first are duplicates.
     ///
-    /// It holds nothing while it waits, so that two that share ids never wait for each other.
+    /// It claims nothing while it waits, so that two calls with ids in common never wait for each other.
     pub(crate) async fn claim(&self, ids: &[MessageId]) -> Vec<Claim> {
         if self.window.is_zero() {
             return ids.iter().map(|id| Claim::New(self.new_one(*id, None))).collect();
@@ -147,7 +149,8 @@ impl Dedup {
             match self.look_in(memory, *id) {
                 IdState::Free(claim) => Claim::New(claim),
                 IdState::Stored(note) => Claim::Duplicate(note),
-                // Not one after the other if the broker takes nothing: they all wait for it.
+                // All publish at the same time: if the broker accepts nothing, taking turns would take too
+                // long.
                 IdState::Underway(_) => Claim::New(self.new_one(*id, None)),
             }
         };
@@ -161,20 +164,20 @@ impl<N> Dedup<N> {
     }
 }
 
-/// What is known of an id at one moment.
+/// What is known about an id at one moment.
 enum IdState<N> {
     Free(PublishClaim<N>),
     Stored(N),
     Underway(watch::Receiver<()>),
 }
 
-/// Waits for the end of another's publish. An error is what it waits for: the sender is gone.
+/// Waits for the end of another publish, which `changed` reports as an error: the sender was dropped.
 async fn ended(mut other: watch::Receiver<()>) {
     while other.changed().await.is_ok() {}
 }
 
 impl<N> Memory<N> {
-    /// Those of `ids` that are being published, but for those that were `waited` for already.
+    /// Those of `ids` that are being published, except those that were `waited` for already.
     fn underway(
         &self,
         ids: &[MessageId],
@@ -193,14 +196,14 @@ impl<N> Memory<N> {
         self.stored.push_back((now, id));
     }
 
-    /// Forgets what is older than `window`, and the oldest beyond the `most`.
+    /// Forgets the ids that are older than `window`, and the oldest of more than `most`.
     fn forget(&mut self, now: Instant, window: Duration, most: usize) {
         while let Some((at, id)) = self.stored.front().copied() {
             if self.stored.len() <= most && now.duration_since(at) < window {
                 break;
             }
             self.stored.pop_front();
-            // It may have been stored again since.
+            // The id may have been stored again since.
             if matches!(self.known.get(&id), Some(PublishState::Stored(last, _)) if *last == at) {
                 self.known.remove(&id);
             }
@@ -209,12 +212,12 @@ impl<N> Memory<N> {
 }
 
 impl<N> PublishClaim<N> {
-    /// The id that is claimed.
+    /// The claimed id.
     pub(crate) fn id(&self) -> MessageId {
         self.id
     }
 
-    /// The broker has confirmed the message; those that repeat it get `note`.
+    /// Records that the broker has confirmed the message. Its repetitions get `note`.
     pub(crate) fn stored(self, note: N) {
         let now = Instant::now();
         let mut memory = self.dedup.memory();

@@ -1,4 +1,4 @@
-//! What outlives a configuration: what a reload leaves as it is.
+//! What outlives a configuration: a reload leaves it unchanged.
 
 use crate::{
     accept::Submissions, compat::UserBuckets, dedup::Dedup, log_lookup::LogLookup, log_reader::LogReader,
@@ -17,36 +17,38 @@ use std::{
 };
 use tracing::Level;
 
-/// What requests remember, and what they work with besides the configuration. Clones share it.
+/// What is remembered from request to request, and what requests use besides the configuration. Clones share
+/// it.
 #[derive(Debug, Clone)]
 pub(crate) struct Lasting {
     pub(crate) publisher: MeteredPublisher,
     pub(crate) metrics: IngressMetrics,
     pub(crate) health: HealthRegistry,
     pub(crate) log: Arc<LogReader>,
-    /// The message log, as far as requests can do without its answer.
+    /// Look-ups in the message log whose answers requests can do without.
     pub(crate) lookup: Arc<LogLookup>,
     pub(crate) traces: Traces,
-    /// When to stop, once the ingress runs.
+    /// The signal to stop; set once the ingress runs.
     pub(crate) shutdown: Arc<OnceLock<Shutdown>>,
-    /// Of requests that store nothing.
+    /// Limits the log lines about requests that store nothing.
     pub(crate) request_lines: LineLimit,
-    /// Of reports whose callback nobody asked for.
+    /// Limits the log lines about callbacks that no configured user asked for.
     pub(crate) report_lines: LineLimit,
-    /// The messages that providers may repeat.
+    /// The messages of providers, by which repetitions are recognized.
     pub(crate) dedup: Dedup,
-    /// The requests of providers that were signed at a time.
+    /// The requests of providers with a signed time, by which repetitions are recognized.
     pub(crate) signed_requests: Dedup,
-    /// The messages that applications may repeat.
+    /// The messages of applications, by which repetitions are recognized.
     pub(crate) submissions: Submissions,
-    /// What each address has left of its rate, each API key, and each user of another gateway's protocol.
+    /// What each address has left of its rate. Then the same for API keys, and for users of other gateways'
+    /// protocols.
     pub(crate) addresses: Buckets<IpAddr>,
     pub(crate) keys: Buckets<String>,
     pub(crate) users: UserBuckets,
 }
 
 impl Lasting {
-    /// Nothing is remembered yet.
+    /// Starts with nothing remembered.
     pub(crate) fn new(
         config: &Config,
         broker: Arc<dyn Broker>,

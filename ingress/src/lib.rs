@@ -3,21 +3,22 @@
 //!
 //! The modules, in the order in which a request meets them:
 //!
-//! - `app` listens. `routes` finds the handler. `respond` wraps every handler: it holds the request to
-//!   its address's rate (`limits`), calls the handler, and logs and counts the `answer` that the handler
-//!   returns.
+//! - `app` listens. `routes` finds the handler. `respond` wraps every handler but that of `/health`: it
+//!   limits the request by its address's rate (`limits`), calls the handler, and logs and counts the `answer`
+//!   that the handler returns.
 //! - The handlers are in `provider` (messages and delivery reports of providers), `api` (`/v1`, for
 //!   applications) and `compat` (clients of other gateways). All of them work with the `state`. A `reload`
 //!   replaces the state; `lasting` is what outlives it.
-//! - `provider` reads what a provider brings: `auth` checks that it is the provider's own, [`forms`] turn
-//!   it into a message. `dedup` knows the messages that a provider repeats.
-//! - `accept` alone decides whether a message that an application or a client of another gateway wants sent
-//!   is taken.
-//! - `publish` hands the messages of both ways to the broker.
+//! - `provider` reads a provider's request: `auth` checks that it is the provider's own, [`forms`] turn it
+//!   into a message. `dedup` recognizes messages that a provider repeats.
+//! - `accept` alone decides whether to accept a message that an application or a client of another gateway
+//!   wants sent.
+//! - `publish` publishes messages of both directions to the broker.
 //! - `log_lookup` asks the message log on behalf of a request. `log_reader` reads from it what became of
 //!   messages.
 //!
-//! [`program`] runs all of it, alone beside a shared broker; [`trial`] takes single requests that were recorded.
+//! [`program`] runs all of it as a program of its own, with a shared broker; [`trial`] processes single
+//! recorded requests.
 
 mod app;
 mod certificates;

@@ -1,5 +1,5 @@
-//! Asking the message log for what helps to answer a request, and can be missing: whose a delivery report is,
-//! and whether a submission is a repetition. No request waits long for it.
+//! Look-ups in the message log that help to answer a request but may fail: which message a delivery report is
+//! about, and whether a submission is a repetition. No request waits long for them.
 
 use crate::metrics::{Lookup, LookupMetrics};
 use postern_service::message_log::{LogError, MessageLog};
@@ -9,22 +9,22 @@ use std::{
 };
 use tokio::time::{Instant, timeout};
 
-/// How long what one request asks may take, in all.
+/// How long the look-ups of one request may take in total.
 const DEADLINE: Duration = Duration::from_secs(1);
-/// How long it is until a log that failed is asked again.
+/// How long a log that failed is not asked again.
 const REST: Duration = Duration::from_secs(5);
 
-/// The message log, as far as requests can do without its answer.
+/// Look-ups in the message log whose answers requests can do without.
 #[derive(Debug)]
 pub(crate) struct LogLookup {
     log: Option<Arc<dyn MessageLog>>,
     metrics: LookupMetrics,
-    /// Until when the log is not asked, since it failed.
+    /// When the log may be asked again, if it failed.
     rests: Mutex<Option<Instant>>,
 }
 
 impl LogLookup {
-    /// Asks `log`. `None`: there is none.
+    /// Look-ups in `log`; `None` if there is no message log.
     pub(crate) fn new(log: Option<Arc<dyn MessageLog>>, metrics: LookupMetrics) -> Self {
         Self { log, metrics, rests: Mutex::default() }
     }
@@ -34,8 +34,8 @@ impl LogLookup {
         self.log.is_some()
     }
 
-    /// What `question` comes to. `None` without a log, and if the log does not answer in time: this is counted
-    /// and logged, and the log is left alone for a while, which is counted, too.
+    /// Asks the log `question`. `None` without a log, or if the log does not answer in time: that is counted
+    /// and logged. Then the log is not asked for a while, and each question that is skipped is counted, too.
     pub(crate) async fn ask<T>(
         &self,
         lookup: Lookup,
@@ -72,7 +72,7 @@ mod tests {
     use postern_service::metrics::Metrics;
     use postern_store::message_log::{Keeping, SqliteLog};
 
-    /// A log that does not answer is not waited for, and then left alone for a while.
+    /// A log that does not answer is waited for once, and then not asked for a while.
     #[tokio::test]
     async fn a_log_that_hangs_holds_up_one_request_and_rests() {
         let folder = tempfile::tempdir().unwrap();
@@ -93,7 +93,7 @@ mod tests {
         let answers = async |_: &dyn MessageLog| Ok(7);
         assert_eq!(lookup.ask(Lookup::Submission, answers).await, None);
         assert!(failures(2), "also what was not asked counts");
-        // As if the time had passed.
+        // The pause ends.
         *lookup.rests.lock().unwrap() = Some(Instant::now());
         assert_eq!(lookup.ask(Lookup::Submission, answers).await, Some(7));
         let off = LogLookup::new(None, lookups);

@@ -1,4 +1,4 @@
-//! Reading the message log for the clients of `/v1`, and waiting for what is new in it.
+//! Reading the message log for the clients of `/v1`, and waiting for new messages in it.
 
 use postern_config::Config;
 use postern_service::{
@@ -14,21 +14,21 @@ use tokio::{
 };
 use tracing::Level;
 
-/// The most requests that wait at a time; fewer if that were more than half of the port's connections.
+/// The most requests that may wait at a time, or half of the port's connections if that is fewer.
 const MOST_WAITING: usize = 100;
-/// The shortest time between two looks of one request that waits.
+/// The shortest time between two reads for one request that waits.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long a request waits for this process to write something before it looks for what others wrote.
+/// How long a request waits for this process to write something before it reads what other processes wrote.
 const UNNOTICED: Duration = Duration::from_secs(1);
 
-/// Why the log does not answer.
+/// The reason why the log was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotRead {
-    /// The configuration has none.
+    /// The message log is off.
     Off,
-    /// It cannot be read now. The log line says why.
+    /// The message log cannot be read now. A log line says why.
     Unavailable,
-    /// As many requests wait as may.
+    /// No more requests may wait.
     TooManyWait,
 }
 
@@ -38,11 +38,11 @@ pub(crate) struct LogReader {
     log: Option<Arc<dyn MessageLog>>,
     /// A permit for each request that may wait.
     waiting: Semaphore,
-    /// Ends the waiting.
+    /// Makes requests stop waiting.
     trigger: Trigger,
-    /// When requests stop waiting.
+    /// Tells waiting requests when to stop.
     drain: Shutdown,
-    /// Of requests that the log did not answer.
+    /// Limits the log lines about requests that the log did not answer.
     lines: LineLimit,
 }
 
@@ -59,7 +59,7 @@ impl LogReader {
         Self { log, waiting: Semaphore::new(most), trigger, drain, lines }
     }
 
-    /// Has every request that waits answered now, and from now on no request waits.
+    /// Answers every waiting request now. From now on, no request waits.
     pub(crate) fn stop_waiting(&self) {
         self.trigger.drain();
     }
@@ -80,8 +80,8 @@ impl LogReader {
         self.log()?.messages(query).await.map_err(|error| self.failed(&error))
     }
 
-    /// The same once there are any, and at the latest after `most`, when the client is gone (`gone`
-    /// resolves) or when the drain begins.
+    /// The messages that match `query`, as soon as there are any; at the latest after `most`, when the client
+    /// is gone (`gone` resolves) or when the drain begins.
     ///
     /// # Errors
     /// [`NotRead`]
@@ -96,7 +96,7 @@ impl LogReader {
         let mut changes = self.log()?.changes();
         let mut permit = None;
         loop {
-            // What is written from here on is a change.
+            // Anything that is written from here on counts as a change.
             changes.mark_unchanged();
             let page = self.messages(&query).await?;
             if !page.messages.is_empty() || self.drain.is_draining() || Instant::now() >= end {
@@ -105,7 +105,7 @@ impl LogReader {
             if permit.is_none() {
                 permit = Some(self.waiting.try_acquire().map_err(|_| NotRead::TooManyWait)?);
             }
-            // What did not match is not read again.
+            // Messages that did not match are not read again.
             query.cursor = page.next.or(query.cursor);
             tokio::select! {
                 () = changed(&mut changes) => {}
@@ -131,7 +131,7 @@ impl LogReader {
 /// Resolves when something may have been written.
 async fn changed(changes: &mut watch::Receiver<u64>) {
     sleep(PAUSE).await;
-    // Without a writer in this process, there is only the time.
+    // Without a writer in this process, nothing signals a change.
     if let Ok(Err(_)) = timeout(UNNOTICED, changes.changed()).await {
         sleep(UNNOTICED).await;
     }

@@ -1,4 +1,4 @@
-//! `postern-ingress`: the receiving half of Postern, beside a shared broker.
+//! `postern-ingress`: the receiving half of Postern, with a shared broker.
 
 use clap::Parser;
 use postern_config::ProviderRegistry;

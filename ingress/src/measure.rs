@@ -1,5 +1,4 @@
-//! The way of a request through the ingress without a socket, for counting what it costs and for
-//! seeing what it makes of requests that nobody would write.
+//! An ingress without a socket, to count what a request costs and to see how malformed requests are handled.
 
 use crate::metrics::IngressMetrics;
 use crate::{forms::Forms, lasting::Lasting, routes, state::IngressState};
@@ -22,11 +21,11 @@ use postern_config::Config;
 use postern_service::{Monitoring, current::Current, metrics::Metrics};
 use std::{fmt, net::SocketAddr, rc::Rc, sync::Arc};
 
-/// What a form is posted as.
+/// The media type of a posted form.
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// Lets the ingress of `config` answer the same form so many times, one after the other, from the
-/// parsed head of the request on; `broker` gets what comes of it. How many answers were 2xx.
+/// Lets the ingress of `config` answer the same form `times` times, one after the other, from the parsed head
+/// of the request on. It publishes to `broker`. Returns how many answers were 2xx.
 ///
 /// # Errors
 /// What is wrong with the configuration.
@@ -50,14 +49,14 @@ pub fn accept(
     })
 }
 
-/// An ingress without a socket, for one thread. Its rate limit is not there.
+/// An ingress without a socket and without a rate limit, for one thread.
 pub struct Socketless {
     system: SystemRunner,
     call: Box<dyn Fn(TestRequest) -> LocalBoxFuture<'static, (StatusCode, Bytes)>>,
 }
 
 impl Socketless {
-    /// The ingress of `config`; `broker` gets what comes of its requests.
+    /// The ingress of `config`, which publishes to `broker`.
     ///
     /// # Errors
     /// What is wrong with the configuration.
@@ -77,8 +76,8 @@ impl Socketless {
         Ok(Self { system, call })
     }
 
-    /// The status and the body of the answer; `None` where a server of HTTP would not take these for
-    /// a method, a target and headers.
+    /// The status and the body of the answer; `None` if `method`, `target` or `headers` are not valid in
+    /// HTTP.
     pub fn answer(
         &self,
         method: &[u8],
@@ -108,7 +107,7 @@ impl fmt::Debug for Socketless {
     }
 }
 
-/// Requests come from one address as fast as they can: no rate limit holds them up.
+/// The state of an ingress without a rate limit: all requests come from one address, as fast as possible.
 fn state(mut config: Config, broker: Arc<dyn Broker>) -> Result<Current<IngressState>, String> {
     config.ingress.rate_limit = None;
     let metrics = Metrics::new("measured", "0").map_err(|error| error.to_string())?;

@@ -1,4 +1,4 @@
-//! What Prometheus sees of the ingress. Every label comes from a closed set: backends, reasons,
+//! The metrics of the ingress, for Prometheus. Every label comes from a closed set: backends, reasons,
 //! methods, statuses; never an identity, a text or an id.
 
 use crate::refusal_reason::RefusalReason;
@@ -10,9 +10,9 @@ use prometheus::{Error, HistogramVec, IntCounterVec};
 /// The metrics of the ingress. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct IngressMetrics {
-    /// Of publishing, which all parts of a process share.
+    /// The metrics of publishing, which all parts of a process share.
     pub(crate) publish: PublishMetrics,
-    /// Of delivery reports.
+    /// The metrics of delivery reports.
     pub(crate) reports: ReportMetrics,
     requests: IntCounterVec,
     request_duration: HistogramVec,
@@ -21,21 +21,21 @@ pub(crate) struct IngressMetrics {
     replaced: IntCounterVec,
     invalid_items: IntCounterVec,
     refused: IntCounterVec,
-    /// Of look-ups in the message log.
+    /// The metrics of look-ups in the message log.
     pub(crate) lookups: LookupMetrics,
 }
 
-/// What the message log is asked for, while a request waits.
+/// What a look-up asks the message log for while a request waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lookup {
     /// The message of a delivery report.
     Report,
-    /// What a submission under a client's own id was answered before.
+    /// The first answer to a submission under a client's own id.
     Submission,
 }
 
 impl Lookup {
-    /// All of them.
+    /// All kinds of look-ups.
     pub(crate) const ALL: [Self; 2] = [Self::Report, Self::Submission];
 
     /// The name in metrics and log lines.
@@ -47,7 +47,7 @@ impl Lookup {
     }
 }
 
-/// Look-ups that the message log did not answer. Clones share them.
+/// The count of look-ups that the message log did not answer. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct LookupMetrics(IntCounterVec);
 
@@ -65,17 +65,17 @@ impl LookupMetrics {
         Ok(Self(failures))
     }
 
-    /// Counts a look-up that came to nothing.
+    /// Counts a look-up that failed or was skipped.
     pub(crate) fn failed(&self, lookup: Lookup) {
         self.0.with_label_values(&[lookup.as_str()]).inc();
     }
 }
 
 impl IngressMetrics {
-    /// Declares them on `metrics`.
+    /// Declares the ingress's metrics on `metrics`.
     ///
     /// # Errors
-    /// Another ingress of this process has declared them.
+    /// Another ingress of this process has declared them already.
     pub(crate) fn declare(metrics: &Metrics) -> Result<Self, Error> {
         Ok(Self {
             lookups: LookupMetrics::declare(metrics)?,
@@ -96,7 +96,7 @@ impl IngressMetrics {
             )?,
             duplicates: metrics.counter(
                 "ingress_duplicates_total",
-                "Messages that a provider repeated: accepted, but not queued again",
+                "Repeated messages: accepted, but not queued again",
                 &["backend"],
             )?,
             ignored: metrics.counter(
@@ -119,15 +119,15 @@ impl IngressMetrics {
             )?,
             refused: metrics.counter(
                 "ingress_refused_total",
-                "Requests on the public port that were refused, by reason; backend is empty for the API, for \
-                 compatibility listeners and if it is not known",
+                "Requests on the public port that were refused, by reason; backend is empty for the API and if it is \
+                 not known",
                 &["backend", "reason"],
             )?,
         })
     }
 
-    /// Counts a request on the public port. `backend` is `None` if it named none that is configured;
-    /// `compat` is the compatibility listener that took it, else empty.
+    /// Counts a request on the public port. `backend` is `None` if the request names no configured backend;
+    /// `compat` is the compatibility listener that answered it, else empty.
     pub(crate) fn request(
         &self,
         backend: Option<&BackendName>,
@@ -148,22 +148,22 @@ impl IngressMetrics {
         self.invalid_items.with_label_values(&[backend.as_str()]);
     }
 
-    /// Counts a request of `backend`'s provider that was answered although it brought nothing to store.
+    /// Counts a request of `backend`'s provider that was accepted although it brought nothing to store.
     pub(crate) fn ignored(&self, backend: &BackendName) {
         self.ignored.with_label_values(&[backend.as_str()]).inc();
     }
 
-    /// Counts so many messages of `backend`'s provider in whose text characters were replaced.
+    /// Counts `messages` of `backend`'s provider that have U+FFFD in their text.
     pub(crate) fn replaced(&self, backend: &BackendName, messages: usize) {
         self.replaced.with_label_values(&[backend.as_str()]).inc_by(messages as u64);
     }
 
-    /// Counts so many items of a request of `backend`'s provider that were not stored.
+    /// Counts `items` of a request of `backend`'s provider that were invalid and not stored.
     pub(crate) fn invalid_items(&self, backend: &BackendName, items: usize) {
         self.invalid_items.with_label_values(&[backend.as_str()]).inc_by(items as u64);
     }
 
-    /// Counts a message that `backend`'s provider repeated, and that was not queued again.
+    /// Counts a message that `backend`'s provider or a client repeated, and that was not queued again.
     pub(crate) fn duplicate(&self, backend: &BackendName) {
         self.duplicates.with_label_values(&[backend.as_str()]).inc();
     }
@@ -177,8 +177,8 @@ impl IngressMetrics {
         }
     }
 
-    /// Counts a request that was refused. `backend` is `None` for the API's and the compatibility
-    /// listeners', and if it named none that is configured.
+    /// Counts a request that was refused. `backend` is `None` for the API, and if the request names no
+    /// configured backend.
     pub(crate) fn refused(&self, backend: Option<&BackendName>, reason: RefusalReason) {
         let backend = backend.map_or("", BackendName::as_str);
         self.refused.with_label_values(&[backend, reason.as_str()]).inc();

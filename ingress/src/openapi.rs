@@ -1,5 +1,5 @@
-//! `GET /openapi.json`: all of the public routes, as `openapi.json` beside this file describes
-//! them, without what this process's configuration rules out.
+//! `GET /openapi.json`: the public routes, as the file `openapi.json` describes them, without what this
+//! process's configuration rules out.
 
 use bytes::Bytes;
 use postern_config::{
@@ -46,7 +46,7 @@ pub(crate) fn render(config: &Config) -> Bytes {
     Bytes::from(document.to_string())
 }
 
-/// Without keys there is nothing to show, and only clients that are not on this machine are refused.
+/// Removes the authentication. Without API keys, only clients on other machines are refused.
 fn without_keys(document: &mut Value) {
     if let Some(components) = document["components"].as_object_mut() {
         components.shift_remove("securitySchemes");
@@ -61,7 +61,7 @@ fn without_keys(document: &mut Value) {
     }
 }
 
-/// Takes out an answer that no path below `prefix` gives.
+/// Removes the answer `status`, which no path below `prefix` gives.
 fn rule_out(document: &mut Value, prefix: &str, status: &str) {
     for operation in operations(document, prefix) {
         if let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) {

@@ -1,4 +1,4 @@
-//! Problem documents (RFC 9457): how `/v1` says no.
+//! Problem documents (RFC 9457), with which `/v1` refuses requests.
 
 use crate::{
     answer::{Answer, RETRY_AFTER},
@@ -29,7 +29,7 @@ pub(crate) struct ProblemDocument {
     /// `Retry-After`, in seconds.
     #[serde(skip)]
     retry_after: Option<u64>,
-    /// Why the request is refused, for the log. `None`: what the status says.
+    /// Why the request is refused, for the log. `None`: the status says enough.
     #[serde(skip)]
     refused: Option<RefusalReason>,
     /// The fields that are wrong, for the log.
@@ -40,31 +40,31 @@ pub(crate) struct ProblemDocument {
 /// What is wrong with one part of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Invalid {
-    /// Where in the body: a JSON pointer as a URI fragment, such as `#/identities/0`.
+    /// The place in the body: a JSON pointer as a URI fragment, such as `#/identities/0`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pointer: Option<String>,
-    /// Which header.
+    /// The header.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) header: Option<&'static str>,
-    /// Which parameter of the query.
+    /// The parameter of the query.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) parameter: Option<String>,
-    /// What, for a person to read.
+    /// What is wrong, for a person to read.
     pub(crate) detail: String,
 }
 
 impl Invalid {
-    /// Of the body at `pointer`, which begins with `#`.
+    /// A mistake in the body at `pointer`, which begins with `#`.
     pub(crate) fn at(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { pointer: Some(pointer.into()), header: None, parameter: None, detail: detail.into() }
     }
 
-    /// Of a header.
+    /// A mistake in the header `name`.
     pub(crate) fn header(name: &'static str, detail: impl Into<String>) -> Self {
         Self { pointer: None, header: Some(name), parameter: None, detail: detail.into() }
     }
 
-    /// Of a parameter of the query.
+    /// A mistake in the parameter `name` of the query.
     pub(crate) fn parameter(name: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { pointer: None, header: None, parameter: Some(name.into()), detail: detail.into() }
     }
@@ -85,18 +85,18 @@ impl ProblemDocument {
         }
     }
 
-    /// The problem that `status` names, of one part of the request.
+    /// The problem that `status` names, about one part of the request.
     pub(crate) fn of(status: StatusCode, wrong: Invalid) -> Self {
         Self { errors: vec![wrong.clone()], ..Self::new(status, wrong.detail) }
     }
 
-    /// The same problem, of a request that is refused for this.
+    /// The same problem, with the reason for the log.
     pub(crate) fn refused(self, why: RefusalReason) -> Self {
         Self { refused: Some(why), ..self }
     }
 
-    /// The same problem. The log names the fields that are wrong, as far as they are among `known`: a
-    /// request may hold any other name.
+    /// The same problem, with the wrong fields for the log. Only names in `known` are logged: a request may
+    /// contain any other name.
     pub(crate) fn naming(self, known: &[&'static str]) -> Self {
         let of = |error: &Invalid| {
             let place = error.pointer.as_deref().map(|pointer| pointer.trim_start_matches("#/"));
@@ -108,7 +108,7 @@ impl ProblemDocument {
         Self { fields: fields.map(String::into_boxed_str), ..self }
     }
 
-    /// 422, with everything that is wrong.
+    /// The problem with status 422 and everything that is wrong.
     pub(crate) fn invalid(errors: Vec<Invalid>) -> Self {
         let lines = errors.iter().map(|error| {
             let place = error.pointer.as_deref().or(error.parameter.as_deref()).or(error.header);
@@ -138,12 +138,12 @@ impl ProblemDocument {
         response.content_type(MEDIA_TYPE).body(serde_json::to_vec(self).unwrap_or_default())
     }
 
-    /// The same problem, which lasts until somebody changes the configuration: no time to try again is named.
+    /// The same problem without `Retry-After`: it lasts until somebody changes the configuration.
     pub(crate) fn lasting(self) -> Self {
         Self { retry_after: None, ..self }
     }
 
-    /// The problem of a key, or an address, that asks too much.
+    /// The problem of an API key or an address that exceeds its rate.
     pub(crate) fn too_many(wait: Duration) -> Self {
         let seconds = retry_after(wait);
         let detail = format!("too many requests; try again in {seconds} s");

@@ -1,9 +1,9 @@
-//! How much of the processor a test's code takes, on a machine that is busy too.
+//! The processor time that a test's code takes, even on a busy machine.
 
 use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
-/// The processor's time that this thread takes for `work`.
+/// The processor time that this thread spends on `work`.
 pub(crate) fn processor_time(work: impl FnOnce()) -> Duration {
     let spent = || {
         let spent = clock_gettime(ClockId::ThreadCPUTime);

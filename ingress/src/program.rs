@@ -1,4 +1,4 @@
-//! The program `postern-ingress`, which `postern ingress` is too.
+//! The program `postern-ingress`, which is also `postern ingress`.
 
 use crate::{
     app::{Ingress, StartError, problems},
@@ -24,18 +24,18 @@ const PROGRAM: Program = Program {
     spare_admin_ports: 0,
 };
 
-/// What the ingress does if it is not to receive.
+/// What the ingress does instead of receiving.
 #[derive(Debug, Clone, Subcommand)]
 pub enum IngressAction {
     /// Ask a running ingress whether it is ready: exit 0, or exit 1 with one line that says why not
     Health(HealthArguments),
 }
 
-/// Asks a running ingress whether it is ready. `providers` says which backend types the configuration may
+/// Asks a running ingress whether it is ready. `providers` has the backend types that the configuration may
 /// name.
 ///
 /// # Errors
-/// [`Exit::Failed`]: it is not.
+/// [`Exit::Failed`] if it is not ready.
 pub async fn health(
     arguments: &Arguments,
     wanted: &HealthArguments,
@@ -44,8 +44,8 @@ pub async fn health(
     health_check::check(PROGRAM, arguments, wanted, providers).await
 }
 
-/// Receives messages and publishes them to the shared broker until a signal ends it, then drains.
-/// `providers` says which backend types the configuration may name, `forms` what reads their requests.
+/// Receives messages and publishes them to the shared broker until a signal ends it, then drains. `providers`
+/// has the backend types that the configuration may name, `forms` the forms.
 ///
 /// # Errors
 /// [`Exit::Config`] with every problem of the configuration, [`Exit::Failed`] for anything else.
@@ -72,7 +72,7 @@ pub async fn run(arguments: &Arguments, providers: &ProviderRegistry, forms: &Fo
     Ok(())
 }
 
-/// What takes over a changed configuration.
+/// The running ingress, which takes over a changed configuration.
 struct ReloadableIngress<'p> {
     arguments: &'p Arguments,
     providers: &'p ProviderRegistry,

@@ -1,4 +1,4 @@
-//! Handing messages to the broker, and measuring it.
+//! Publishing messages to the broker, with metrics.
 
 use postern_broker::{Address, Broker, BrokerError, Envelope, QueueName};
 use postern_service::{metrics::PublishMetrics, telemetry::LineLimit, traces::Scope};
@@ -7,20 +7,21 @@ use tracing::Level;
 
 /// The status of the answer to a message that was not stored.
 const UNAVAILABLE: u16 = 503;
-/// The status of the answer to one that the broker will never accept.
+/// The status of the answer to a message that the broker will never accept.
 const NEVER_ACCEPTED: u16 = 413;
 
-/// Publishes to one broker.
+/// Publishes to one broker, with metrics.
 #[derive(Debug, Clone)]
 pub(crate) struct MeteredPublisher {
     broker: Arc<dyn Broker>,
     metrics: PublishMetrics,
-    /// Of what was not stored: while the broker is away, anybody can cause them.
+    /// Limits the log lines about messages that were not stored: while the broker is unavailable, anybody can
+    /// cause them.
     lines: LineLimit,
 }
 
 impl MeteredPublisher {
-    /// One to `broker`.
+    /// A publisher to `broker`.
     pub(crate) fn new(broker: Arc<dyn Broker>, metrics: PublishMetrics) -> Self {
         Self { broker, metrics, lines: LineLimit::new("messages that were not stored", Level::WARN) }
     }
@@ -30,7 +31,7 @@ impl MeteredPublisher {
         queues.iter().for_each(|queue| self.metrics.declare_queue(queue));
     }
 
-    /// Publishes `messages`, in order, with spans below `scope`; `Ok` when all are stored.
+    /// Publishes `messages`, in order, with spans below `scope`. Returns `Ok` once all are stored.
     pub(crate) async fn publish(
         &self,
         mut messages: Vec<(Address, Envelope)>,
@@ -49,19 +50,24 @@ impl MeteredPublisher {
             Ok(()) => {}
             Err(BrokerError::Refused(why)) => {
                 if self.lines.admits(NEVER_ACCEPTED) {
-                    tracing::error!(queue, why, "not stored: the broker will never accept this message");
+                    tracing::error!(
+                        queue,
+                        error = why,
+                        "not stored: the broker will never accept this message"
+                    );
                 }
             }
             Err(error) => {
                 if self.lines.admits(UNAVAILABLE) {
-                    tracing::warn!(queue, %error, "not stored; answered with 503");
+                    tracing::warn!(queue, %error, "publish not confirmed; answered with 503");
                 }
             }
         }
         published
     }
 
-    /// Publishes `message`, which helps behind others that are stored, and may be missing.
+    /// Publishes `message` after the messages that it is about are stored. A failure is only logged:
+    /// `message` may be missing.
     pub(crate) async fn publish_behind(&self, message: (Address, Envelope)) {
         let (queue, start) = (message.0.queue(), Instant::now());
         let published = self.broker.publish(vec![message]).await;

@@ -1,65 +1,64 @@
-//! Why requests are refused, as metrics and logs say it.
+//! The reasons why requests are refused, for metrics and logs.
 //!
-//! A log line names fields and checks by what the configuration or the protocol calls them, never by the
-//! request.
+//! A log line names fields and checks as the configuration or the protocol does, never as the request does.
 
 use actix_web::http::StatusCode;
 
-/// Why a request on the public port was refused.
+/// The reason why a request on the public port was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) enum RefusalReason {
-    /// Its address is not in `receive.allow`.
+    /// The client's address is not in `receive.allow`, or not one of the user's.
     Address,
-    /// No known user name and password.
+    /// The user name or the password is missing or wrong.
     Password,
-    /// No known token.
+    /// The token is missing or wrong.
     Token,
-    /// No signature where the configuration has it: not its header, not its time, or nothing that is signed.
+    /// The signature or its time is missing, or nothing of the request would be signed.
     Unsigned,
-    /// A signature that is not right.
+    /// The signature is wrong.
     Signature,
-    /// What is signed was signed too long ago, or by another clock.
+    /// The request was signed too long ago, or by a clock that is wrong.
     Stale,
-    /// A signed token whose claims do not fit the request.
+    /// The claims of the signed token do not match the request.
     Claim,
-    /// No known API key.
+    /// The API key is missing or unknown.
     Key,
-    /// An API key that has expired.
+    /// The API key has expired.
     Expired,
     /// There are no API keys, and the client is not on this machine.
     NotLocal,
-    /// A backend that its API key may not use.
+    /// The API key or the user may not use the backend.
     Backend,
-    /// Its API key may not do this.
+    /// The API key does not have the right that the request needs.
     Right,
-    /// Too many requests of one address or one API key.
+    /// One address, API key or user sent too many requests.
     Rate,
-    /// A list in its body has items that the configuration does not read.
+    /// A list in the body has items that the configuration does not read.
     Items,
-    /// A field of it is missing or wrong.
+    /// A field is missing or wrong.
     #[default]
     Form,
-    /// It fails one of the backend's `checks`.
+    /// The message fails one of the backend's `checks`.
     Check,
-    /// Its body is not the JSON that it should be.
+    /// The body should be JSON and is not.
     Json,
-    /// Its body is not the XML that it should be.
+    /// The body should be XML and is not.
     Xml,
-    /// Its text is not in the charset that it names, or nobody knows that charset.
+    /// The text is not in the charset that the request names, or that charset is unknown.
     Charset,
-    /// Its body is incomplete, or not what its `Content-Type` says.
+    /// The body is incomplete, or not what its `Content-Type` says.
     Body,
-    /// Its `Content-Type` or `Content-Encoding` is not taken.
+    /// The `Content-Type` or `Content-Encoding` is not accepted.
     MediaType,
-    /// Its body, a part of it or the number of its parameters is too large.
+    /// The body, a part of it or the number of parameters is too large.
     Size,
-    /// Its body did not come in time.
+    /// The body did not arrive in time.
     Timeout,
-    /// Its `Idempotency-Key` was used for another message.
+    /// The `Idempotency-Key` was used for another message.
     Idempotency,
-    /// Its method is not taken there.
+    /// The method is not allowed at the path.
     Method,
-    /// There is nothing at its path, or no such backend.
+    /// There is nothing at the path, or the backend does not exist.
     NotFound,
 }
 
@@ -96,7 +95,7 @@ impl RefusalReason {
         }
     }
 
-    /// What an answer with `status` alone says of the reason; `None` if it refuses nothing.
+    /// The reason that follows from an answer's `status` alone; `None` if that does not refuse anything.
     pub(crate) fn of_status(status: StatusCode) -> Option<Self> {
         match status {
             StatusCode::NOT_FOUND => Some(Self::NotFound),

@@ -1,23 +1,23 @@
-//! Taking over another configuration while requests are answered.
+//! Reloading: another configuration is taken over while requests are answered.
 
 use crate::{certificates, forms::Forms, lasting::Lasting, state::IngressState};
 use postern_config::{Config, Problem};
 use postern_service::current::Current;
 use std::sync::Arc;
 
-/// Has a running ingress take over another configuration. Clones are of the same ingress.
+/// Makes a running ingress take over another configuration. Clones belong to the same ingress.
 #[derive(Debug, Clone)]
 pub struct IngressReload {
     pub(crate) lasting: Lasting,
     pub(crate) state: Current<IngressState>,
 }
 
-/// A configuration that was checked and made ready, for the ingress that it was made by.
+/// A configuration that was checked and prepared, for the ingress whose [`IngressReload`] prepared it.
 #[derive(Debug)]
 pub struct PreparedIngress(IngressState);
 
 impl IngressReload {
-    /// Makes `config` ready; requests see nothing of it yet. What backends have that did not change is kept.
+    /// Prepares `config`; requests are not affected yet. Backends that did not change are kept.
     ///
     /// # Errors
     /// Every problem that the ingress finds, as [`problems`](crate::problems) does.
@@ -33,7 +33,8 @@ impl IngressReload {
         }
     }
 
-    /// Answers every request that comes from now on as `prepared` says. Those in flight end as they began.
+    /// Answers every request from now on by `prepared`. Requests in flight keep the configuration with which
+    /// they began.
     pub fn apply(&self, prepared: PreparedIngress) {
         prepared.0.announce();
         self.state.set(prepared.0);

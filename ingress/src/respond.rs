@@ -1,7 +1,7 @@
-//! The wrapper around every handler: it holds a request to its address's rate, lets the handler
-//! answer, counts and logs the answer in one line, and charges the address. The line never holds the
-//! request's query, its body or an identity. Of lines about requests that store nothing, only a few a
-//! second are written.
+//! The wrapper around every handler but that of GET and HEAD `/health`: it limits a request by its address's
+//! rate, lets the handler answer, counts the answer and logs it in one line, and charges the address. The
+//! line never contains the request's query, its body or an identity. Only a few lines a second are written
+//! about requests that store nothing.
 
 use crate::{
     answer::{Answer, Charge, RequestLog, too_many},
@@ -27,7 +27,7 @@ where
 {
     web::to(
         move |request: HttpRequest, payload: web::Payload, current: Data<Current<IngressState>>| async move {
-            // The request ends with what it began with.
+            // The request keeps the state with which it began, even if a reload replaces it.
             let state = current.get();
             respond(handler, &request, payload.into_inner(), &state).await
         },
@@ -52,9 +52,9 @@ where
     }
 }
 
-/// What a request costs is known once it is answered: nothing if it proved whose it is. One that its
-/// address cannot pay for by then is refused, whatever the answer was, so that requests which are
-/// answered at the same time are held to the rate, too.
+/// Lets `handler` answer within the address's rate. Whether a request counts is known only once it is
+/// answered: it does not if it proved whose it is. If the rate is used up by then, a request that counts is
+/// refused in spite of its answer, so that concurrent requests are limited, too.
 async fn within_rate<H>(
     handler: H,
     request: &HttpRequest,
@@ -83,7 +83,7 @@ where
     }
 }
 
-/// The answer to a request whose address exceeds its rate for this long.
+/// The answer to a request whose address exceeds its rate and has to `wait`.
 fn over_rate(request: &HttpRequest, wait: Duration) -> Answer {
     if request.path().starts_with("/v1/") {
         ProblemDocument::too_many(wait).into()
@@ -129,8 +129,8 @@ fn record(request: &HttpRequest, state: &IngressState, answer: &Answer, duration
     );
 }
 
-/// Whether the line of a request is written however many others are: a message or a report was stored, or had
-/// been stored before. Any other request costs its sender less than the line costs the log.
+/// Whether the log line of a request is always written: a message or a report was stored, now or before. Any
+/// other request costs its sender less than its line costs the log.
 fn is_always_logged(answer: &Answer) -> bool {
     let Answer { response, log, .. } = answer;
     response.status().is_success() && log.items != Some(0) && (log.message.is_some() || log.backend.is_some())

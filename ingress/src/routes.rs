@@ -12,7 +12,7 @@ use actix_web::{
     web::{self, ServiceConfig},
 };
 
-/// For providers.
+/// Routes for providers.
 pub(crate) fn providers(_: &IngressState, routes: &mut ServiceConfig) {
     let messages = ["/backends/{name}", "/backends/{name}/"];
     let reports =
@@ -31,7 +31,7 @@ pub(crate) fn providers(_: &IngressState, routes: &mut ServiceConfig) {
         .service(web::resource(token_reports).route(answering(handler::reports)));
 }
 
-/// For the clients of other gateways.
+/// Routes for the clients of other gateways.
 pub(crate) fn compat(state: &IngressState, routes: &mut ServiceConfig) {
     let compat = &state.config.compat;
     if let Some(section) = &compat.kannel {
@@ -42,7 +42,7 @@ pub(crate) fn compat(state: &IngressState, routes: &mut ServiceConfig) {
     }
 }
 
-/// For applications.
+/// Routes for applications.
 pub(crate) fn applications(_: &IngressState, routes: &mut ServiceConfig) {
     routes.service(
         web::scope("/v1")
@@ -57,7 +57,7 @@ pub(crate) fn applications(_: &IngressState, routes: &mut ServiceConfig) {
     );
 }
 
-/// For both.
+/// Routes that every listener has.
 pub(crate) fn everyone(_: &IngressState, routes: &mut ServiceConfig) {
     routes
         .route("/health", web::get().to(health::answer))

@@ -1,4 +1,4 @@
-//! What every handler works with, made ready at the start and at each reload.
+//! What every handler uses, prepared at the start and at each reload.
 
 use crate::{
     accept::Acceptor, auth::ApiKeys, compat::Compat, dedup::Dedup, forms::Forms, lasting::Lasting,
@@ -19,8 +19,8 @@ use std::{
     time::Duration,
 };
 
-/// What every handler works with. All threads share it; nothing in it is ever locked or changed, except what
-/// is remembered. A reload puts another one in its place, with the same memory ([`Lasting`]).
+/// What every handler uses. All threads share it; nothing in it is ever locked or changed, except what is
+/// remembered. A reload replaces it by another one with the same memory ([`Lasting`]).
 #[derive(Debug)]
 pub(crate) struct IngressState {
     pub(crate) config: Arc<Config>,
@@ -28,13 +28,13 @@ pub(crate) struct IngressState {
     pub(crate) providers: Providers,
     pub(crate) compat: Compat,
     pub(crate) acceptor: Acceptor,
-    /// What callbacks are sealed with.
+    /// The keys with which callbacks are sealed.
     pub(crate) callback_keys: CallbackKeys,
     pub(crate) publisher: MeteredPublisher,
     pub(crate) dedup: Dedup,
-    /// The requests of providers that were signed at a time, while that is near.
+    /// The requests of providers with a signed time, for as long as that time is accepted.
     pub(crate) signed_requests: Dedup,
-    /// The message log, as far as requests can do without its answer.
+    /// Look-ups in the message log whose answers requests can do without.
     pub(crate) lookup: Arc<LogLookup>,
     pub(crate) metrics: IngressMetrics,
     pub(crate) health: HealthRegistry,
@@ -42,21 +42,21 @@ pub(crate) struct IngressState {
     pub(crate) log: Arc<LogReader>,
     pub(crate) keys: ApiKeys,
     pub(crate) limits: RequestLimits,
-    /// Of requests that store nothing.
+    /// Limits the log lines about requests that store nothing.
     pub(crate) request_lines: LineLimit,
-    /// Of reports whose callback nobody asked for.
+    /// Limits the log lines about callbacks that no configured user asked for.
     pub(crate) report_lines: LineLimit,
     pub(crate) traces: Traces,
     pub(crate) openapi: Bytes,
-    /// When to stop, once the ingress runs.
+    /// The signal to stop; set once the ingress runs.
     pub(crate) shutdown: Arc<OnceLock<Shutdown>>,
 }
 
-/// What receives for each backend, by its name.
+/// The provider of each backend, by the backend's name.
 type Providers = HashMap<String, Arc<Provider>>;
 
 impl IngressState {
-    /// Makes `config` ready. Of `before`, what has not changed is taken over.
+    /// Prepares `config`. Backends that have not changed are taken over from `before`.
     ///
     /// # Errors
     /// Every key that is wrong.
@@ -114,7 +114,7 @@ impl IngressState {
         })
     }
 
-    /// Shows what it counts, and says which keys have expired.
+    /// Makes the metrics appear, and logs which API keys have expired.
     pub(crate) fn announce(&self) {
         for key in self.keys.expired(Timestamp::now()) {
             tracing::warn!(name = key.name, "an API key has expired and is refused: remove it from api.keys");
@@ -129,14 +129,14 @@ impl IngressState {
     }
 }
 
-/// How long a signed request can come again: its time may be in the future, and then in the past.
+/// How long a signed request can be repeated: its time may be in the future at first, and then in the past.
 fn longest_signed(config: &Config) -> Duration {
     let tolerances =
         config.backends.values().filter_map(|backend| backend.definition.receive.auth.tolerance());
     tolerances.max().unwrap_or_default() * 2
 }
 
-/// The queues that are published to; that of the message log if there is one (`logged`).
+/// The queues that are published to, with that of the message log if there is one (`logged`).
 fn queues(config: &Config, logged: bool) -> Vec<QueueName> {
     let outbound = config.backends.keys().flat_map(|backend| {
         [Priority::Normal, Priority::Bulk].map(|lane| QueueName::outbound(backend, lane))
@@ -171,7 +171,7 @@ pub(crate) fn problems(config: &Config, forms: &Forms) -> Vec<Problem> {
     providers(config, None, forms).err().unwrap_or_default()
 }
 
-/// What receives for each backend; that of `before` if it did not change.
+/// The provider of each backend; that of `before` if the backend did not change.
 fn providers(
     config: &Config,
     before: Option<&IngressState>,

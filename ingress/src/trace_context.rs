@@ -1,18 +1,19 @@
-//! Which trace a request belongs to. What somebody says of a trace, and whether it is sampled, is believed of
-//! a request that has proved whose it is: any other begins a trace of its own, and makes no span until it is
-//! taken.
+//! Which trace a request belongs to. Its trace headers, and whether they say that it is sampled, are trusted
+//! only if the request has proved whose it is. Any other request begins a trace of its own, and makes no span
+//! until it is accepted.
 
 use crate::metrics::method_label;
 use actix_web::{HttpRequest, http::header::HeaderMap};
 use postern_service::traces::{Began, RequestSpan, Traces};
 use postern_shared::trace_context::{TRACEPARENT, TRACESTATE, TraceContext};
 
-/// The span of a `request` that has proved whose it is and began at `began`, in the trace that its headers say.
+/// The span of a `request` that has proved whose it is and began at `began`, in the trace that its headers
+/// name.
 pub(crate) fn of(traces: &Traces, request: &HttpRequest, began: Began) -> RequestSpan {
     span(traces, request, began, (in_headers(request.headers()), None))
 }
 
-/// The span of a `request` that is taken and began at `began`: in the trace `parent`, else in a new one, and
+/// The span of an accepted `request` that began at `began`: in the trace `parent`, else in a new one, and
 /// linked to the trace `about`.
 pub(crate) fn span(
     traces: &Traces,
@@ -26,7 +27,7 @@ pub(crate) fn span(
     traces.request(began, (method_label(request.method()), request.match_pattern()), parent, about.as_ref())
 }
 
-/// The trace that `headers` say.
+/// The trace that `headers` name.
 pub(crate) fn in_headers(headers: &HeaderMap) -> Option<TraceContext> {
     let trace = TraceContext::parse(headers.get(TRACEPARENT)?.to_str().ok()?)?;
     let states: Vec<_> = headers.get_all(TRACESTATE).filter_map(|value| value.to_str().ok()).collect();

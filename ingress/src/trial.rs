@@ -1,5 +1,5 @@
-//! Requests that somebody recorded, taken as a running ingress takes a provider's: by the same functions, without
-//! a listener and without a broker.
+//! Recorded requests, processed as a running ingress processes a provider's: by the same functions, but
+//! without a listener and without a broker.
 
 use crate::{
     answer::{Answer, text},
@@ -22,7 +22,7 @@ use postern_service::rates::Buckets;
 use postern_shared::message::{Inbound, Report};
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// A backend whose provider's requests are tried.
+/// A backend against which recorded requests are tried.
 #[derive(Debug)]
 pub struct ReceiveTrial {
     provider: Provider,
@@ -36,7 +36,7 @@ pub struct ReceiveTrial {
 pub struct RecordedRequest {
     /// The method.
     pub method: String,
-    /// The path and the query. A path that ends in `/status` is that of delivery reports.
+    /// The path and the query. A path that ends in `/status` is the endpoint for delivery reports.
     pub target: String,
     /// The headers, in order.
     pub headers: Vec<(String, String)>,
@@ -44,10 +44,10 @@ pub struct RecordedRequest {
     pub body: Vec<u8>,
 }
 
-/// What a request comes to.
+/// The result of a tried request.
 #[derive(Debug)]
 pub struct Tried {
-    /// What it brings.
+    /// What the request brings.
     pub brought: TriedContent,
     /// The answer's status.
     pub status: u16,
@@ -58,36 +58,36 @@ pub struct Tried {
 /// What a request brings.
 #[derive(Debug)]
 pub enum TriedContent {
-    /// Messages and delivery reports, in order; none of either: it is ignored.
+    /// Messages and delivery reports, in order. If there are none, the request is ignored.
     Items {
         /// The messages.
         messages: Vec<Inbound>,
         /// The delivery reports.
         reports: Vec<Report>,
-        /// What is wrong with the items that are left out, a line each. Empty if none is.
+        /// What is wrong with the items that are left out, one line each. Empty if none is left out.
         left_out: String,
     },
-    /// Nothing: it is the provider's handshake.
+    /// Nothing: the request is the provider's handshake.
     Handshake,
-    /// Nothing: it is refused, for this reason, as logs and metrics call it.
+    /// Nothing: the request is refused. Holds the reason, as in logs and metrics.
     Refused(&'static str),
 }
 
 impl ReceiveTrial {
-    /// For `backend` of `config`.
+    /// A trial of `backend` from `config`.
     ///
     /// # Errors
-    /// Every key below the backend's that is wrong.
+    /// Every key below `backends.NAME` that is wrong.
     pub fn new(config: &Config, backend: &BackendConfig, forms: &Forms) -> Result<Self, Vec<KeyProblem>> {
         let provider = Provider::new(backend, config.ingress.public_url.as_deref(), forms)?;
         let limits = RequestLimits::new(&config.ingress, Buckets::default());
         Ok(Self { provider, limits, path: format!("/backends/{}", backend.name) })
     }
 
-    /// What `request` comes to. One to a path that is not the backend's is taken as one to the backend's.
+    /// Processes `request`. A path that is not the backend's counts as the backend's.
     ///
     /// # Errors
-    /// It is no HTTP request: what is wrong.
+    /// What makes `request` an invalid HTTP request.
     pub async fn take(&self, request: &RecordedRequest) -> Result<Tried, String> {
         let target: Uri =
             request.target.parse().map_err(|_| format!("{} is not a request path", request.target))?;
@@ -130,7 +130,7 @@ impl ReceiveTrial {
         }
     }
 
-    /// Which of the two addresses `path` is, and the token in it.
+    /// The endpoint that `path` means, and the token in the path.
     fn place<'p>(&self, path: &'p str) -> (ProviderPath, Option<&'p str>) {
         let own = path.strip_prefix(self.path.as_str());
         let below = own.filter(|rest| rest.is_empty() || rest.starts_with('/'));

@@ -3,7 +3,7 @@
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use std::time::Duration;
 
-/// Pauses between attempts: each twice as long as the one before, up to a longest one, without end.
+/// Pauses between attempts, without end: each is twice as long as the one before, up to the longest one.
 #[derive(Debug)]
 pub struct Backoff {
     builder: ExponentialBuilder,
@@ -34,7 +34,7 @@ impl Backoff {
         self.pauses.next().unwrap_or(self.longest)
     }
 
-    /// An attempt succeeded: the next pause is the first one again.
+    /// Begins again with the first pause, after an attempt that succeeded.
     pub fn reset(&mut self) {
         self.pauses = self.builder.build();
     }

@@ -15,12 +15,12 @@ pub fn now_ms() -> u64 {
     u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default()
 }
 
-/// `at` without what is finer than a millisecond.
+/// `at`, truncated to the millisecond.
 pub fn to_the_millisecond(at: Timestamp) -> Timestamp {
     Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
 }
 
-/// Whether `at` was told by a clock that had been set: one that never was says 1970, or the year 1.
+/// Whether `at` comes from a clock that was set: one that never was says 1970, or the year 1.
 pub fn is_of_a_set_clock(at: Timestamp) -> bool {
     const DAY: i64 = 24 * 3600;
     at.as_second() > DAY
@@ -39,7 +39,7 @@ impl Display for Written {
 /// Writes a time as [`Written`] does: for a message's field.
 ///
 /// # Errors
-/// The serializer's.
+/// Any error of `serializer`.
 pub fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&Written(*at))
 }
@@ -47,7 +47,7 @@ pub fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, 
 /// Writes a time that may be absent as [`Written`] does: for a message's field.
 ///
 /// # Errors
-/// The serializer's.
+/// Any error of `serializer`.
 pub fn serialize_option<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     match at {
         Some(at) => serialize(at, serializer),

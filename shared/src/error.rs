@@ -3,19 +3,20 @@
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, time::Duration};
 
-/// What a failure means for trying again.
+/// The class of a failure, which decides whether another attempt follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FailureClass {
-    /// It may work later: the network, a 5xx.
+    /// Another attempt may succeed: a network error, a 5xx.
     Transient,
-    /// The provider asks for less: a 429, a throughput error.
+    /// The provider asks for fewer requests: a 429, a throughput error.
     Throttled,
-    /// It will never work for this recipient or this text: a 4xx, opted out.
+    /// No attempt will succeed for this recipient or this text: a 4xx, a recipient who opted out.
     Permanent,
-    /// It will not work for anyone until the configuration is mended: a 401, a template that fails.
+    /// No attempt will succeed until the configuration is corrected: a 401, a template that fails.
     Config,
-    /// The request was written and never answered: the provider may have sent it.
+    /// Nobody knows whether the provider has the message, or what its report means. There was no
+    /// complete answer, the sender panicked or gave no outcome, or the process crashed each time.
     Unknown,
 }
 
@@ -36,48 +37,60 @@ impl FailureClass {
     }
 }
 
-/// One failed attempt for one identity.
+/// One failed attempt for one recipient.
+///
+/// ```
+/// use postern_shared::error::{Failure, FailureClass};
+/// use std::time::Duration;
+///
+/// let busy = Failure::throttled("http_429", "slow down", Some(Duration::from_secs(30)));
+/// assert_eq!(busy.class, FailureClass::Throttled);
+/// assert_eq!(busy.retry_after, Some(Duration::from_secs(30)));
+///
+/// let refused = Failure::permanent("http_400", "unknown number");
+/// let down = Failure { http_status: Some(503), ..Failure::transient("http_503", "maintenance") };
+/// assert!(down.says_down() && !refused.says_down());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Decides what happens next.
+    /// The class, which decides what happens next.
     pub class: FailureClass,
     /// A short, stable name: `http_400`, `timeout`, `connect`.
     pub code: Cow<'static, str>,
-    /// For a person to read; goes into the report, never into a log.
+    /// An explanation for a person. It goes into the report, never into a log line.
     pub detail: String,
-    /// How long the provider asked to wait.
+    /// How long the provider asked to wait. `None` if it did not ask.
     pub retry_after: Option<Duration>,
-    /// Where there was no answer, and why. `None` if there was one.
+    /// The host that gave no answer, and why. `None` if there was an answer, or no request to a host.
     pub unreached: Option<Unreached>,
     /// The status code of the answer. `None` if there was none.
     pub http_status: Option<u16>,
-    /// How long the attempt took, in milliseconds. `None` if none was begun. Whoever calls a sender fills it
-    /// in.
+    /// How long the attempt took, in milliseconds. `None` if none was begun. The caller of a sender sets it.
     pub duration_ms: Option<u32>,
 }
 
-/// A host from which no answer came, in words of our own side: it may go into a log.
+/// A host that gave no answer, described in Postern's own words, which may go into a log line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreached {
-    /// The host, with the port if the URL names one. `None` if somebody else than the configuration chose
-    /// the host.
+    /// The host, with the port if the URL names one. `None` unless the configuration chose the host.
     pub host: Option<String>,
-    /// Why: `connection refused`, `unknown host`, `TLS certificate expired`.
+    /// Why there was no answer: `connection refused`, `unknown host`, `TLS certificate expired`.
     pub reason: &'static str,
 }
 
 impl Failure {
-    /// Whether there was no connection (`connect`): the host has no address, refused it, did not answer, or
-    /// showed no certificate that is trusted. Nothing was sent, and it is not the message's fault.
+    /// Whether no connection was made (`connect`): the host has no address, refused the connection, did
+    /// not answer, or showed no trusted certificate. Nothing was sent, and the message is not to blame.
     pub fn had_no_connection(&self) -> bool {
         self.class == FailureClass::Transient && self.code == "connect"
     }
 
-    /// Whether it says that the provider is down, and not only that this message failed: there was no
-    /// connection ([`had_no_connection`](Self::had_no_connection)), nobody answered (`timeout`, `no_answer`, or any
-    /// `unknown` but `no_outcome` and `panic`), or the answer was 408 or a 5xx (`http_408`, `http_5…`). All of
-    /// these with `token_` before them say it of the provider's token endpoint, without which nothing is sent.
-    /// A sender of one's own says it with the code `down`, or one of these.
+    /// Whether the failure says that the provider is down, and not only that this message failed. It
+    /// does if no connection was made ([`had_no_connection`](Self::had_no_connection)), if there was no
+    /// answer (`timeout`, `no_answer`, or any `unknown` except `no_outcome` and `panic`), or if the
+    /// answer was 408 or a 5xx (`http_408`, `http_5…`). The prefix `token_` says the same of the
+    /// provider's token endpoint, without which nothing is sent. A sender of your own uses the code
+    /// `down` or one of the codes above.
     pub fn says_down(&self) -> bool {
         match self.class {
             FailureClass::Transient => {
@@ -90,15 +103,15 @@ impl Failure {
         }
     }
 
-    /// Whether the provider answered, and neither with what the configuration calls a success nor with an
-    /// error: a body that `send.success` does not match (`not_accepted`), or a 2xx that it does not name
-    /// (`http_2…`). Of one message it is an ordinary refusal. A run of them without any success says that
-    /// the configuration does not fit the provider, which may well have sent every one.
+    /// Whether the answer was neither an error nor what the configuration calls a success: a body that
+    /// `send.success` does not match (`not_accepted`), or a 2xx that it does not list (`http_2…`). For
+    /// one message, that is an ordinary refusal. A run of them without any success means that the
+    /// configuration does not fit the provider, which may well have sent every message.
     pub fn was_not_accepted(&self) -> bool {
         self.class == FailureClass::Transient && (self.code == "not_accepted" || is_http(&self.code, '2'))
     }
 
-    /// A failure without a provider's wish for its delay.
+    /// A failure of `class`, with `code` and `detail` only.
     pub fn new(class: FailureClass, code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
         Self {
             class,
@@ -111,27 +124,28 @@ impl Failure {
         }
     }
 
-    /// It may work later.
+    /// A [`FailureClass::Transient`] failure: another attempt may succeed.
     pub fn transient(code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
         Self::new(FailureClass::Transient, code, detail)
     }
 
-    /// It will never work.
+    /// A [`FailureClass::Permanent`] failure: no attempt will succeed.
     pub fn permanent(code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
         Self::new(FailureClass::Permanent, code, detail)
     }
 
-    /// The configuration must be mended first.
+    /// A [`FailureClass::Config`] failure: the configuration must be corrected first.
     pub fn config(code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
         Self::new(FailureClass::Config, code, detail)
     }
 
-    /// Written, never answered.
+    /// A [`FailureClass::Unknown`] failure: nobody knows whether the provider has the message.
     pub fn unknown(code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
         Self::new(FailureClass::Unknown, code, detail)
     }
 
-    /// The provider asks for less, after `retry_after` where it says so.
+    /// A [`FailureClass::Throttled`] failure. `retry_after` is how long the provider asked to wait, if
+    /// it did.
     pub fn throttled(
         code: impl Into<Cow<'static, str>>,
         detail: impl Into<String>,
@@ -141,7 +155,7 @@ impl Failure {
     }
 }
 
-/// Whether `code` is that of a status of three digits, of which `first` is the first.
+/// Whether `code` is `http_` with a status of three digits that begins with `first`.
 fn is_http(code: &str, first: char) -> bool {
     code.strip_prefix("http_").is_some_and(|status| status.len() == 3 && status.starts_with(first))
 }

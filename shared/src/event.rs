@@ -1,4 +1,4 @@
-//! What happens to a message, as the message log holds it.
+//! What happens to a message, as the message log records it.
 
 use crate::{
     clock,
@@ -39,20 +39,21 @@ pub struct Event {
     pub at: Timestamp,
     /// What happened.
     pub event: EventKind,
-    /// The recipient; of a received message, the sender. `None` if it happened to the whole message, or
-    /// if a delivery report does not name the recipient.
+    /// The recipient, or the sender of a received message. `None` if the event is about the whole
+    /// message, or if a delivery report does not name the recipient.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
-    /// Which attempt to send, from 1. `None` for what is no attempt.
+    /// Which attempt to send, from 1. `None` if the event is not about an attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
-    /// Whether trying again can help. `None` for what is no failure.
+    /// Whether another attempt can help. `None` if nothing failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<FailureClass>,
-    /// The failure's short, stable name: `http_400`, `timeout`; of a delivery report, the provider's word.
+    /// The failure's short, stable name: `http_400`, `timeout`. In a delivery report, the provider's
+    /// code or word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// For a person to read: the redacted beginning of what the provider answered.
+    /// An explanation for a person: the redacted beginning of what the provider answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// The provider's own id of the message.
@@ -79,17 +80,17 @@ pub struct Event {
     pub first_answer: Option<FirstAnswer>,
 }
 
-/// What a client was answered whose message has an id of the client's own (`Idempotency-Key`): whoever repeats
-/// the message gets it again.
+/// The answer to a client that gave its message an id of its own (`Idempotency-Key`). A repetition of
+/// the message gets the same answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FirstAnswer {
-    /// A digest of what the client said, by which another message under the same id is told.
+    /// A digest of the request, which tells a repetition from another message under the same id.
     pub fingerprint: String,
-    /// What the answer says. It holds no number and no text of a message.
+    /// The fields of the answer. They contain no number and no text of a message.
     pub answer: Map<String, Value>,
 }
 
-/// What happened.
+/// The kind of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
@@ -99,7 +100,7 @@ pub enum EventKind {
     Accepted,
     /// The provider took it over.
     Sent,
-    /// An attempt failed, or was put off; another follows.
+    /// An attempt failed or was deferred; another follows.
     Deferred,
     /// The provider holds it for a recipient that it cannot reach now.
     Buffered,
@@ -115,7 +116,7 @@ pub enum EventKind {
     Unknown,
     /// It was dead-lettered.
     Dead,
-    /// An operator put the dead letter back into its queue.
+    /// An operator redrove the dead letter.
     Redriven,
     /// The application's webhook took it.
     Forwarded,
@@ -123,7 +124,7 @@ pub enum EventKind {
     CalledBack,
 }
 
-/// Which way a message goes.
+/// The direction of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
@@ -133,17 +134,17 @@ pub enum Direction {
     Outbound,
 }
 
-/// The part of a message that the message log holds.
+/// The part of a message that the message log records.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Content {
-    /// Which way it goes.
+    /// The message's direction.
     pub direction: Direction,
-    /// The recipients; of a received message, its sender alone.
+    /// The recipients, or the sender of a received message.
     pub identities: Vec<Identity>,
-    /// What was written. `None` where the log keeps states only.
+    /// The text. `None` if the log keeps only states.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// How many short messages the text takes for each recipient. `None` where nobody counts in them.
+    /// How many short messages the text takes for each recipient. `None` if they are not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segments: Option<usize>,
     /// When it was accepted, or received. UTC, milliseconds.
@@ -158,10 +159,10 @@ pub struct Content {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Keep {
-    /// All of it.
+    /// The whole message.
     #[default]
     Full,
-    /// No text, no fields, no callback, and of a number only a keyed hash.
+    /// No text, no fields, no callback, and only a keyed hash of each number.
     States,
 }
 
@@ -236,7 +237,7 @@ impl Event {
         write_json(self)
     }
 
-    /// An event of now that is about the whole message.
+    /// An event that happens now and is about the whole message.
     pub fn new(event: EventKind, message_id: MessageId, backend: BackendName) -> Self {
         Self {
             message_id,
@@ -258,7 +259,7 @@ impl Event {
         }
     }
 
-    /// The same about one recipient.
+    /// The same event about one recipient.
     #[must_use]
     pub fn about(self, identity: Identity) -> Self {
         Self { identity: Some(identity), ..self }

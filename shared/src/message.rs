@@ -1,9 +1,9 @@
-//! The vocabulary: what a queue carries, as values that cannot be invalid.
+//! The messages that the queues carry, as values that cannot be invalid.
 //!
-//! Five messages travel through Postern, each one JSON object in UTF-8: [`Inbound`] (a person
-//! wrote), [`Outbound`] (an application answers), [`Report`] (what became of it), [`CallbackEvent`] (a
-//! client is to be told of that) and [`Poll`] (a provider is to be asked for it). Nothing
-//! behind the ingress ever sees a provider's own field name.
+//! Five messages travel through Postern, each one JSON object in UTF-8: [`Inbound`] (a person wrote),
+//! [`Outbound`] (an application answers), [`Report`] (what became of an outbound message),
+//! [`CallbackEvent`] (a client is to be told what became of it) and [`Poll`] (a provider is to be asked
+//! what became of it). Nothing behind the ingress ever sees a provider's own field name.
 
 mod bounded;
 mod callback_event;
@@ -39,12 +39,12 @@ pub const POLL_V1: &str = "postern.poll.v1";
 /// The AMQP `type` property of an [`Event`](crate::event::Event) that is published by itself.
 pub const EVENT_V1: &str = "postern.event.v1";
 
-/// A body from a queue that is not the message it should be.
+/// A queued body that is not a message of the expected type.
 #[derive(Debug, thiserror::Error)]
 #[error("not a {kind} message: {why}")]
 pub struct Malformed {
     /// The type that was expected, such as [`OUTBOUND_V1`].
     pub kind: &'static str,
-    /// What is wrong with it, naming the field; never quotes a value.
+    /// What is wrong with the body. It names the field and never quotes a value.
     pub why: String,
 }

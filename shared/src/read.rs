@@ -1,9 +1,11 @@
-//! From JSON to typed values: where each mistake is, and what is wrong in words of ours; from XML to JSON.
+//! Reads typed values from JSON, with the place of each mistake and errors in our own words, and JSON
+//! from XML.
 //!
-//! serde says what is wrong, and not JSON Schema (schemars with jsonschema). Measured on three sections,
-//! that was 27 crates more and a program of up to 5.2 MB more. Its errors quote values, so secrets too,
-//! say of a value with alternatives only that none fits, and see no rule of a type of our own. The
-//! reading without the mistakes, which the checks behind it need, stays ours either way.
+//! serde finds the mistakes, and not JSON Schema (schemars with jsonschema). Measured on three sections,
+//! JSON Schema took 27 more crates and made the program up to 5.2 MB larger. Its errors quote values,
+//! and so secrets; if none of several alternatives fits, they say only that; and they do not know the
+//! rules of our own types. Reading a value without its mistakes, which later checks need, would be our
+//! own code either way.
 
 mod byte_order_mark;
 mod limited;
@@ -47,19 +49,19 @@ impl Place {
         Self(steps.collect())
     }
 
-    /// The place `inner` of the part that is here.
+    /// This place followed by `inner`, which is a place within the part at this one.
     #[must_use]
     pub fn join(mut self, inner: Self) -> Self {
         self.0.extend(inner.0);
         self
     }
 
-    /// The part that this one belongs to.
+    /// The place of the part that contains this one.
     fn around(&self) -> Self {
         Self(self.0[..self.0.len().saturating_sub(1)].to_vec())
     }
 
-    /// What `value` holds here, if it has such a part.
+    /// The part of `value` at this place, if there is one.
     pub fn find<'v>(&self, value: &'v mut Value) -> Option<&'v mut Value> {
         self.0.iter().try_fold(value, |value, step| match step {
             Step::Key(key) => value.get_mut(key.as_str()),
@@ -67,7 +69,7 @@ impl Place {
         })
     }
 
-    /// Takes what is here out of `value`; returns whether there was such a part.
+    /// Removes the part at this place from `value`. Returns whether there was one.
     fn take_out(&self, value: &mut Value) -> bool {
         match (self.around().find(value), self.0.last()) {
             (Some(Value::Object(table)), Some(Step::Key(key))) => table.shift_remove(key).is_some(),
@@ -80,7 +82,7 @@ impl Place {
     }
 }
 
-/// Reads a place as it prints. A key that has a dot or a bracket in it is taken apart.
+/// Reads a place as it prints. A key that contains a dot or a bracket is split.
 impl From<&str> for Place {
     fn from(text: &str) -> Self {
         let steps = text.split(['.', '[']).filter(|step| !step.is_empty());
@@ -111,17 +113,17 @@ impl fmt::Display for Place {
 /// What is wrong at a [`Place`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wrong {
-    /// A key that must be there is not there.
+    /// A required key is missing.
     Missing,
-    /// Another kind of value, another choice or another key is wanted. The text holds what is
-    /// allowed and never the value.
+    /// Another kind of value, another choice or another key is wanted. The text says what is allowed,
+    /// and never contains the value.
     Allowed(String),
-    /// What the value's own type says, or the library that reads it. A library may quote the value.
+    /// The error of the value's own type, or of the library that reads it, which may quote the value.
     OwnRule(String),
 }
 
 impl Wrong {
-    /// Reads serde's text, which has the value in front of what is expected.
+    /// Reads serde's error, which names the value before what is expected.
     fn of(text: &str) -> Self {
         let expected = || text.rsplit_once("expected ").map_or("", |(_, expected)| expected.trim_end());
         let begins = |with: &[&str]| with.iter().any(|start| text.starts_with(start));
@@ -155,7 +157,7 @@ impl fmt::Display for Wrong {
 /// A mistake in a JSON value. It prints as `a.list[0].b: is missing`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
-    /// Where it is; for a key that is missing, where the key should be.
+    /// Where the mistake is; for a key that is missing, where the key should be.
     pub place: Place,
     /// What is wrong there.
     pub wrong: Wrong,
@@ -180,7 +182,7 @@ impl fmt::Display for Mistake {
 /// A JSON text that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidJson {
-    /// What is wrong. A text that is no JSON has no place but the line and column.
+    /// The mistake. If the text is not JSON, the line and the column are its only place.
     pub mistake: Mistake,
     /// The line of the text, from 1.
     pub line: usize,
@@ -194,7 +196,7 @@ impl fmt::Display for InvalidJson {
     }
 }
 
-/// Reads a JSON text. One that is a list is a mistake: serde would take it for the fields of a table, in
+/// Reads a JSON text. A list is a mistake: serde would take its items for the fields of a table, in
 /// their order.
 ///
 /// # Errors
@@ -205,7 +207,7 @@ pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T, InvalidJson> {
         let mistake = Mistake { place: Place::default(), wrong };
         return Err(InvalidJson { mistake, line: 1, column: 1 });
     }
-    // Following the path costs more than reading, so only a text that is wrong is followed.
+    // Tracking the path costs more than reading, so it is done only for a text with a mistake.
     serde_json::from_slice(text).map_err(|error| {
         let mut json = serde_json::Deserializer::from_slice(text);
         let followed = serde_path_to_error::deserialize::<_, T>(&mut json).err();
@@ -215,7 +217,7 @@ pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T, InvalidJson> {
         let mistake = match (error.classify(), followed) {
             (Category::Data, Some(followed)) => Mistake::of(followed.path(), text),
             (Category::Eof, _) => not_json("the JSON is incomplete".to_owned()),
-            // What the parser says of the syntax has no value in it.
+            // What the parser says about the syntax quotes no value.
             (Category::Syntax, _) => not_json(format!("not valid JSON: {text}")),
             (Category::Data | Category::Io, _) => not_json("cannot be read".to_owned()),
         };
@@ -232,23 +234,23 @@ pub fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, Mistake> {
         .map_err(|error| Mistake::of(error.path(), &error.inner().to_string()))
 }
 
-/// What can be read of a JSON value, and every mistake in it.
+/// What can be read from a JSON value, and every mistake in it.
 #[derive(Debug)]
 pub struct Reading<T> {
-    /// The value without what is wrong in it; `None` if nothing can be read without that.
+    /// The value without its mistakes. `None` if nothing can be read without them.
     pub value: Option<T>,
-    /// Every mistake, each in its place in the value as it was given.
+    /// Every mistake, with its place in the original value.
     pub mistakes: Vec<Mistake>,
-    /// The items of lists that were taken out since they are wrong.
+    /// The list items that were removed because of a mistake.
     pub removed: Removed,
 }
 
-/// Items that were taken out of lists. A check of what was read counts the items that stayed.
+/// Items that were removed from lists. A check of what was read counts only the items that stayed.
 #[derive(Debug, Default, Clone)]
 pub struct Removed(BTreeSet<(Vec<Step>, usize)>);
 
 impl Removed {
-    /// Notes that `place`, which counts the items that are still there, is taken out.
+    /// Notes that the part at `place`, which counts only the items that are still there, is removed.
     fn insert(&mut self, place: &Place) {
         if let Place(mut list) = self.original(place)
             && let Some(Step::Index(index)) = list.pop()
@@ -257,12 +259,12 @@ impl Removed {
         }
     }
 
-    /// Adds the items that were taken out of the part at `place`.
+    /// Adds the items that were removed from the part at `place`.
     pub fn extend(&mut self, place: &Place, inner: Self) {
         self.0.extend(inner.0.into_iter().map(|(list, index)| (place.clone().join(Place(list)).0, index)));
     }
 
-    /// `place`, which counts the items that stayed, as the value that was given counts them.
+    /// The place in the original value of what is at `place`, which counts only the items that stayed.
     pub fn original(&self, place: &Place) -> Place {
         let mut original = Vec::new();
         for step in &place.0 {
@@ -281,10 +283,9 @@ impl Removed {
     }
 }
 
-/// What is known of a value besides its type.
+/// What is known about a value besides its type.
 pub trait Origin {
-    /// What stands in for the key at `place` while it is missing. Without it, any value that can be
-    /// read there does.
+    /// The substitute for the missing key at `place`. `None`: any value that can be read there.
     fn built_in(&self, _place: &Place) -> Option<Value> {
         None
     }
@@ -294,20 +295,20 @@ pub trait Origin {
         false
     }
 
-    /// What stands in for `found`, with which `wrong` says what is wrong; it is noted all the same.
-    /// Without it, `found` is taken out.
+    /// The substitute for `found`, about which `wrong` says what is wrong; the mistake is noted all the
+    /// same. `None`: `found` is removed.
     fn in_place_of(&self, _found: &Value, _wrong: &str) -> Option<Value> {
         None
     }
 
-    /// How many mistakes are enough: no more are looked for.
+    /// The number of mistakes after which no more are looked for.
     fn enough(&self) -> usize {
         usize::MAX
     }
 }
 
-/// Reads `value` again and again, each time without the mistake that was found before. Something
-/// stands in for a key that is missing, so that the rest of its table is read.
+/// Reads `value` again and again, each time without the mistake that was found before. A missing key
+/// gets a substitute, so that the rest of its table is read.
 pub fn every<T: DeserializeOwned>(mut value: Value, origin: &impl Origin) -> Reading<T> {
     let mut mistakes: Vec<Mistake> = Vec::new();
     let (mut removed, mut filled) = (Removed::default(), BTreeSet::new());
@@ -322,7 +323,7 @@ pub fn every<T: DeserializeOwned>(mut value: Value, origin: &impl Origin) -> Rea
         let original = removed.original(&place);
         let is_missing = wrong == Wrong::Missing;
         let said = wrong.to_string();
-        // What was wrong and has been taken out is then missing: that is one mistake.
+        // A wrong value that was removed is then missing: that is one mistake, not two.
         if mistakes.iter().all(|known| known.place != original) {
             mistakes.push(Mistake { place: original.clone(), wrong });
         }
@@ -351,7 +352,7 @@ fn make_text(value: &mut Value, place: &Place) -> bool {
     found.map(|found| *found = Value::String(found.to_string())).is_some()
 }
 
-/// Puts something that can be read there where `missing` is; returns whether there is such a thing.
+/// Inserts a substitute that can be read at `missing`. Returns whether there is one.
 fn stand_in<T: DeserializeOwned>(value: &mut Value, missing: &Place, origin: &impl Origin) -> bool {
     let Some(Step::Key(key)) = missing.0.last() else { return false };
     let texts = ["unread", "1s", "http://unread.invalid/"].map(Value::from);

@@ -1,8 +1,9 @@
 //! What a mistyped word was meant to be.
 
-/// The word of `known` that `word` was probably meant to be: at most one in three of its letters is
-/// wrong, missing, too many, or has changed places with its neighbour, or one of the two is the beginning
-/// of the other. Upper and lower case, `-` and `_` are the same. `None` if no word is that near.
+/// The word of `known` that `word` was probably meant to be. At most one in three of its letters is
+/// wrong, missing, added or swapped with its neighbour, or one word is the beginning of the other and
+/// has at least four letters. Upper and lower case, `-` and `_` are the same. `None` if no word is near
+/// enough.
 pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let fold = |word: &str| word.to_lowercase().replace('-', "_");
     let word = fold(word);

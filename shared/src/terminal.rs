@@ -1,19 +1,20 @@
-//! Texts of strangers on an operator's terminal: what a terminal would obey instead of showing it.
+//! Makes strangers' texts safe to show on an operator's terminal, which would obey some characters.
 
-/// Whether a terminal obeys `c`: a control character, also of the upper half (U+009B begins a command
-/// as ESC `[` does), or one that turns the direction of what follows (Unicode Standard Annex 9, 2.1 to
-/// 2.5), so that a line reads otherwise than it is.
+/// Whether a terminal obeys `c` instead of showing it: a control character, including U+0080 to U+009F
+/// (U+009B begins a command like ESC `[`), or one that changes the direction of the text after it
+/// (Unicode Standard Annex 9, 2.1 to 2.5), so that a line looks different from what it says.
 fn is_obeyed(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// `text` with U+FFFD for whatever a terminal would obey.
+/// `text` with U+FFFD in place of each character that a terminal would obey.
 pub fn plain(text: &str) -> String {
     text.chars().map(|c| if is_obeyed(c) { '\u{fffd}' } else { c }).collect()
 }
 
-/// `json`, with an escape for whatever a terminal would obey; the line feeds between its values stay. It
-/// means the same: such characters are only ever within its texts.
+/// `json` with an escape in place of each character that a terminal would obey, except for line feeds
+/// between its values. It means the same: in what serde writes, these characters occur only within
+/// texts.
 pub fn json(json: &str) -> String {
     let mut harmless = String::with_capacity(json.len());
     for c in json.chars() {
@@ -31,7 +32,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    /// Each of them, between two letters.
+    /// Some of each kind of characters that a terminal obeys.
     const OBEYED: [char; 14] = [
         '\u{0}', '\u{7}', '\u{1b}', '\r', '\n', '\u{7f}', '\u{80}', '\u{9b}', '\u{9f}', '\u{202a}',
         '\u{202e}', '\u{2066}', '\u{2069}', '\t',

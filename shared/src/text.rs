@@ -1,6 +1,6 @@
-//! How a text becomes short messages: alphabet and segments here, what a backend wants done to it in
-//! [`policy`], the addresses of [`media`], what makes it cost less in [`plain`], the parts of one that is too
-//! long in [`parts`], its octets in the GSM alphabet in [`gsm`].
+//! How a text becomes short messages. Alphabet and segments are here; [`policy`] does what a backend
+//! wants done to a text, [`media`] has the URLs that are sent along, [`plain`] makes a text cost less,
+//! [`parts`] splits one that is too long, and [`gsm`] writes its octets in the GSM alphabet.
 //!
 //! The rules are 3GPP TS 23.038 (the GSM 7-bit default alphabet and its extension table, UCS-2)
 //! and TS 23.040 (a concatenated message loses six octets of each segment to its header).
@@ -13,10 +13,11 @@ pub mod policy;
 
 use serde::{Deserialize, Serialize};
 
-/// The GSM 7-bit default alphabet by code point (TS 23.038, 6.2.1), `\u{1b}` being the escape.
+/// The GSM 7-bit default alphabet by code point (TS 23.038, 6.2.1). `\u{1b}` is the escape.
 const DEFAULT_ALPHABET: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞ\u{1b}ÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡\
                                 ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà";
-/// What an escape makes of a second septet (TS 23.038, 6.2.1.1): each costs two.
+/// The characters of the extension table by the septet after the escape (TS 23.038, 6.2.1.1). Each costs
+/// two septets.
 const EXTENSION: [(u8, char); 10] = [
     (0x0a, '\u{c}'),
     (0x14, '^'),
@@ -63,7 +64,7 @@ impl Alphabet {
     }
 }
 
-/// How many septets `character` costs; `None` where the alphabet does not have it.
+/// How many septets `character` costs. `None` if the alphabet lacks it.
 fn septets(character: char) -> Option<usize> {
     match character {
         'a'..='z' | 'A'..='Z' | '0'..='9' | ' '..='#' | '%'..='?' => Some(1),
@@ -98,12 +99,12 @@ struct Meter {
     characters: usize,
     gsm7: Fill,
     ucs2: Fill,
-    /// Something is in it that GSM-7 does not have.
+    /// Whether it has a character that GSM-7 lacks.
     beyond_gsm7: bool,
 }
 
-/// Units, and how they fill the segments of a concatenated message. No escape sequence and no
-/// surrogate pair is torn: one that does not fit begins the next segment.
+/// A number of units, and how they fill the segments of a concatenated message. Escape sequences and
+/// surrogate pairs are never split: one that does not fit begins the next segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Fill {
     units: usize,
@@ -113,7 +114,7 @@ struct Fill {
 }
 
 impl Fill {
-    /// So many characters of one unit each.
+    /// Adds `characters` characters of one unit each.
     fn add_ones(&mut self, characters: usize, alphabet: Alphabet) {
         self.units += characters;
         let total = self.in_last + characters;
@@ -122,7 +123,7 @@ impl Fill {
         self.in_last = total - more * alphabet.concatenated();
     }
 
-    /// A character of so many units.
+    /// Adds a character of `units` units.
     fn add(&mut self, units: usize, alphabet: Alphabet) {
         self.units += units;
         self.in_last += units;
@@ -135,7 +136,7 @@ impl Fill {
 
 impl Meter {
     fn add(&mut self, text: &str) {
-        // One unit each in either alphabet, as nearly all are: added at once.
+        // Nearly all characters take one unit in either alphabet. They are added at once.
         let mut ones = 0;
         for character in text.chars() {
             self.characters += 1;
@@ -202,14 +203,14 @@ mod tests {
             ("a".repeat(306), Gsm7, 306, 2),
             ("a".repeat(307), Gsm7, 307, 3),
             ("€".repeat(80), Gsm7, 160, 1),
-            // 76 of them fill 152 of 153 septets: the escape is not torn from its character.
+            // 76 of them fill 152 of 153 septets: the escape is not separated from its character.
             ("€".repeat(153), Gsm7, 306, 3),
             ("ç".to_owned(), Ucs2, 1, 1),
             ("я".repeat(70), Ucs2, 70, 1),
             ("я".repeat(71), Ucs2, 71, 2),
             ("я".repeat(134), Ucs2, 134, 2),
             ("😀".repeat(35), Ucs2, 70, 1),
-            // 33 of them fill 66 of 67 units: no surrogate pair is torn.
+            // 33 of them fill 66 of 67 units: no surrogate pair is split.
             ("😀".repeat(67), Ucs2, 134, 3),
         ] {
             assert_eq!(
@@ -223,7 +224,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is added at once weighs what it weighs one by one.
+        /// A text measures the same whether it is added at once or character by character.
         #[test]
         fn a_text_weighs_what_its_characters_do(text in "([a-z ]{0,200}|€|😀|я|\\[){0,12}") {
             let (mut whole, mut single) = (Meter::default(), Meter::default());

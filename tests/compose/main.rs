@@ -1,5 +1,5 @@
-//! docker-compose.yml on a real Docker engine, operated as docs/operations.md says: its commands are run as they
-//! stand there. tests/compose/run starts the engine, makes the images and starts this.
+//! docker-compose.yml on a real Docker engine, operated as docs/operations.md says: its commands are run as
+//! printed. tests/compose/run starts the engine, builds the images and starts this program.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,10 +16,10 @@ use operator::{Operator, metric_number};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Containers start, are found and are scraped on a busy machine.
+/// A limit for containers to start, be found and be scraped, on a busy machine.
 const SEEN: Duration = Duration::from_secs(300);
-/// What this machine cannot have: an image of Grafana, a build beside the one that the engine made, an engine that
-/// knows `start_interval`, and a limit of open files above its own.
+/// Overrides for what the test machine lacks: an image of Grafana, a second build, an engine that supports
+/// `start_interval`, and a limit of open files above its own.
 fn overriding() -> String {
     let limit: u32 = std::env::var("OPEN_FILES").unwrap().parse().unwrap();
     let health = |seconds| format!("{{ interval: {seconds}s, start_interval: !reset null }}");
@@ -28,7 +28,7 @@ fn overriding() -> String {
     for service in ["ingress", "dispatcher", "rabbitmq", "prometheus", "alertmanager", "provider", "postgres"]
     {
         let build = if service == "ingress" { "build: !reset null, " } else { "" };
-        // RabbitMQ's is a program that takes seconds of a core.
+        // RabbitMQ's health check takes seconds of CPU time.
         let health = health(if service == "rabbitmq" { 5 } else { 2 });
         text += &format!("  {service}: {{ {build}healthcheck: {health}, ulimits: *files }}\n");
     }
@@ -46,7 +46,7 @@ async fn what_operators_do_with_it_works() {
     prometheus_sees(&operator, 3).await;
     what_dies_comes_back(&operator).await;
     restart_of_rabbitmq(&operator).await;
-    // A newer image, of which `.env` says two dispatchers; nothing is fetched.
+    // A newer image, with two dispatchers in `.env`; nothing is fetched.
     let newer = "docker tag postern:0.1.0 postern:0.1.1; printf 'POSTERN_IMAGE=postern:0.1.1\\nDISPATCHERS=2\\n' >>.env";
     operator.runs_with(&format!("{newer}; git() {{ :; }}"), "upgrade");
     no_alert_has_fired(&operator).await;
@@ -63,8 +63,8 @@ async fn what_operators_do_with_it_works() {
     assert_eq!(operator.made(), made, "containers, volumes or networks are left");
 }
 
-/// Through the API to the provider, whose report the message log in PostgreSQL knows; and from a person to
-/// whoever consumes `postern.inbound`.
+/// One message goes through the API to the provider, and the message log in PostgreSQL has its report; one goes
+/// from a person to the consumer of `postern.inbound`.
 async fn messages_go_through(operator: &Operator) {
     let id = operator.send("provider").await;
     operator.becomes(&id, "delivered").await;
@@ -85,7 +85,7 @@ async fn messages_go_through(operator: &Operator) {
         .await;
 }
 
-/// Prometheus finds and reaches every replica, RabbitMQ, and the Alertmanager.
+/// Waits until Prometheus finds and reaches every replica, RabbitMQ and the Alertmanager.
 async fn prometheus_sees(operator: &Operator, dispatchers: usize) {
     let wanted =
         json!({"postern-ingress": 1, "postern-dispatcher": dispatchers, "rabbitmq": 1, "rabbitmq-queues": 1});
@@ -109,7 +109,7 @@ async fn prometheus_sees(operator: &Operator, dispatchers: usize) {
         .await;
 }
 
-/// One of each is killed, and the engine starts it again. What is sent meanwhile arrives.
+/// Kills one container of each service; the engine starts it again. Messages that are sent meanwhile arrive.
 async fn what_dies_comes_back(operator: &Operator) {
     let mut ids = Vec::new();
     for service in ["dispatcher", "rabbitmq", "ingress"] {
@@ -139,18 +139,18 @@ async fn restart_of_rabbitmq(operator: &Operator) {
             if ready.contains("broker") { Ok(()) } else { Err(ready) }
         })
         .await;
-    // It goes into the spool, and from there to the broker.
+    // The message goes into the spool, and from there to the broker.
     let id = operator.send("provider").await;
     operator.ended(restart);
     operator.becomes(&id, "delivered").await;
 }
 
-/// After everything that was done to it: nothing is pending any more, and nothing has ever fired.
+/// After all faults: no alert is pending any more, and none has ever fired.
 async fn no_alert_has_fired(operator: &Operator) {
     prometheus_sees(operator, 2).await;
     operator
         .sees(SEEN, "no alert to be pending", async || {
-            // A forecast of one day out of the first minutes, of a disk that others fill, too.
+            // A forecast for one day from the first minutes, for a disk that others fill, too.
             let alerts = [("query", "ALERTS{alertname!=\"RabbitMQDiskSoon\"}")];
             let alerts = operator.prometheus("query", &alerts).await?;
             let spooled = operator.prometheus("query", &[("query", "sum(postern_spool_messages)")]).await?;
@@ -167,7 +167,7 @@ async fn no_alert_has_fired(operator: &Operator) {
     assert_eq!(told, json!([]), "the Alertmanager was told of alerts");
 }
 
-/// What was there at the backup is there again, in RabbitMQ and in PostgreSQL, and what came later is not.
+/// A restore brings back what RabbitMQ and PostgreSQL contained at the backup, and nothing that came later.
 async fn backup_and_restore(operator: &Operator) {
     operator.order("demo", "pause").await;
     let waiting = operator.send("demo").await;

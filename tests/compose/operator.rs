@@ -1,4 +1,5 @@
-//! Who operates docker-compose.yml: in a folder of its own, with `docker compose`, HTTP and a shell.
+//! The operator of docker-compose.yml, who works in a folder of their own with `docker compose`, HTTP and a
+//! shell.
 
 use postern_tests::{fetch, http_client, within};
 use serde_json::{Value, json};
@@ -9,7 +10,7 @@ use std::{
 };
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-/// An accepted message is sent, reported and logged; or accepted again by a process that has just started.
+/// A limit for an accepted message to be sent, reported and logged, or for a just started process to accept one.
 const SENT: Duration = Duration::from_secs(120);
 
 pub(crate) struct Operator {
@@ -19,7 +20,7 @@ pub(crate) struct Operator {
 }
 
 impl Operator {
-    /// In a copy of what the file refers to, with `docker-compose.override.yml` and `.env`.
+    /// Copies what the compose file refers to into a folder, with `docker-compose.override.yml` and `.env`.
     pub(crate) fn new(overriding: &str, environment: &str) -> Self {
         let folder =
             PathBuf::from(std::env::var_os("FOLDER").expect("tests/compose/run starts this")).join("project");
@@ -35,12 +36,12 @@ impl Operator {
         &self.client
     }
 
-    /// Runs the commands that docs/operations.md has in the block of that name.
+    /// Runs the commands in the block of docs/operations.md with that name.
     pub(crate) fn runs(&self, block: &str) {
         self.runs_with("true", block);
     }
 
-    /// The same after commands of the test's.
+    /// Like [`Self::runs`], after the commands `before`.
     pub(crate) fn runs_with(&self, before: &str, block: &str) {
         let start = Instant::now();
         let (_, rest) =
@@ -62,7 +63,7 @@ impl Operator {
         assert!(child.wait().unwrap().success());
     }
 
-    /// What `docker compose ps` says of each container, also of those that have ended.
+    /// The output of `docker compose ps` for each container, including those that have ended.
     pub(crate) fn containers(&self) -> Vec<Value> {
         let told = self.compose(&["ps", "--all", "--format", "json"]);
         let containers: Vec<_> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -79,7 +80,8 @@ impl Operator {
         run(&self.folder, &format!("docker inspect --format '{format}' {container}")).trim().to_owned()
     }
 
-    /// Kills the process of one container of a service, as running out of memory would; which one it was.
+    /// Kills the process of one container of a service, as the out-of-memory killer would. Returns the
+    /// container's id.
     pub(crate) fn kill_one(&self, service: &str) -> String {
         let all = self.compose(&["ps", "--quiet", service]);
         let container = all.lines().next().unwrap().to_owned();
@@ -91,7 +93,7 @@ impl Operator {
         std::fs::read_to_string(self.folder.join("deploy/docker/secrets").join(name)).unwrap()
     }
 
-    /// Waits until `condition` holds, and says how long that took.
+    /// Waits until `condition` holds, and prints how long that took.
     pub(crate) async fn sees(
         &self,
         limit: Duration,
@@ -103,7 +105,7 @@ impl Operator {
         println!("--- {what}: {:.1} s", start.elapsed().as_secs_f32());
     }
 
-    /// The answer, which must be a 2xx or a redirect, as JSON; null if it is not that.
+    /// The answer as JSON, or null if its body is not JSON. The status must be 2xx or a redirect.
     pub(crate) async fn fetch(&self, request: reqwest::RequestBuilder) -> Value {
         self.try_fetch(request).await.unwrap_or_else(|problem| panic!("{problem}"))
     }
@@ -120,7 +122,8 @@ impl Operator {
         fetch(self.client.get(url)).await.map(|reply| reply.text).map_err(|error| error.to_string())
     }
 
-    /// Has a message accepted for that backend; its id. An ingress that has just started refuses connections.
+    /// Sends a message through the backend until it is accepted, and returns its id: an ingress that has just
+    /// started refuses connections.
     pub(crate) async fn send(&self, backend: &str) -> String {
         let body = json!({"backend": backend, "to": "+15550100", "text": "pong"});
         let key = self.secret("postern_api_key");
@@ -131,7 +134,7 @@ impl Operator {
         .await
     }
 
-    /// What the message log says of a message, or the problem that it answers.
+    /// The message in the message log, or the problem in the answer.
     pub(crate) async fn message(&self, id: &str) -> Result<Value, String> {
         let url = format!("http://127.0.0.1:8080/v1/messages/{id}");
         let request = self.client.get(url).bearer_auth(self.secret("postern_api_key"));
@@ -147,14 +150,14 @@ impl Operator {
         .await;
     }
 
-    /// Gives an order about a backend over the admin port.
+    /// Sends an order about a backend to the admin port.
     pub(crate) async fn order(&self, backend: &str, order: &str) {
         let url = format!("http://127.0.0.1:8081/v1/backends/{backend}/{order}");
         let request = self.client.post(url).bearer_auth(self.secret("postern_admin_token"));
         self.fetch(request.json(&json!({}))).await;
     }
 
-    /// What Prometheus answers at `/api/v1/…` in `data`.
+    /// The `data` of Prometheus's answer to `/api/v1/PATH`.
     pub(crate) async fn prometheus(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
         let request = self.client.get(format!("http://127.0.0.1:9090/api/v1/{path}")).query(parameters);
         Ok(self.try_fetch(request).await?["data"].take())
@@ -171,12 +174,12 @@ impl Drop for Operator {
     }
 }
 
-/// The one number of an instant query's result.
+/// The single number in the result of an instant query.
 pub(crate) fn metric_number(result: &Value) -> Option<f64> {
     result.pointer("/result/0/value/1")?.as_str()?.parse().ok()
 }
 
-/// What the commands print, each of which must succeed.
+/// The output of the commands, each of which must succeed.
 fn run(folder: &Path, commands: &str) -> String {
     let output = Command::new("bash").args(["-euc", commands]).current_dir(folder).output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();

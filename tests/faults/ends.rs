@@ -1,15 +1,16 @@
-//! Where messages come out: the fake provider and the application's webhook, which write into the
-//! ledger what they get.
+//! The fake provider and the application's webhook, where messages come out. Both record in the ledger what they
+//! get.
 
 use crate::{ledger::Ledger, load::number_in};
 use postern_tests::{Answer, Provider, Request};
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 
-/// How long both take for an answer, unless a scenario says another time: what is sent meanwhile is in flight when a fault strikes.
+/// How long both take to answer, unless a scenario sets another time: what is sent meanwhile is in flight when a
+/// fault strikes.
 pub(crate) const THINKING: Duration = Duration::from_millis(20);
 
-/// The provider behind backend `x`, and the application.
+/// The provider behind the backend `x`, and the application.
 #[derive(Debug)]
 pub(crate) struct Ends {
     provider: Provider,
@@ -17,7 +18,7 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    /// Both, which take `thinking` for an answer.
+    /// Starts both, which take `thinking` to answer.
     pub(crate) async fn start(ledger: &Arc<Ledger>, thinking: Duration) -> Self {
         let (provider, application) = (Provider::start().await, Provider::start().await);
         for end in [&provider, &application] {
@@ -37,13 +38,13 @@ impl Ends {
     }
 }
 
-/// The status to answer with.
+/// Records `request`, and returns the status to answer with.
 fn take(ledger: &Ledger, request: &Request) -> u16 {
     let body: Value = request.json();
     if request.header("x-postern-type") == Some("postern.report.v1") {
-        // One that says that there will be another attempt is not what became of it.
+        // A report that announces another attempt is not the outcome.
         let state = body["recipients"][0]["state"].as_str().unwrap_or_default();
-        // Those of an attacker are nobody's.
+        // Reports on an attacker's messages are not recorded.
         let id = body["message_id"].as_str().unwrap_or_default();
         if body["backend"] != "hostile" && matches!(state, "sent" | "failed") {
             match body["recipients"][0]["reason"]["code"].as_str() {

@@ -1,7 +1,7 @@
-//! One scenario's field: Postern's programs between the clients and the ends, the ledger, and the
-//! faults so far.
+//! What one scenario runs: Postern's programs between the clients and the ends, the ledger, and the faults so
+//! far.
 //!
-//! - `setup`: what the programs are configured with; `waits`: waiting for what a fault leads to
+//! - `setup`: the programs' configuration; `waits`: waiting for the effects of a fault
 //! - `settle`: the end of it
 
 mod settle;
@@ -22,25 +22,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long anything may take that has to happen, on a busy machine.
+/// How long anything that must happen may take, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
-/// `dispatcher.concurrency`
+/// `dispatcher.concurrency`.
 const CONCURRENCY: usize = 4;
-/// What docs/guarantees.md says may be in a dispatcher's hands: twice `concurrency` for each backend
-/// and lane. Here these are the backend's two lanes, and the inbound messages to the webhook or, from the
-/// application `echo`, the answers to those that came in batches.
+/// How many messages a dispatcher may hold (docs/guarantees.md): twice `concurrency` for each backend and lane.
+/// Here that is three times: the backend's two lanes, and the inbound messages to the webhook or, with the
+/// application `echo`, the answers to messages that came in batches.
 pub(crate) const IN_HAND: usize = 3 * 2 * CONCURRENCY;
-/// And of the application `echo`, which takes 128 at a time.
+/// How many messages the application `echo` may hold: it takes 128 at a time.
 pub(crate) const ECHOED: usize = 2 * 128;
-/// What docs/guarantees.md says the spool may double: 128 for each queue, of which there are three.
+/// How many messages the spool may send twice (docs/guarantees.md): 128 for each of three queues.
 pub(crate) const FORWARDED: usize = 3 * 128;
-/// The backend that takes several messages in one request.
+/// The backend that accepts several messages in one request.
 const BATCHES: &str = "batches";
 const DELAY: Duration = Duration::from_secs(1);
-/// Of the admin port.
+/// The token of the admin port.
 pub(crate) const TOKEN: &str = "the-token-of-the-campaign";
 
-/// What answers people's messages.
+/// The application that receives people's messages.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Application {
     Webhook,
@@ -50,29 +50,29 @@ enum Application {
 #[derive(Debug)]
 pub(crate) struct Field {
     pub(crate) ledger: Arc<Ledger>,
-    /// The ingress, or the one process.
+    /// The ingress or the one process.
     pub(crate) front: Service,
-    /// The dispatcher, where it is a process of its own.
+    /// The dispatcher, if it is a process of its own.
     pub(crate) back: Option<Service>,
     setup: Setup,
-    /// As TOML.
+    /// The programs' configuration as TOML.
     config: String,
     target: Target,
     load: Load,
     begun: Instant,
     windows: Vec<Window>,
-    /// Whether somebody else publishes, too.
+    /// Whether an attacker publishes, too.
     attacked: bool,
     _ends: Ends,
 }
 
 impl Field {
-    /// Whether its broker is the embedded one, in front of which there is no spool.
+    /// Whether its broker is the embedded one, which has no spool in front of it.
     pub(crate) fn is_embedded(&self) -> bool {
         self.setup.url.starts_with("embedded:")
     }
 
-    /// Both services.
+    /// Starts both services.
     pub(crate) async fn pair(setup: Setup) -> Self {
         let (ledger, target) = (Arc::new(Ledger::default()), Target::default());
         let ends = Ends::start(&ledger, setup.thinking).await;
@@ -83,14 +83,14 @@ impl Field {
         Self::new(setup, config, (ledger, target, ends), (front, Some(back)))
     }
 
-    /// Both services, with these sections, and a backend `hostile`, whose provider refuses what is not the
-    /// load's.
+    /// Starts both services with these further sections and a backend `hostile`, whose provider refuses
+    /// everything that is not from the load.
     pub(crate) async fn attacked(url: &str, sections: &str) -> Self {
         let setup = Setup::new(url).backend("hostile").sections(sections);
         Self { attacked: true, ..Self::pair(setup).await }
     }
 
-    /// The one process.
+    /// Starts the one process.
     pub(crate) async fn gateway(setup: Setup) -> Self {
         let (ledger, target) = (Arc::new(Ledger::default()), Target::default());
         let ends = Ends::start(&ledger, setup.thinking).await;
@@ -117,12 +117,12 @@ impl Field {
         services.into_iter().flatten().map(|service| service.program().id()).collect()
     }
 
-    /// The process that sends.
+    /// The process that sends messages.
     pub(crate) fn dispatcher(&mut self) -> &mut Service {
         self.back.as_mut().unwrap_or(&mut self.front)
     }
 
-    /// Waits until messages rush through, and notes that a fault is about to strike.
+    /// Waits until messages flow fast, and records that a fault is about to strike.
     pub(crate) async fn strike(&mut self) {
         self.load.rush();
         let before = self.ledger.counts();
@@ -135,13 +135,13 @@ impl Field {
             if flows && rushing { Ok(()) } else { Err(format!("{now:?} after {before:?}")) }
         })
         .await;
-        // Also while nothing comes out.
+        // Clients continue even while nothing comes out.
         self.load.rush_on();
         self.begins();
     }
 
-    /// Waits until so many messages were accepted that nobody sends, and notes that a fault is about to
-    /// strike.
+    /// Waits until `messages` messages that nobody sends have been accepted, and records that a fault is about
+    /// to strike.
     pub(crate) async fn piles_up(&mut self, messages: usize) {
         self.load.pile_up();
         let before = self.ledger.counts();
@@ -154,18 +154,18 @@ impl Field {
         self.begins();
     }
 
-    /// Notes that something is about to happen, which ends when everything [recovers](Self::recovers).
+    /// Records the start of an event, which ends when everything [recovers](Self::recovers).
     pub(crate) fn begins(&mut self) {
         let now = Instant::now();
         self.windows.push(Window { from: now, to: now });
     }
 
-    /// The fault has struck: the clients go on as before.
+    /// Ends the rush after a fault: the clients continue as before.
     pub(crate) fn calm(&self) {
         self.load.calm();
     }
 
-    /// Waits until what is posted from now on comes out again, both ways.
+    /// Waits until messages that are posted from now on come out again, both ways.
     pub(crate) async fn recovers(&mut self) {
         self.calm();
         let mark = Instant::now();
@@ -183,7 +183,7 @@ impl Field {
         }
     }
 
-    /// Waits until what an end puts off from now on comes again and is taken.
+    /// Waits until a message that is put off from now on comes again and is taken.
     pub(crate) async fn retries(&self) {
         let mark = Instant::now();
         within(PATIENCE, "a retry to come", async || {

@@ -1,8 +1,8 @@
-//! What people with bad intentions do beside the normal load, and what the load's clients notice of it:
-//! a row for each attack, with the rate and the answers' p99 without it and with it.
+//! Attacks during the normal load, and what the load's clients notice: a row for each attack, with the rate and
+//! the answers' p99 without it and with it.
 //!
 //! - `attacks`: what each attacker does
-//! - `measure`: what the clients and the operating system say of a span of time
+//! - `measure`: what the clients and the operating system report for a span of time
 
 mod attacks;
 pub(crate) mod measure;
@@ -18,10 +18,10 @@ use measure::{Beside, MEASURES, Meter};
 use postern_tests::Rabbit;
 use std::time::Duration;
 
-/// One attack, until it is dropped.
+/// An attack, which lasts until it is dropped.
 type Attack = fn(Attacker) -> LocalBoxFuture<'static, ()>;
 
-/// What the attacked programs have besides: a user of Kannel's protocol, whose callbacks may go to this
+/// Further configuration of the attacked programs: a user of Kannel's protocol, whose callbacks may go to this
 /// machine.
 const CONFIG: &str = r#"
 [compat.kannel]
@@ -34,7 +34,7 @@ backend = "hostile"
 allow = ["127.0.0.0/8"]
 "#;
 
-/// `attack!("what somebody does", function)`
+/// An attack as a scenario: `attack!("what somebody does", function)`.
 macro_rules! attack {
     ($name:literal, $attack:path) => {
         Scenario {
@@ -44,8 +44,8 @@ macro_rules! attack {
     };
 }
 
-/// The attacks in lanes, beside which nothing else runs. Each is measured alone; where `span` is too short to measure
-/// much, with one other beside it.
+/// The attacks in lanes, while nothing else runs. Each is measured alone, or together with one other if `span`
+/// is too short to measure much.
 pub(crate) fn lanes(span: Duration) -> Vec<&'static [Scenario]> {
     let lanes = if span < MEASURES { 2 } else { 1 };
     ATTACKS.chunks(ATTACKS.len().div_ceil(lanes)).collect()
@@ -66,7 +66,7 @@ const ATTACKS: &[Scenario] = &[
     attack!("queued messages to ten thousand who are refused", attacks::ten_thousand_identities),
 ];
 
-/// Measures the normal load for `span` without the attack, and for as long with it.
+/// Measures the normal load for `span` without the attack, and then for `span` with it.
 async fn beside(name: &'static str, span: Duration, attack: Attack) -> Row {
     let vhost = Rabbit::shared().vhost();
     let mut field = Field::attacked(&vhost.url(), CONFIG).await;

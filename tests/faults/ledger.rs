@@ -1,7 +1,7 @@
-//! What was accepted, and what came of it.
+//! The ledger: what was accepted, and what became of it.
 //!
-//! - `entry`: one message; `verdict`: what came of all of them, and what of that nobody can explain
-//! - `logged`: the message log beside it
+//! - `entry`: one message; `verdict`: what became of all of them, and what nobody can explain
+//! - `logged`: the comparison with the message log
 
 mod entry;
 mod logged;
@@ -18,52 +18,52 @@ use std::{
 use uuid::Uuid;
 pub(crate) use verdict::{Strike, Verdict, Window};
 
-/// The ids of dead letters, each with how many have it.
+/// The ids of dead letters, and how many dead letters have each.
 pub(crate) type Dead = HashMap<Uuid, usize>;
 
 #[derive(Debug, Default)]
 struct Book {
     entries: Vec<Entry>,
-    /// The messages by their ids.
+    /// The numbers of messages by their ids.
     numbers: HashMap<Uuid, u32>,
     counts: Counts,
     accepted: Vec<Instant>,
-    /// How long each of `accepted` took to be answered.
+    /// How long the answer to each message in `accepted` took.
     answers: Vec<Duration>,
     ended: Vec<Instant>,
     strange: Vec<String>,
 }
 
-/// How many of each there are so far.
+/// How many messages and answers of each kind there are so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) accepted: [usize; 2],
     pub(crate) ended: [usize; 2],
-    /// Accepted, and not ended.
+    /// Accepted and not yet ended.
     pub(crate) waiting: [usize; 2],
-    /// Submitted and accepted, and without a report.
+    /// Submitted, accepted and not yet reported.
     pub(crate) unreported: usize,
-    /// Answers 503.
+    /// Answers with status 503.
     pub(crate) refusals: usize,
     /// Requests that got no answer.
     pub(crate) unanswered: usize,
 }
 
-/// What a span of time brought.
+/// The events of a span of time.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Span {
-    /// How long each accepted message took to be answered.
+    /// How long the answer to each accepted message took.
     pub(crate) answers: Vec<Duration>,
     /// How many messages came out.
     pub(crate) ended: usize,
 }
 
-/// The ledger of one scenario. Numbers are its messages'.
+/// The ledger of one scenario. A number identifies a message in it.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger(Mutex<Book>);
 
 impl Ledger {
-    /// Begins messages that are about to be posted in one request: their numbers.
+    /// Begins messages that are about to be posted in one request, and returns their numbers.
     pub(crate) fn begin(&self, way: Way, messages: usize) -> Vec<usize> {
         let mut book = self.book();
         let request = book.entries.len();
@@ -72,14 +72,14 @@ impl Ledger {
         (request..request + messages).collect()
     }
 
-    /// It is posted, once more.
+    /// Records that the message is posted once more.
     pub(crate) fn tries(&self, number: usize) {
         let entry = &mut self.book().entries[number];
         entry.tries = entry.tries.saturating_add(1);
         entry.tried = Instant::now();
     }
 
-    /// It was answered with that status, or with none; `id` is what the answer says.
+    /// Records that the message was answered with `status`, or not at all; `id` is the id in the answer.
     pub(crate) fn answered(&self, number: usize, status: Option<u16>, id: Option<&str>) {
         let mut book = self.book();
         match status {
@@ -102,7 +102,7 @@ impl Ledger {
         }
     }
 
-    /// It came out at its end; the status to answer with.
+    /// Records that the message came out, and returns the status to answer with.
     pub(crate) fn arrived(&self, number: usize, id: Option<&str>) -> u16 {
         let mut book = self.book();
         let now = Instant::now();
@@ -122,7 +122,7 @@ impl Ledger {
         if fate == Fate::Refused { 400 } else { 200 }
     }
 
-    /// A report says what became of the message with that id.
+    /// Records a final report on the message with that id.
     pub(crate) fn reported(&self, id: &str) {
         let mut book = self.book();
         match book.number(id) {
@@ -131,8 +131,8 @@ impl Ledger {
         }
     }
 
-    /// A report says that the message with that id was cancelled: that is its end. Nobody knows the id of one
-    /// that was stored although its sender got no answer.
+    /// Records a report that the message with that id was cancelled, which ends it. If a message was stored
+    /// although its sender got no answer, its id is unknown.
     pub(crate) fn cancelled(&self, id: &str) {
         let mut book = self.book();
         if let Some(number) = book.number(id) {
@@ -142,7 +142,7 @@ impl Ledger {
         }
     }
 
-    /// How many messages were cancelled.
+    /// The number of cancelled messages.
     pub(crate) fn cancellations(&self) -> usize {
         self.book().entries.iter().filter(|entry| entry.cancelled).count()
     }
@@ -151,7 +151,7 @@ impl Ledger {
         self.book().counts
     }
 
-    /// What happened after `from` and before `until`.
+    /// What happened from `from` until `until`.
     pub(crate) fn between(&self, from: Instant, until: Instant) -> Span {
         let book = self.book();
         let within = |moment: &Instant| (from..until).contains(moment);
@@ -162,23 +162,23 @@ impl Ledger {
         }
     }
 
-    /// Whether something has come out within this time.
+    /// Whether something has come out within the last `within`.
     pub(crate) fn flows(&self, within: Duration) -> bool {
         self.book().ended.last().is_some_and(|last| last.elapsed() < within)
     }
 
-    /// Whether a message of that way that was begun after `mark` has come out.
+    /// Whether a message of this way that was begun after `mark` has come out.
     pub(crate) fn arrived_since(&self, mark: Instant, way: Way) -> bool {
         self.book().begun_since(mark).any(|entry| entry.way == way && entry.ends > 0)
     }
 
-    /// Whether a message that was begun after `mark` has been put off and has come out then.
+    /// Whether a message that was begun after `mark` was put off and then came out.
     pub(crate) fn retried_since(&self, mark: Instant) -> bool {
         self.book().begun_since(mark).any(|entry| entry.put_off && entry.ends > 0)
     }
 
-    /// The accepted messages that have not come out, are not reported though they are to be, or are
-    /// refused and not among `dead`.
+    /// The accepted messages that have not come out, lack a report that they should have, or were refused and
+    /// are not among `dead`.
     pub(crate) fn outstanding(&self, dead: &Dead, reports: bool) -> Vec<usize> {
         let book = self.book();
         let open = book.entries.iter().enumerate().filter(|(number, entry)| {
@@ -191,8 +191,8 @@ impl Ledger {
         open.map(|(number, _)| number).collect()
     }
 
-    /// The requests of which some messages have come out and others have not: none where a request is stored
-    /// as a whole, or not at all.
+    /// The requests of which some messages have come out and others have not. There are none if a request is
+    /// always stored as a whole.
     pub(crate) fn torn_requests(&self) -> Vec<String> {
         let book = self.book();
         let torn = book.entries.chunk_by(|one, next| one.request == next.request).filter_map(|messages| {
@@ -219,7 +219,7 @@ impl Book {
         self.numbers.get(&id).map(|number| *number as usize)
     }
 
-    /// Its end took it, or refused it.
+    /// Records that the message's end took or refused it.
     fn ends(&mut self, number: usize, now: Instant) {
         let entry = &mut self.entries[number];
         let first = entry.ends == 0;
@@ -229,7 +229,7 @@ impl Book {
         entry.ended = Some(now);
     }
 
-    /// A report was made of it.
+    /// Records a report on the message.
     fn reports(&mut self, number: usize) {
         let entry = &mut self.entries[number];
         let first = entry.reports == 0;

@@ -1,5 +1,5 @@
-//! Providers and applications that post messages, some of which repeat themselves until they are
-//! answered, as they should.
+//! Providers and applications that post messages. Half of them repeat a message until it is answered, as they
+//! should.
 
 use crate::ledger::{Counts, Ledger, Way};
 use postern_tests::{fetch, http_client};
@@ -11,29 +11,29 @@ use std::{
 };
 use tokio::{sync::watch, task::JoinSet};
 
-/// The number that every message is from or to. It must be in no log.
+/// The number of the sender or recipient of every message. No log may contain it.
 pub(crate) const NUMBER: &str = "+15557654321";
-/// What every text begins with. It must be in no log.
+/// The start of every text. No log may contain it.
 pub(crate) const TEXT: &str = "fault-campaign";
 
-/// Clients for each way, each with one request under way.
+/// The number of clients for each way; each has one request in flight.
 const CLIENTS: usize = 6;
-/// Clients that post several messages in one request, and how many these are.
+/// The number of clients that post several messages in one request, and how many messages that are.
 const BATCH_CLIENTS: usize = 2;
 const BATCH: usize = 5;
-/// How many messages are under way at the most.
+/// The most messages in flight.
 pub(crate) const UNDER_WAY: usize = 2 * CLIENTS + BATCH_CLIENTS * BATCH;
-/// How long a client rests after an answer; in a rush, not at all.
+/// How long a client rests after an answer, except in a rush.
 const REST: Duration = Duration::from_millis(200);
-/// In a rush, how many accepted messages of each way may wait to come out, and how many for their reports: more would
-/// only have to be waited for later.
+/// In a rush, how many accepted messages of each way may wait to come out, and how many for their reports. More
+/// would only have to be waited for later.
 const WAITING: usize = 150;
-/// How long it rests while more are waiting.
+/// How long a client rests while more than that wait.
 const FULL: Duration = Duration::from_millis(5);
-/// How long it rests after anything but a 2xx.
+/// How long a client rests after an answer that is not 2xx.
 const SORRY: Duration = Duration::from_millis(100);
 
-/// Where the clients post to: a program that was restarted has another port.
+/// The address that the clients post to: a restarted program has another port.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Target(Arc<Mutex<String>>);
 
@@ -49,15 +49,15 @@ impl Target {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Pace {
-    /// With a rest after each answer.
+    /// A rest after each answer.
     Calm,
-    /// As fast as answers come, while no more accepted messages of each way than these wait to come out, or to be
+    /// As fast as answers come, while at most this many accepted messages of each way wait to come out or to be
     /// reported.
     Rush([usize; 2]),
     Over,
 }
 
-/// The clients, at work.
+/// The running clients.
 #[derive(Debug)]
 pub(crate) struct Load {
     pace: watch::Sender<Pace>,
@@ -65,7 +65,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// `reported`: somebody is told what became of what is submitted.
+    /// Starts the clients. `reported` says whether submitted messages get reports.
     pub(crate) fn start(ledger: &Arc<Ledger>, target: &Target, reported: bool) -> Self {
         let (pace, _) = watch::channel(Pace::Calm);
         let http = http_client();
@@ -78,7 +78,7 @@ impl Load {
                 target: target.clone(),
                 way,
                 messages,
-                // Every other one says who a message is, and repeats it until it is taken.
+                // Every other client names its messages and repeats each until it is accepted.
                 repeats: number % 2 == 0,
                 reported,
             };
@@ -87,27 +87,28 @@ impl Load {
         Self { pace, clients }
     }
 
-    /// From now on with a rest after each answer.
+    /// Rests after each answer from now on.
     pub(crate) fn calm(&self) {
         self.pace.send_replace(Pace::Calm);
     }
 
-    /// From now on as fast as answers come and messages come out.
+    /// Posts as fast as answers come and messages come out from now on.
     pub(crate) fn rush(&self) {
         self.pace.send_replace(Pace::Rush([WAITING; 2]));
     }
 
-    /// From now on as fast as answers come.
+    /// Posts as fast as answers come from now on.
     pub(crate) fn rush_on(&self) {
         self.pace.send_replace(Pace::Rush([usize::MAX; 2]));
     }
 
-    /// The same for what is submitted, which nobody sends; what is received comes out.
+    /// Like [`Self::rush_on`] for submitted messages, which nobody sends; received messages still have to come
+    /// out.
     pub(crate) fn pile_up(&self) {
         self.pace.send_replace(Pace::Rush([WAITING, usize::MAX]));
     }
 
-    /// Ends it, once every client has an answer to its last request.
+    /// Stops the load once every client has an answer to its last request.
     pub(crate) async fn stop(&mut self) {
         self.pace.send_replace(Pace::Over);
         while let Some(ended) = self.clients.join_next().await {
@@ -122,10 +123,10 @@ struct Poster {
     ledger: Arc<Ledger>,
     target: Target,
     way: Way,
-    /// How many messages one request has.
+    /// The number of messages in one request.
     messages: usize,
     repeats: bool,
-    /// Whether there are reports on its messages.
+    /// Whether its messages get reports.
     reported: bool,
 }
 
@@ -139,7 +140,7 @@ impl Poster {
             let now = *pace.borrow();
             match now {
                 Pace::Calm => {
-                    // Woken by a rush. An error: the load is gone.
+                    // A rush ends the rest early. An error means that the load is gone.
                     let _ = tokio::time::timeout(REST, pace.changed()).await;
                 }
                 Pace::Rush(most) => {
@@ -152,14 +153,14 @@ impl Poster {
         }
     }
 
-    /// How many messages of its way are not done with.
+    /// How many messages of its way are still waiting.
     fn waiting(&self) -> usize {
         let Counts { waiting, unreported, .. } = self.ledger.counts();
         let unreported = if self.reported && self.way == Way::Submitted { unreported } else { 0 };
         waiting[self.way as usize].max(unreported)
     }
 
-    /// Posts messages with these numbers once, in one request; whether they were accepted.
+    /// Posts the messages with these numbers once, in one request. Returns whether they were accepted.
     async fn post(&self, numbers: &[usize]) -> bool {
         let (base, number) = (self.target.get(), numbers[0]);
         let text = |number: usize| format!("{TEXT} {number}");
@@ -208,7 +209,7 @@ pub(crate) fn number_in(text: &str) -> Option<usize> {
     text.strip_prefix(TEXT)?.trim().parse().ok()
 }
 
-/// How long one more message takes to be accepted.
+/// How long one further message takes to be accepted.
 pub(crate) async fn time_of_one(ledger: &Arc<Ledger>, target: &Target) -> Duration {
     let poster = Poster {
         http: http_client(),

@@ -1,7 +1,7 @@
-//! One long run for each broker: a load of very many messages, during which every fault that this broker can have
-//! strikes in turn, again and again; then the ledger and the message log have to agree about every message.
+//! One long run for each broker: a load of very many messages, during which every fault that this broker can
+//! have strikes in turn. Then the ledger and the message log must agree about every message.
 //!
-//! - `embedded`, `rabbitmq`: the faults of each broker; `table`: what came of them
+//! - `embedded`, `rabbitmq`: the faults of each broker; `table`: the results
 
 mod embedded;
 mod rabbitmq;
@@ -14,18 +14,18 @@ use std::time::{Duration, Instant};
 pub(crate) use table::Outcome;
 use table::Part;
 
-/// A fault strikes once while at least so many messages are accepted: so rarely that what all strikes double is at
-/// most one message in a thousand.
+/// How many messages are accepted between two strikes, at least: few enough strikes that all of them together
+/// duplicate at most one message in a thousand.
 const EVERY: usize = 20_000;
-/// Of so many accepted messages one may come twice, if faults strike no more often than that.
+/// One in this many accepted messages may come twice, if faults strike no more often than that.
 const ONE_DOUBLED_IN: usize = 1000;
-/// How long the provider and the application take for an answer.
+/// How long the provider and the application take to answer.
 const THINKING: Duration = Duration::from_millis(2);
-/// Nothing is to leave the message log before the end.
+/// Large enough that nothing is removed from the message log before the end.
 const LOG: &str = "[log]\nlevel = \"warn\"\nmax_bytes = 68719476736\n";
 const MIB: u64 = 1024 * 1024;
 
-/// A long run by its name, and how so many messages are sent in it.
+/// A long run: its name, and the function that runs it with a number of messages.
 #[derive(Clone, Copy)]
 pub(crate) struct LongRun {
     pub(crate) name: &'static str,
@@ -45,10 +45,10 @@ pub(crate) const RUNS: &[LongRun] = &[
     },
 ];
 
-/// Where a long run takes place.
+/// What a long run works with.
 struct Stage<B> {
     field: Field,
-    /// Under the embedded broker, or the spool.
+    /// The disk under the embedded broker or the spool.
     disk: SmallDisk,
     broker: B,
 }
@@ -56,14 +56,15 @@ struct Stage<B> {
 /// One fault of a long run.
 struct Fault<B: 'static> {
     name: &'static str,
-    /// Lets it strike, for the nth time, and waits until everything flows again.
+    /// Lets the fault strike for the nth time, and waits until everything flows again.
     strike: for<'s> fn(&'s mut Stage<B>, usize) -> LocalBoxFuture<'s, ()>,
     allowed: Allowance,
-    /// What allows it: the first cells of the rows of "When a message may come twice" in docs/guarantees.md.
+    /// The windows that allow it: the first cells of the rows of "When a message may come twice" in
+    /// docs/guarantees.md.
     windows: &'static [&'static str],
 }
 
-/// `fault!("what happens", |stage, time| function(…), allowance, windows)`
+/// A fault of a long run: `fault!("what happens", |stage, time| function(…), allowance, windows)`.
 macro_rules! fault {
     ($name:literal, |$stage:ident, $time:pat_param| $strike:expr, $allowed:expr, $windows:expr) => {
         $crate::long_run::Fault {
@@ -76,9 +77,9 @@ macro_rules! fault {
 }
 use fault;
 
-/// Sends `messages` through `stage`, with all of `faults` in turn.
+/// Sends `messages` messages through `stage`, with all of `faults` in turn.
 async fn run<B>(name: &'static str, messages: usize, mut stage: Stage<B>, faults: &[Fault<B>]) -> Outcome {
-    // Each as often as every other, and once at least.
+    // Each fault strikes equally often, and at least once.
     let strikes = (messages / EVERY / faults.len()).max(1) * faults.len();
     for (strike, fault) in faults.iter().cycle().take(strikes).enumerate() {
         stage.field.goes_on_until((strike + 1) * messages / (strikes + 1)).await;

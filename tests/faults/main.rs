@@ -1,11 +1,11 @@
-//! The fault campaign: Postern's programs under load while processes are killed, brokers crash and
-//! block, networks fail, disks are full and strangers attack; and a ledger that compares what was accepted with what
-//! came out. `tests/faults/run` builds it and starts it.
+//! The fault campaign: Postern's programs under load while processes are killed, brokers crash and block,
+//! networks fail, disks are full and attackers attack; and a ledger that compares what was accepted with what
+//! came out. `tests/faults/run` builds and starts it.
 //!
-//! - `load`: the clients; `ends`: the provider and the application; `ledger`: what both say
+//! - `load`: the clients; `ends`: the provider and the application; `ledger`: what both report
 //! - `services`, `field`: Postern's programs between them
-//! - `long_run`: a million messages and all faults in one field
-//! - `faults`: what happens to them; `hostile`: what is done to them; `table`: what came of it
+//! - `long_run`: a million messages and all faults in one run
+//! - `faults`: what fails; `hostile`: the attacks; `table`: the results
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -40,16 +40,16 @@ struct Arguments {
     /// How often each fault strikes in a scenario
     #[arg(long, default_value_t = 2)]
     times: usize,
-    /// How many seconds each attack goes on, and how many are measured without it
+    /// How many seconds each attack lasts, and how many are measured without it
     #[arg(long, default_value_t = 60)]
     attack: u64,
-    /// Begin all scenarios again until so many minutes have passed
+    /// Repeat all scenarios until this many minutes have passed
     #[arg(long, default_value_t = 0)]
     minutes: u64,
     /// One long run for each broker, with this many messages in each, instead of the scenarios
     #[arg(long)]
     messages: Option<usize>,
-    /// Only faults, or long runs, whose name has one of these in it
+    /// Only faults, or long runs, whose name contains one of the given texts
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
 }
@@ -80,7 +80,7 @@ fn main() -> ExitCode {
     if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// All long runs, one after the other; what must not be.
+/// Runs all long runs, one after the other, and returns the violations.
 fn long_runs(arguments: &Arguments, messages: usize) -> Vec<String> {
     let mut problems = Vec::new();
     for LongRun { name, run } in RUNS.iter().filter(|run| arguments.wants(run.name)) {
@@ -92,7 +92,7 @@ fn long_runs(arguments: &Arguments, messages: usize) -> Vec<String> {
     problems
 }
 
-/// The faults, then the attacks, until the time is over: once at least.
+/// Runs the faults and then the attacks, until the time is over but at least once.
 fn campaign(arguments: &Arguments) -> Table {
     let begun = Instant::now();
     let until = begun + Duration::from_secs(60 * arguments.minutes);
@@ -113,7 +113,7 @@ fn campaign(arguments: &Arguments) -> Table {
     table
 }
 
-/// All lanes at once, those of a lane one after the other.
+/// Runs all lanes at the same time, and the scenarios of a lane one after the other.
 fn side_by_side(lanes: &[&[Scenario]], arguments: &Arguments) -> Vec<Row> {
     std::thread::scope(|threads| {
         let lanes: Vec<_> = lanes.iter().map(|lane| threads.spawn(|| run(lane, arguments))).collect();
@@ -136,16 +136,16 @@ fn run(lane: &[Scenario], arguments: &Arguments) -> Vec<Row> {
     rows.collect()
 }
 
-/// One that panics is a row, too.
+/// Runs one scenario. One that panics gets a row, too.
 fn one(scenario: &Scenario, extent: Extent) -> Row {
     let row = until_its_end(|| (scenario.run)(scenario.name, extent));
     row.unwrap_or_else(|why| Row::failed(scenario.name, why))
 }
 
-/// What comes of a scenario, or why it panicked.
+/// The result of a scenario, or why it panicked.
 fn until_its_end<T>(scenario: impl FnOnce() -> LocalBoxFuture<'static, T> + UnwindSafe) -> Result<T, String> {
     let tried = catch_unwind(|| {
-        // The load has a thread of its own: the scenario may block this one.
+        // The load has a thread of its own, because the scenario may block this one.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         runtime.expect("a runtime").block_on(scenario())
     });

@@ -1,15 +1,15 @@
-//! Postern's programs, which are killed and started again, each with what it left on its disk.
+//! Postern's programs, which are killed and started again with what they left on their disks.
 
 use crate::load::{NUMBER, TEXT, Target};
 use postern_tests::{Launch, Log, Metrics, Program, assert_silent};
 
-/// A program, or the place where it ran.
+/// A program that runs or has stopped.
 #[derive(Debug)]
 pub(crate) struct Service {
     launch: Launch,
     program: Option<Program>,
     logs: Vec<Log>,
-    /// Told where it listens.
+    /// Gets the program's address after each start.
     target: Option<Target>,
 }
 
@@ -20,7 +20,7 @@ impl Service {
         service
     }
 
-    /// Starts it where it does not run, and waits until it is ready.
+    /// Starts it again, and waits until it is ready. Fails if it is running.
     pub(crate) async fn restart(&mut self) {
         assert!(self.program.is_none(), "it runs");
         let program = self.launch.start().await;
@@ -34,12 +34,12 @@ impl Service {
         self.program.as_ref().expect("the program runs")
     }
 
-    /// `kill -9`; fails where it had ended by itself.
+    /// Ends it with SIGKILL. Fails if it had ended by itself.
     pub(crate) fn kill(&mut self) {
         self.logs.push(self.program.take().expect("the program runs").kill());
     }
 
-    /// SIGTERM; fails where it does not end with 0.
+    /// Ends it with SIGTERM. Fails if its exit code is not 0.
     pub(crate) async fn drain(&mut self) {
         let program = self.program.take().expect("the program runs");
         self.logs.push(program.log().clone());
@@ -47,20 +47,20 @@ impl Service {
         assert_eq!(ended.code, Some(0), "after SIGTERM: {}", ended.log);
     }
 
-    /// Fails where any of its lives has logged a number or a text.
+    /// Fails if it has logged a number or a text since its first start.
     pub(crate) fn assert_silent(&self) {
         for log in &self.logs {
             assert_silent(&log.lines(), &[NUMBER, TEXT]);
         }
     }
 
-    /// What `/metrics` says of `name` now. An error is no problem of the program's: a connection that
-    /// was idle for some seconds may end as it is used again.
+    /// The present value of the metric `name`. An error does not mean a problem of the program: a connection
+    /// that was idle for some seconds may be closed just when it is used again.
     pub(crate) async fn metric(&self, name: &str) -> Result<f64, String> {
         Ok(self.metrics().await?.value(name, &[]))
     }
 
-    /// All that `/metrics` says now.
+    /// All present metrics.
     pub(crate) async fn metrics(&self) -> Result<Metrics, String> {
         let told = self.program().admin("/metrics").await.map_err(|error| error.to_string())?;
         Ok(Metrics::parse(&told.text))

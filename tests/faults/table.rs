@@ -6,12 +6,12 @@ use crate::{
 };
 use std::{fmt, time::Duration};
 
-/// How many doubles docs/guarantees.md allows for each time that the fault strikes.
+/// How many doubles docs/guarantees.md allows for each strike of a fault.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Allowance {
-    /// Postern's own.
+    /// Doubles by Postern itself.
     pub(crate) doubled: usize,
-    /// Those of senders that got no answer and repeated themselves.
+    /// Repetitions by senders that got no answer.
     pub(crate) repeated: usize,
 }
 
@@ -20,24 +20,24 @@ impl Allowance {
     pub(crate) const NONE: Self = Self { doubled: 0, repeated: 0 };
 }
 
-/// How long two programs may take to drain after an attack: below the deadline of one of them.
+/// How long two programs may take to drain after an attack: less than the deadline of one.
 const DRAINS: Duration = Duration::from_secs(15);
 
-/// What came of one fault.
+/// The result of one fault.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Row {
     fault: &'static str,
     times: usize,
     verdict: Verdict,
-    /// For each time.
+    /// The doubled and the repeated messages allowed for each strike.
     allowed: [usize; 2],
     /// How long the programs took to drain, one after the other.
     pub(crate) drained: Duration,
     /// What the load's clients noticed of an attack.
     beside: Option<Beside>,
-    /// Why it was not tried.
+    /// Why it was not run.
     skipped: Option<String>,
-    /// What must not be.
+    /// Violations.
     pub(crate) problems: Vec<String>,
 }
 
@@ -59,17 +59,17 @@ impl Row {
         Self { fault, times, verdict: verdict.clone(), allowed, problems, ..Self::default() }
     }
 
-    /// One that could not be tried here.
+    /// The row of a fault that could not be run here.
     pub(crate) fn skipped(fault: &'static str, why: String) -> Self {
         Self { fault, skipped: Some(why), ..Self::default() }
     }
 
-    /// One whose scenario did not get to its end.
+    /// The row of a scenario that did not complete.
     pub(crate) fn failed(fault: &'static str, why: String) -> Self {
         Self { fault, problems: vec![why], ..Self::default() }
     }
 
-    /// A row of an attack.
+    /// Adds the measurements of an attack.
     pub(crate) fn beside(mut self, beside: Beside) -> Self {
         self.problems.extend(beside.problems());
         if self.drained > DRAINS {
@@ -118,7 +118,7 @@ impl Row {
 }
 
 impl Row {
-    /// What the load's clients noticed of an attack; `None` for a fault.
+    /// The cells with what the load's clients noticed of an attack; `None` for a fault.
     fn cells_beside(&self) -> Option<[String; 8]> {
         let beside = self.beside.as_ref()?;
         let both = |of: fn(&Measured) -> String| format!("{}, {}", of(&beside.without), of(&beside.with));
@@ -135,17 +135,17 @@ impl Row {
     }
 }
 
-/// Of accepting, and of delivering.
+/// The longest pauses in accepting and in delivering.
 pub(crate) fn pauses([accepting, delivering]: [Duration; 2]) -> String {
     format!("{:.1} s / {:.1} s", accepting.as_secs_f64(), delivering.as_secs_f64())
 }
 
-/// How many, the most at once, and how many of these may be.
+/// The number of doubles, the most at once, and how many at once are allowed.
 pub(crate) fn doubles(all: usize, at_once: usize, allowed: usize) -> String {
     if all == 0 { "0".to_owned() } else { format!("{all} ({at_once} ≤ {allowed})") }
 }
 
-/// All rows, one for each fault, in the order in which they came first.
+/// All rows, one for each fault, in the order in which the faults first ended.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: Vec<Row>,
@@ -159,12 +159,12 @@ impl Table {
         }
     }
 
-    /// In the order of `faults`.
+    /// Sorts the rows in the order of `faults`.
     pub(crate) fn sort(&mut self, faults: &[&str]) {
         self.rows.sort_by_key(|row| faults.iter().position(|fault| *fault == row.fault));
     }
 
-    /// What must not be, and with which fault.
+    /// All violations, each with its fault.
     pub(crate) fn problems(&self) -> Vec<String> {
         let of = |row: &Row| row.problems.iter().map(|problem| format!("{}: {problem}", row.fault)).collect();
         self.rows.iter().flat_map(|row| -> Vec<String> { of(row) }).collect()
@@ -205,7 +205,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// A table as Markdown, in columns that a terminal shows well, too.
+/// Writes a table as Markdown, with columns aligned for a terminal.
 pub(crate) fn write_markdown(
     f: &mut fmt::Formatter<'_>,
     head: [&str; 8],

@@ -1,4 +1,4 @@
-"""Renders the Helm chart with Helm's own engine and checks what comes out.
+"""Renders the Helm chart with Helm's own engine and checks the result.
 
 Usage: check.py POSTERN, where POSTERN is the program: it checks the configuration that the pods get.
 Kubernetes' own objects are checked strictly against its schemas, those of KEDA and of the Prometheus
@@ -22,7 +22,7 @@ from cloudcoil.models.prometheus_operator import v1 as prometheus
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy" / "helm" / "postern"
-# The oldest that the chart allows, and the newest that there are schemas for.
+# The oldest version that the chart allows, and the newest with schemas.
 KUBERNETES = ["1.30", "1.37"]
 MODELS = {
     "ScaledObject": keda.ScaledObject,
@@ -30,7 +30,7 @@ MODELS = {
     "PodMonitor": prometheus.PodMonitor,
     "PrometheusRule": prometheus.PrometheusRule,
 }
-# What KEDA's scaler for RabbitMQ reads, of what the chart sets.
+# The values set by the chart that KEDA's scaler for RabbitMQ reads.
 SCALER = {"protocol": {"amqp"}, "mode": {"QueueLength"}, "value": None, "queueName": None}
 POSTERN = None
 
@@ -40,7 +40,7 @@ def values(name):
 
 
 def render(given):
-    """The objects that the chart makes of these values, by kind and name."""
+    """The objects that the chart renders with `values`, by kind and name."""
     with helm.Chart.load(CHART) as chart:
         rendered = chart.render(given, name="sms", namespace="messaging")
     found = {}
@@ -63,7 +63,7 @@ def pods(objects):
 
 class Chart(unittest.TestCase):
     def refused(self, change, words):
-        """With `change` in the values, the chart makes nothing and says why."""
+        """Checks that with `change` in the values the chart renders nothing and says why."""
         given = copy.deepcopy(values("small"))
         change(given)
         with self.assertRaises(helm.HelmError) as refused:
@@ -74,7 +74,7 @@ class Chart(unittest.TestCase):
     def test_helm_finds_nothing_to_complain_of(self):
         for name in ("small", "large", "bare"):
             report = helm.lint(CHART, values(name), strict=True)
-            # A chart needs no picture, which is the only remark.
+            # The only remark is that there is no icon, which a chart does not need.
             remarks = [m["error"] for m in report["messages"] if m["error"] != "icon is recommended"]
             self.assertEqual((report["errors"], remarks), ([], []), name)
 
@@ -237,6 +237,6 @@ class Chart(unittest.TestCase):
 
 if __name__ == "__main__":
     POSTERN = sys.argv.pop(1)
-    # It says that deploy/helm/postern/files/rules is a link.
+    # It reports that deploy/helm/postern/files/rules is a link.
     helm.disable_logging()
     unittest.main(verbosity=1)

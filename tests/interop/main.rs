@@ -1,6 +1,5 @@
-//! Postern and the programs that it is made to work with: Kannel, Jasmin, RapidSMS, Twilio's library and other vendors';
-//! and Schemathesis, which makes up requests.
-//! `tests/run` installs them.
+//! Postern with the programs that it is made to work with: Kannel, Jasmin, RapidSMS, the libraries of Twilio and
+//! other vendors; and Schemathesis, which generates requests. `tests/run` installs them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![allow(missing_docs, reason = "a test's name is its documentation")]
 

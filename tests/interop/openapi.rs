@@ -1,11 +1,11 @@
-//! Requests made up from /openapi.json, valid and not, by Schemathesis: each answer is one that the
-//! document describes.
+//! Schemathesis generates valid and invalid requests from /openapi.json, and checks that the document describes
+//! each answer.
 
 use crate::python::interpreter;
 use postern_tests::Launch;
 use std::process::Command;
 
-/// No more than this for all requests together.
+/// The limit for all requests together, in seconds.
 const SECONDS: &str = "30";
 const KEY: &str = "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk";
 
@@ -28,12 +28,12 @@ async fn every_answer_is_one_that_openapi_json_describes() {
     schemathesis
         .args(["-m", "schemathesis.cli", "run", &format!("{}/openapi.json", program.url())])
         .args(["--header", &format!("Authorization: Bearer {KEY}"), "--max-time", SECONDS, "--checks", "all"])
-        // Not every valid request is taken: which parameters a backend's form has, and that a time
-        // is not over yet, no schema says.
+        // Not every valid request is accepted: no schema says which parameters a backend's form has, or that a
+        // time must not be in the past.
         .args(["--exclude-checks", "positive_data_acceptance", "--continue-on-failure", "--no-color"])
-        // A list may be waited for: longer than its longest `wait`.
+        // A list may be waited for: the limit is longer than the longest `wait`.
         .args(["--request-timeout", "65", "--max-response-time", "65"])
-        // What it remembers of earlier runs would make one run another than the next.
+        // With a memory of earlier runs, no run would be like another.
         .args(["--generation-database", "none"])
         .current_dir(folder.path())
         .env("PYTHONDONTWRITEBYTECODE", "1");

@@ -1,4 +1,4 @@
-//! The Python that tests/run has made for these tests.
+//! The Python environments that tests/run has made for these tests.
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -8,17 +8,17 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Packages that go together.
+/// Packages that are installed together.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Environment {
-    /// All but Jasmin's.
+    /// All packages except Jasmin's.
     Interop,
-    /// Jasmin's, which are older.
+    /// Jasmin's packages, which are older.
     Jasmin,
 }
 
 impl Environment {
-    /// Its Python, where `tests/run` has put it: a folder for each content of requirements.txt.
+    /// The path of its Python: `tests/run` makes a folder for each content of requirements.txt.
     pub(crate) fn interpreter(self) -> PathBuf {
         let (name, list) = match self {
             Self::Interop => ("interop", "interop/requirements.txt"),
@@ -32,7 +32,7 @@ impl Environment {
         python
     }
 
-    /// A script of this folder, about to be run. What Python compiles stays beside the interpreter.
+    /// A command that runs a script of this folder. Compiled files are kept with the interpreter.
     pub(crate) fn script(self, name: &str) -> Command {
         let interpreter = self.interpreter();
         let compiled = interpreter.parent().unwrap().join("../compiled");
@@ -44,17 +44,17 @@ impl Environment {
     }
 }
 
-/// The Python of all but Jasmin.
+/// The path of the Python for everything except Jasmin.
 pub(crate) fn interpreter() -> PathBuf {
     Environment::Interop.interpreter()
 }
 
-/// A script of this folder, about to be run by it.
+/// A command that runs a script of this folder with [`interpreter`].
 pub(crate) fn script(name: &str) -> Command {
     Environment::Interop.script(name)
 }
 
-/// What a script answers in JSON to what is written to it in JSON.
+/// Writes `question` to a script as JSON, and returns the JSON that it answers.
 pub(crate) async fn ask(name: &str, question: &Value) -> Value {
     let mut command = script(name);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -1,8 +1,8 @@
-//! The README names the versions that these tests ran with.
+//! README.md names the versions that these tests use.
 
 use std::{path::Path, process::Command};
 
-/// Their libraries, that sign and send.
+/// The libraries of the vendors, which sign and send.
 const VENDORS: [&str; 5] = ["slack_sdk", "line-bot-sdk", "telnyx", "plivo", "messagebird"];
 
 #[test]

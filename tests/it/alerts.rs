@@ -1,5 +1,5 @@
-//! The alerts in deploy/prometheus: what they look at exists, and each is explained and tried. `tests/run`
-//! has promtool try them, and tests/it/dashboards.rs has RabbitMQ export what they name.
+//! The alerts in deploy/prometheus: the metrics that they use exist, and each alert is explained and tested.
+//! `tests/run` lets promtool test them, and tests/it/dashboards.rs checks that RabbitMQ exports what they use.
 
 use crate::operations::{METRICS_OF_ALL, METRICS_OF_DISPATCHER, METRICS_OF_INGRESS};
 use postern_tests::Launch;
@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
 };
 
-/// What a program exports only with TLS: tests/it/access/tls.rs has it.
+/// Exported only with TLS; tests/it/access/tls.rs tests it.
 const METRICS_WITH_TLS: [&str; 1] = ["tls_not_after_seconds"];
 
 fn read(path: &str) -> String {
@@ -25,7 +25,7 @@ fn text<'a>(yaml: &'a Yaml<'a>, key: &str) -> &'a str {
     yaml.as_mapping_get(key).and_then(Yaml::as_str).unwrap_or_else(|| panic!("no {key} in {yaml:?}"))
 }
 
-/// Each alert of the file `name`, by its name, with its rule.
+/// Passes the alerts of the file `name`, by alert name, to `look`.
 fn with_alerts(name: &str, look: impl FnOnce(BTreeMap<&str, &Yaml<'_>>)) {
     let file = read(&format!("deploy/prometheus/rules/{name}.yml"));
     let documents = Yaml::load_from_str(&file).unwrap();
@@ -40,8 +40,7 @@ fn with_alerts(name: &str, look: impl FnOnce(BTreeMap<&str, &Yaml<'_>>)) {
     look(alerts);
 }
 
-/// The metrics in the expressions of the file `name` that begin with `prefix`, without what a histogram
-/// appends.
+/// The metrics in the expressions of the file `name` that begin with `prefix`, without a histogram's suffixes.
 pub(crate) fn metrics_in(name: &str, prefix: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     with_alerts(name, |alerts| {

@@ -1,4 +1,4 @@
-//! What one request can set off: callbacks, log lines, requests without end.
+//! What one request can cause: callbacks, log lines, an unlimited number of requests.
 
 use crate::compat::{PASSWORD, is_accepted};
 use futures_util::{StreamExt, stream};
@@ -7,8 +7,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// Users `first` and `second` of Kannel's listener, each with `more` in its table, and a backend that takes
-/// everything at once.
+/// Users `first` and `second` of Kannel's listener, each with `more` in its table, and a backend that accepts
+/// everything immediately.
 fn two_users(more: &str) -> String {
     let user = |name: &str| {
         format!(
@@ -51,9 +51,9 @@ async fn a_user_whose_callbacks_are_never_answered_holds_up_no_other_user() {
         assert!(client.take().await.raw_query.ends_with(&to[1..]));
     }
     eprintln!("five callbacks, one after the other, took {:?}", begun.elapsed());
-    // Of the 2,000 others, 64 at a time would wait for ten seconds each.
+    // Behind the 2,000 others it would be long: 64 at a time, each waiting for ten seconds.
     assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
-    // A host that is silent has a quarter of the 64 places, and as many of those that were set aside.
+    // A silent host gets a quarter of the 64 places, and as many again for `postern.callbacks.bulk`.
     assert!(silent.requests().len() <= 32, "{}", silent.requests().len());
     postern.kill();
 }
@@ -66,7 +66,7 @@ async fn a_user_may_ask_so_much() {
         is_accepted(&sendsms(&postern, "first", &to).await);
         assert_eq!(vumi(&postern, "first").await.status, 200);
     }
-    // What is wrong with a request makes no difference.
+    // A request over the limit gets 429 even if something else is wrong with it.
     for late in [sendsms(&postern, "first", &[]).await, vumi(&postern, "first").await] {
         assert_eq!(late.status, 429, "{}", late.text);
         let wait: u64 = late.header("retry-after").unwrap().parse().unwrap();
@@ -77,12 +77,12 @@ async fn a_user_may_ask_so_much() {
     assert!((counted - 2.0).abs() < f64::EPSILON, "{counted}");
 }
 
-/// Makes `number` requests, 32 at a time, and gives back their statuses.
+/// Makes `number` requests, 32 at a time, and returns their statuses.
 async fn flood(number: usize, ask: impl AsyncFn(usize) -> Reply) -> Vec<u16> {
     stream::iter(0..number).map(|n| ask(n)).buffer_unordered(32).map(|reply| reply.status).collect().await
 }
 
-/// The access lines with `status`, and the number of those that are said to have been left out.
+/// The access lines with `status`, and the number of lines that the log says were left out.
 fn lines(log: &str, status: u16) -> (usize, u64) {
     let all = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let about: Vec<_> = all.filter(|line| line["status"] == status).collect();
@@ -131,7 +131,7 @@ async fn while_nothing_can_be_stored_a_request_does_not_write_two_lines() {
     assert!(refused.iter().all(|status| *status == 503));
     let most = 20 * (begun.elapsed().as_secs() as usize + 2);
     let log = ingress.terminate().await.log;
-    for line in ["not stored; answered with 503", "\"message\":\"request\""] {
+    for line in ["publish not confirmed; answered with 503", "\"message\":\"request\""] {
         let written = log.lines().filter(|written| written.contains(line)).count();
         assert!((20..=most).contains(&written), "{written} times {line}");
     }
@@ -141,7 +141,7 @@ async fn while_nothing_can_be_stored_a_request_does_not_write_two_lines() {
 async fn a_log_that_nobody_reads_holds_up_no_request_and_no_end() {
     let config = "[backends.open]\ntype = \"http\"\n";
     let postern = Launch::gateway().config(config).stalled_log().start().await;
-    // Each has a line of some 250 bytes: a pipe is full after 300.
+    // Each request logs some 250 bytes, so a pipe is full after 300.
     let stored = flood(2_000, async |_| postern.get("/backends/open?identity=1&text=a").await).await;
     assert!(stored.iter().all(|status| *status == 200));
     assert_eq!(postern.ready().await.unwrap().status, 200);

@@ -1,4 +1,4 @@
-//! `/v1` and `/openapi.json`: the application's side over HTTP.
+//! `/v1` and `/openapi.json`: the HTTP interface for applications.
 
 use postern_tests::{Launch, Program, Rabbit, Reply, Tap, fetch};
 use reqwest::Method;
@@ -42,7 +42,7 @@ fn message(backend: &str) -> Value {
     json!({"backend": backend, "to": "+1555", "text": "hi"})
 }
 
-/// A problem document (RFC 9457) that names the field where one is at fault.
+/// Checks that `reply` is a problem document (RFC 9457) that names `field`, unless that is empty.
 fn assert_problem(name: &str, reply: &Reply, status: u16, field: &str) {
     assert_eq!(reply.status, status, "{name}: {}", reply.text);
     assert_eq!(reply.header("content-type"), Some("application/problem+json"), "{name}");

@@ -1,4 +1,4 @@
-//! How the clients of other gateways are called back.
+//! Callbacks to the clients of other gateways.
 
 mod fixed_address;
 
@@ -12,7 +12,7 @@ use postern_tests::{
 };
 use serde_json::json;
 
-/// The path and query of the address that `asked` gives for reports.
+/// The path and query of the report address in `asked`.
 fn report_path(asked: &Request) -> String {
     let url = value(&asked.form(), "report");
     url.strip_prefix("https://sms.example.org").unwrap_or_else(|| panic!("{url}")).to_owned()
@@ -23,7 +23,7 @@ async fn told(program: &Program, outcome: &str, number: u32) {
     program.metric_becomes("postern_application_deliveries_total", &labels, number.into()).await;
 }
 
-/// The whole way on one broker: a client's message, the provider's request, its report, the calls.
+/// The whole way with one broker: a client's message, the provider's request, its report, the callbacks.
 async fn calls_back(ingress: &Program, dispatcher: &Program, provider: &Provider, client: &Provider) {
     provider.script([Answer::json(200, &json!({"id": "P 1"}))]);
     let dlr = client
@@ -71,7 +71,7 @@ async fn calls_back(ingress: &Program, dispatcher: &Program, provider: &Provider
         assert_eq!(client.take().await.query(), expected(event, reply, "", "1795366800"));
     }
     told(dispatcher, "sent", 4).await;
-    // That it was sent has been told by the dispatcher itself.
+    // The dispatcher itself has already called back that it was sent.
     assert_eq!(ingress.get(&format!("{}?message_id={id}&state=sent", report_path(&asked))).await.status, 200);
 }
 
@@ -135,7 +135,7 @@ async fn a_callback_into_the_network_is_dead_and_nobody_is_connected_to() {
     let (provider, inside) = (Provider::obliging().await, Provider::start().await);
     let config = kannel("").replace("[\"127.0.0.0/8\"]", "[]");
     let pair = Pair::start(&(config + &both(&provider))).await;
-    // A name is judged by its addresses, when they are known.
+    // A host name is judged by its addresses once they are resolved.
     let dlr = inside.url("/dlr").replace("127.0.0.1", "localhost");
     is_accepted(&sendsms(&pair.ingress, &[("to", NUMBER), ("dlr-mask", "8"), ("dlr-url", &dlr)]).await);
     let dead = pair.tap.take("postern.dead").await;
@@ -143,13 +143,13 @@ async fn a_callback_into_the_network_is_dead_and_nobody_is_connected_to() {
     assert!(reason.starts_with("callback_refused: ") && reason.contains("is a loopback address"), "{reason}");
     assert!(reason.contains("compat.callbacks.allow"), "{reason}");
     assert_eq!(dead.headers["x-postern-attempts"], 1);
-    // A literal address that was allowed when the message came in, and is not any more.
+    // A literal address that was allowed when the message came in, and no longer is.
     let notice = dead.json();
     assert_eq!(notice["event"], 8);
     let literal =
         sendsms(&pair.ingress, &[("to", NUMBER), ("dlr-mask", "8"), ("dlr-url", &inside.url("/dlr"))]).await;
     assert_eq!(literal.status, 400, "{}", literal.text);
-    // Not where another server sends it, either.
+    // A redirect to a private address is not followed either.
     let redirecting = Provider::start().await;
     redirecting.script([Answer::status(302).header("Location", &inside.url("/dlr"))]);
     let open = Pair::start(&(kannel("").replace("\"500ms\", \"500ms\"", "") + &both(&provider))).await;
@@ -172,7 +172,8 @@ async fn only_a_compatibility_listener_can_ask_for_a_callback() {
         (refused.status, &refused.json()["errors"][0]["pointer"]),
         (422, &json!("#/context/postern:callback"))
     );
-    // Whoever may publish to the broker cannot seal one, and whoever calls a status address neither.
+    // Neither an application that publishes to the broker nor a client that calls a status address can seal a
+    // callback.
     pair.tap.send(&json!({"backend": "x", "identities": [NUMBER], "text": "x", "context": context})).await;
     provider.take().await;
     let report = pair.tap.take("postern.reports").await.json();
@@ -183,7 +184,7 @@ async fn only_a_compatibility_listener_can_ask_for_a_callback() {
         assert_eq!(pair.ingress.get(&path).await.status, 200);
         assert_eq!(pair.tap.take("postern.reports").await.json()["recipients"][0]["state"], "delivered");
     }
-    // One that is right, put on the queue with another message's id.
+    // A valid sealed callback, published with another message's id.
     let dlr = client.url("/dlr");
     is_accepted(&sendsms(&pair.ingress, &[("to", NUMBER), ("dlr-mask", "1"), ("dlr-url", &dlr)]).await);
     let token = report_path(&provider.take().await).rsplit_once('/').unwrap().1.to_owned();
@@ -208,12 +209,12 @@ async fn a_power_cut_between_report_and_callback_loses_neither() {
     let dlr = client.url("/dlr?type=%d&to=%p");
     is_accepted(&sendsms(&postern, &[("to", NUMBER), ("dlr-mask", "1"), ("dlr-url", &dlr)]).await);
     let asked = provider.take().await;
-    // A cut before this send is noted doubles it.
+    // A power cut before the sending is stored sends it a second time.
     provider.otherwise(|_| Answer::json(200, &json!({"id": "P1"})));
     let id = value(&asked.form(), "id");
     let reply = postern.get(&format!("{}?message_id={id}&state=ok", report_path(&asked))).await;
     assert_eq!(reply.status, 200);
-    // The client has the call and has not answered: dead in between.
+    // Killed when the client has received the call and not yet answered.
     client.wait_for(1).await;
     postern.kill();
     client.otherwise(|_| Answer::ok(""));
@@ -222,7 +223,7 @@ async fn a_power_cut_between_report_and_callback_loses_neither() {
     let expected = pairs(&[("type", "1"), ("to", NUMBER)]);
     assert!(calls.iter().all(|call| call.query() == expected));
     told(&postern, "sent", 1).await;
-    // And a report that comes in while no client answers is called after another cut.
+    // A report that arrives while no client answers is still called back after another power cut.
     let path = format!("{}?message_id={id}&state=ok", report_path(&asked));
     let held = Gate::closed();
     client.otherwise(move |_| Answer::ok("").held(&held));
@@ -255,7 +256,7 @@ async fn what_comes_while_the_broker_is_away_is_called_when_it_is_back() {
     let id = value(&asked.form(), "id");
     let report = format!("{}?message_id={id}&state=ok", report_path(&asked));
     assert_eq!(ingress.get(&report).await.status, 200);
-    // It was served a moment ago.
+    // The backend was served a moment ago.
     eventually("a message that has to wait", async || {
         let reply = sendsms(&ingress, &asks).await;
         if reply.text == "3: Queued for later delivery" { Ok(()) } else { Err(reply.text) }

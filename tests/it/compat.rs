@@ -1,14 +1,15 @@
-//! Ways in for the clients of other gateways.
+//! The HTTP interfaces for clients of other gateways.
 
 use postern_tests::{Answer, Launch, Message, Pair, Program, Provider, Rabbit, Reply, eventually, free_port};
 use serde_json::{Value, json};
 
 pub(crate) const NUMBER: &str = "+15557654321";
 pub(crate) const PASSWORD: &str = "hush-hush-hush";
-/// Of the application beside the user, at `/v1`.
+/// The key with which the application uses `/v1`, in addition to the compatible interface.
 pub(crate) const KEY: &str = "hush-key-of-the-application";
 
-/// The user `rapidsms` of `[compat.kannel]`, whose messages go to the backend `x`, then `more`.
+/// A configuration with the user `rapidsms` in `[compat.kannel]`, who sends through the backend `x`, then
+/// `more`.
 pub(crate) fn kannel(more: &str) -> String {
     format!(
         "[ingress]\npublic_url = \"https://sms.example.org\"\ndedupe_window = 0\n\
@@ -20,7 +21,7 @@ pub(crate) fn kannel(more: &str) -> String {
     )
 }
 
-/// The backend `name`, whose provider takes one request for each number and calls `status_url`.
+/// The backend `name`, which makes one request for each number. Its provider calls `status_url`.
 pub(crate) fn backend(name: &str, provider: &Provider) -> String {
     format!(
         "[backends.{name}]\ntype = \"http\"\n[backends.{name}.send]\nurl = \"{}\"\nexternal_id = \"/id\"\n\
@@ -36,14 +37,14 @@ pub(crate) fn both(provider: &Provider) -> String {
     backend("x", provider) + &backend("y", provider)
 }
 
-/// sendsms with the user's name and password, and `more`.
+/// A sendsms request with the user's name and password, and `more`.
 pub(crate) async fn sendsms(program: &Program, more: &[(&str, &str)]) -> Reply {
     let known = [("username", "rapidsms"), ("password", PASSWORD)];
     let request = program.request(reqwest::Method::GET, "/cgi-bin/sendsms");
     program.fetch(request.query(&[&known[..], more].concat())).await
 }
 
-/// Stored: a dispatcher may begin after the ingress.
+/// Checks that a message was stored. Either answer is right: the dispatcher may start after the ingress.
 pub(crate) fn is_accepted(reply: &Reply) {
     let words = ["0: Accepted for delivery", "3: Queued for later delivery"];
     assert!(reply.status == 202 && words.contains(&&*reply.text), "{} {}", reply.status, reply.text);
@@ -71,7 +72,7 @@ async fn sendsms_answers_as_kannel_does() {
         ("nobody", PASSWORD, 403, forbidden),
         ("", "", 403, forbidden),
         ("far", "away", 403, forbidden),
-        // Nobody serves the backend yet.
+        // No dispatcher serves the backend yet.
         ("near", "by", 202, "3: Queued for later delivery"),
     ] {
         let request = ingress.request(reqwest::Method::GET, "/cgi-bin/sendsms");
@@ -102,7 +103,7 @@ async fn sendsms_answers_as_kannel_does() {
     assert_eq!((put.status, put.header("allow")), (405, Some("GET, POST")));
     let json = ingress.post_json("/cgi-bin/sendsms", &json!({"to": NUMBER})).await;
     assert_eq!((json.status, json.text.as_str()), (400, "Invalid content-type"));
-    // As a form, and with the text as the body.
+    // A form, and then a request with the text as its body.
     let form = [("username", "rapidsms"), ("password", PASSWORD), to, ("text", "a form & é")];
     assert_eq!(ingress.post_form("/cgi-bin/sendsms", &form).await.status, 202);
     let post = ingress.request(reqwest::Method::POST, "/cgi-bin/sendsms");
@@ -118,12 +119,12 @@ async fn sendsms_answers_as_kannel_does() {
     let other = tap.take_all("postern.outbound.y", 2).await;
     let texts: Vec<_> = other.iter().map(|message| text(&message.json())).collect();
     assert_eq!(texts, ["other", "named"]);
-    // A client of a Kannel names connections that nobody here has heard of.
+    // Kannel's clients name SMSCs that are not configured here.
     let request = ingress.request(reqwest::Method::GET, "/cgi-bin/sendsms");
     let query = [("username", "near"), ("password", "by"), to, ("text", "a"), ("smsc", "usb0-modem")];
     is_accepted(&ingress.fetch(request.query(&query)).await);
     assert_eq!(text(&tap.take("postern.outbound.x").await.json()), "a");
-    // Once a dispatcher serves it, nothing waits.
+    // Once a dispatcher serves the backend, no message is reported as waiting.
     let dispatcher = Launch::dispatcher(&config).start().await;
     eventually("a message that need not wait", async || {
         let reply = sendsms(&ingress, &[to, ("text", "now")]).await;
@@ -152,7 +153,7 @@ async fn what_cannot_be_stored_is_a_temporal_failure() {
     assert!(reply.header("retry-after").is_some());
 }
 
-/// As RapidSMS broadcasts: all recipients in one request, one of them mistyped years ago.
+/// RapidSMS's broadcast: all recipients in one request, one of them with a mistyped number.
 #[tokio::test]
 async fn bad_numbers_of_a_broadcast_are_reported_and_the_others_are_sent() {
     let (provider, client) = (Provider::obliging().await, Provider::obliging().await);
@@ -241,7 +242,7 @@ async fn vumi_go_and_rapidsms_clients_are_answered_as_by_vumi() {
     provider.otherwise(|_| Answer::json(200, &json!({"message_id": "V9"})));
     let postern = Launch::gateway().config(&vumi(&provider)).start().await;
     let known = ("account", "token");
-    // As Vumi Go's clients do: PUT, one recipient, an answer in a session.
+    // The request of Vumi Go's clients: PUT, one recipient, an answer in a session.
     let body = json!({"to_addr": NUMBER, "content": "hi é", "in_reply_to": "V1", "session_event": "close",
         "from_addr": "1000", "helper_metadata": {"go": {"a": 1}}});
     let reply = put(&postern, Method::PUT, "conv-1", known, &body.to_string()).await;
@@ -258,7 +259,7 @@ async fn vumi_go_and_rapidsms_clients_are_answered_as_by_vumi() {
     let wanted = json!({"content": "hi é", "to_addr": [NUMBER], "session_event": "close",
         "metadata": {"rapidsms_msg_id": id}, "helper_metadata": {"go": {"a": 1}}, "in_reply_to": "V1", "from_addr": "1000"});
     assert_eq!(asked.json(), wanted);
-    // As RapidSMS's backend does: POST, a list, its own id.
+    // The request of RapidSMS's backend: POST, a list, its own id.
     let body = json!({"to_addr": ["+1555", "+1666"], "content": "hi", "session_event": null, "metadata": {"rapidsms_msg_id": "r7"}});
     let reply = put(&postern, Method::POST, "conv-2", known, &body.to_string()).await;
     assert_eq!(reply.status, 200, "{}", reply.text);

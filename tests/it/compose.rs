@@ -1,4 +1,4 @@
-//! docker-compose.yml and what it refers to. No engine runs here: this is what can be seen in the
+//! docker-compose.yml and the files that it refers to. No container engine runs here: the tests only read the
 //! files.
 
 use postern_tests::Rabbit;
@@ -13,7 +13,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
-/// `service.key`, also where a `<<` brings it.
+/// `service.key`, even if a merge key `<<` brings it.
 fn get<'a>(service: &'a Yaml<'a>, key: &str) -> Option<&'a Yaml<'a>> {
     service.as_mapping_get(key).or_else(|| get(service.as_mapping_get("<<")?, key))
 }
@@ -22,7 +22,7 @@ fn texts<'a>(list: Option<&'a Yaml<'a>>) -> Vec<&'a str> {
     list.and_then(Yaml::as_vec).into_iter().flatten().filter_map(Yaml::as_str).collect()
 }
 
-/// Each service of the file, by its name.
+/// Passes each service of the file, with its name, to `look`.
 fn services(look: impl Fn(&str, &Yaml<'_>)) {
     let text = read("docker-compose.yml");
     let documents = Yaml::load_from_str(&text).unwrap();
@@ -86,7 +86,7 @@ fn postern_is_given_time_to_drain_asks_itself_and_scales() {
     });
 }
 
-/// A tag that moves is another program a year later: RabbitMQ 4.3 does not start on the data of 4.1.
+/// A tag that moves is another program a year later: RabbitMQ 4.3 does not start with the data of 4.1.
 #[test]
 fn no_image_has_a_tag_that_moves() {
     let pinned = |image: &str| {
@@ -172,8 +172,8 @@ fn secrets_are_made_once_and_fit_together() {
     assert_eq!(make(), made, "a second time changes nothing");
 }
 
-/// The broker of the file moves a retry again as soon as the nodes that the tests run, and these take
-/// the setting from the same variable.
+/// The compose file's broker moves a retry again after the same time as the nodes of the tests, which take the
+/// setting from the same variable.
 #[test]
 fn its_broker_is_set_like_those_that_are_tried() {
     let text = read("docker-compose.yml");

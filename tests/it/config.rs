@@ -1,4 +1,4 @@
-//! Configuration as an operator meets it: `postern check`, the environment, secrets.
+//! The configuration as an operator uses it: `postern check`, the environment, secrets.
 
 use postern_tests::{Ended, Launch};
 use std::path::{Path, PathBuf};
@@ -26,14 +26,14 @@ async fn check_is_content_with_what_can_run_and_starts_nothing() {
     }
 }
 
-/// Every configuration in the folder `deploy`, with a value for each variable that it names.
+/// Every configuration in the folder `deploy`, and the variables that each of them names.
 fn shipped() -> Vec<(PathBuf, Vec<String>)> {
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")];
     let mut found = Vec::new();
     while let Some(folder) = folders.pop() {
         for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
             if path.is_dir() {
-                // What `postern provider new` begins a file with is a part of one.
+                // `postern provider new` puts these together: each is only a part of a file.
                 if !path.ends_with("provider/skeleton") {
                     folders.push(path);
                 }
@@ -52,11 +52,11 @@ async fn every_shipped_configuration_is_right() {
     let shipped = shipped();
     assert!(shipped.iter().any(|(path, _)| path.ends_with("docker/postern.toml")), "{shipped:?}");
     for (path, variables) in shipped {
-        // An example with types of its own is a program of its own.
+        // An example with backend types of its own needs its own program.
         let custom = path.ends_with("examples/custom/postern.toml");
         let program = if custom { Launch::program("postern-example-custom") } else { Launch::gateway() };
         let launch = program.own_addresses().arg("check").arg("--config").arg(path.to_str().unwrap());
-        // Its secrets are files that only a container has.
+        // Its secrets are files that exist only in a container.
         let docker = path.ends_with("docker/postern.toml");
         let launch = if docker { launch.arg("--without-secrets") } else { launch };
         let launch = variables.iter().fold(launch, |launch, name| launch.env(name, "a-value"));
@@ -113,7 +113,7 @@ error = "no"
     assert!(said(&ended).contains("postern.toml"), "which file: {}", said(&ended));
 }
 
-/// What only the parts find that are built of a configuration, as what its reader finds.
+/// A mistake that is found only when a backend is built names its file and line like one that the reader finds.
 #[tokio::test]
 async fn every_mistake_says_in_which_file_it_is() {
     let toml = "[backends.a]\ntype = \"http\"\nreceive.reply = { status = 204, body = \"no\" }\n";
@@ -141,7 +141,7 @@ async fn a_key_that_could_be_guessed_is_warned_of_by_check_and_at_the_start() {
     assert!(!log.contains("hush"), "{log}");
 }
 
-/// The whole of what `check` says.
+/// The whole output of `check`.
 #[tokio::test]
 async fn check_says_what_to_do_better_and_strict_takes_it_as_wrong() {
     let toml = "[backends.clinic]\ntype = \"http\"\n[backends.clinic.receive]\n[backends.clinic.send]\n\
@@ -162,7 +162,7 @@ async fn check_says_what_to_do_better_and_strict_takes_it_as_wrong() {
     assert_eq!(right.code, Some(0), "{}", said(&right));
 }
 
-/// Traces are told by variables: what stops the start is found before it.
+/// Traces are configured by variables: a mistake that would stop the start is found by `check`.
 #[tokio::test]
 async fn variables_of_traces_are_checked_where_they_are_used() {
     let launch = Launch::gateway().own_addresses().arg("check").config(RIGHT);

@@ -1,4 +1,4 @@
-//! Connectors and a form in Rust: the example program, run as its users would.
+//! Connectors and a form written in Rust: the example program, run as its users run it.
 
 use postern_tests::{Folder, Launch, Program, eventually};
 use serde_json::{Value, json};
@@ -121,7 +121,7 @@ async fn a_connector_receives_while_its_backend_is_served_and_then_stops() {
     assert_eq!(ended.code, Some(0), "{}", ended.log);
     std::fs::write(inbox.join("222.txt"), "later\n").unwrap();
     assert!(inbox.join("222.txt").exists());
-    // What came while nobody received is received then.
+    // A message that came while the program was down is received after the start.
     let again = example(&mailbox(&folder)).start().await;
     eventually("the later message", async || {
         if folder.path().join("222.txt").exists() { Ok(()) } else { Err("is not echoed") }
@@ -143,7 +143,7 @@ async fn a_connector_that_cannot_start_is_shown_and_tried_again() {
     std::fs::remove_file(folder.path().join("inbox")).unwrap();
     state_becomes(&postern, "ready").await;
     postern.metric_becomes("postern_backend_ready", &[("backend", "box")], 1.0).await;
-    // A folder that goes away is noticed, too.
+    // A folder that disappears is noticed, too.
     std::fs::remove_dir(folder.path().join("inbox")).unwrap();
     state_becomes(&postern, "unbound").await;
 }

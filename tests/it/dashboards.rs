@@ -1,6 +1,6 @@
-//! The dashboards in deploy/grafana: what holds for each of their panels, and that a real Prometheus, which
-//! scrapes the real programs and RabbitMQ as deploy/prometheus/prometheus.yml says, answers each of their
-//! queries with data. `tests/run` has them built again and compared.
+//! The dashboards in deploy/grafana: rules for each panel, and a real Prometheus that scrapes the real programs
+//! and RabbitMQ as deploy/prometheus/prometheus.yml says and answers each panel's query with data. `tests/run`
+//! generates the dashboards again and compares them.
 
 use crate::{alerts::metrics_in, orders::order};
 use postern_tests::{
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::{collections::BTreeSet, process::Command, time::Duration};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-/// What the scraping, the rates and the log take to show everything, on a busy machine.
+/// How long scraping, the rates and the log need until everything has data, on a busy machine.
 const SEEN: Duration = Duration::from_secs(90);
 
 fn dashboards() -> Vec<Value> {
@@ -30,7 +30,7 @@ fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("no {pointer} in {value}"))
 }
 
-/// Its panels that show something: all but the rows.
+/// A dashboard's panels except the rows, which show nothing.
 fn panels(board: &Value) -> impl Iterator<Item = &Value> {
     list(board, "/panels").iter().filter(|panel| text(panel, "/type") != "row")
 }
@@ -43,7 +43,7 @@ fn selectors(query: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What dashboard-linter asks of a dashboard that several jobs' instances are shown on.
+/// The rules of dashboard-linter for a dashboard that shows several jobs and instances.
 #[test]
 fn every_panel_is_explained_has_a_unit_and_follows_the_variables() {
     let mut uids = BTreeSet::new();
@@ -92,7 +92,7 @@ fn follows_the_variables(query: &str) {
     );
 }
 
-/// What an operator sees of each backend.
+/// Each backend has a row with what an operator needs to see.
 #[test]
 fn each_backend_has_a_row() {
     let boards = dashboards();
@@ -105,7 +105,7 @@ fn each_backend_has_a_row() {
     }
 }
 
-/// deploy/prometheus/prometheus.yml, with what it scrapes at these ports of this machine and each second.
+/// deploy/prometheus/prometheus.yml, but scraping these ports of this machine, once a second.
 fn scraping([ingress, dispatcher, rabbit]: [u16; 3]) -> String {
     let file = std::fs::read_to_string(format!("{ROOT}/deploy/prometheus/prometheus.yml")).unwrap();
     let mut text = String::new();
@@ -114,7 +114,7 @@ fn scraping([ingress, dispatcher, rabbit]: [u16; 3]) -> String {
         job = line.strip_prefix("  - job_name: ").unwrap_or(job);
         let targets = |port: u16| format!("    static_configs: [{{ targets: [\"127.0.0.1:{port}\"] }}]\n");
         match (job, line.trim_start()) {
-            // Its alertmanager, the list of names and the token are those of docker-compose.yml.
+            // The alertmanager, the DNS names and the token exist only with docker-compose.yml.
             (_, rest) if rest.starts_with("- dns_sd") || rest.starts_with("alert") => {}
             (_, rest) if rest.starts_with("- {") || rest.starts_with("authorization") => {}
             ("postern-ingress", rest) if rest.starts_with("dns_sd_configs") => text += &targets(ingress),
@@ -157,27 +157,27 @@ impl Prometheus {
         panic!("Prometheus found no free port three times")
     }
 
-    /// What `/api/v1/…` answers in `data`.
+    /// The `data` of the answer of `/api/v1/PATH`.
     async fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
         let url = format!("http://127.0.0.1:{}/api/v1/{path}", self.port);
         let request = http_client().get(url).query(parameters);
         let reply = fetch(request).await.map_err(|e| e.to_string())?;
         match reply.json()["status"].as_str() {
             Some("success") => Ok(reply.json()["data"].clone()),
-            // While it starts; anything else is wrong for good.
+            // 503 while it starts; any other status is a fault.
             _ if reply.status == 503 => Err(reply.text),
             _ => panic!("{parameters:?}: {} {}", reply.text, self.peer.log().text()),
         }
     }
 
-    /// Whether a query has a result with a number in it.
+    /// Whether the result of a query contains a number.
     async fn has(&self, query: &str) -> Result<bool, String> {
         let data = self.ask("query", &[("query", query)]).await?;
         Ok(list(&data, "/result").iter().any(|sample| text(sample, "/value/1") != "NaN"))
     }
 }
 
-/// `query` as a panel asks it while everything is chosen.
+/// `query` as a panel sends it when every job and instance is chosen.
 fn with_all_chosen(query: &str) -> String {
     let query = query.replace("$job", ".+").replace("$instance", ".+").replace("$backend", "x");
     let query = query.replace("$__rate_interval", "1m");
@@ -185,7 +185,7 @@ fn with_all_chosen(query: &str) -> String {
     query
 }
 
-/// `label_values(METRIC, LABEL)` of a variable: which values there are.
+/// How many values a variable's query `label_values(METRIC, LABEL)` yields.
 async fn values(prometheus: &Prometheus, variable: &Value) -> Result<usize, String> {
     let query = with_all_chosen(text(variable, "/query"));
     let inside = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')')).unwrap();
@@ -206,7 +206,7 @@ fn config(broker: &str, provider: &Provider, log: &Folder) -> String {
     )
 }
 
-/// One message that is sent, one that fails at first, one that fails for good, one that a person wrote, and a
+/// Causes one message that is sent, one that is retried, one that fails permanently, one from a person, and a
 /// delivery report.
 async fn traffic(ingress: &Program) {
     for (backend, to) in [("x", "1"), ("x", "503"), ("x", "400"), ("paused", "1")] {
@@ -243,7 +243,7 @@ async fn every_query_of_every_panel_is_answered_with_data_and_every_rule_with_me
     let targets = boards.iter().flat_map(panels).flat_map(|panel| list(panel, "/targets"));
     let mut queries: BTreeSet<_> = targets.map(|target| with_all_chosen(text(target, "/expr"))).collect();
     assert!(queries.len() > 50, "{}", queries.len());
-    // promtool has tried the rules with made-up series: here are those of the real RabbitMQ.
+    // promtool tests these rules with invented series; here RabbitMQ itself must export what they use.
     queries.extend(metrics_in("rabbitmq", "rabbitmq_"));
     within(SEEN, "data for every query", async || {
         traffic(&ingress).await;

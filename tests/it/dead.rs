@@ -1,4 +1,4 @@
-//! Dead letters: listed, shown, put back and dropped, from the command line and over the admin port.
+//! Dead letters: listed, shown, redriven and dropped, from the command line and over the admin port.
 
 mod interrupted;
 mod unrouted;
@@ -13,7 +13,7 @@ const TOKEN: &str = "a-token-for-the-admin-port";
 const NUMBER: &str = "+15550001";
 const TEXT: &str = "a very private text";
 
-/// Two backends whose messages die with their first failure.
+/// Two backends that dead-letter a message at its first failure.
 fn config(broker: &str, provider: &Provider, more: &str) -> String {
     let backend = |name: &str| {
         format!(
@@ -30,7 +30,7 @@ async fn cli(launch: &Launch, arguments: &[&str]) -> Ended {
     launch.run().await
 }
 
-/// What the command prints with `--json`.
+/// The output of the command with `--json`.
 async fn told(launch: &Launch, arguments: &[&str]) -> Value {
     let ended = cli(launch, &[arguments, &["--json"]].concat()).await;
     assert_eq!(ended.code, Some(0), "{arguments:?}: {}", ended.log);
@@ -49,7 +49,8 @@ async fn post(postern: &Program, backend: &str, text: &str) -> String {
     reply.json()["id"].as_str().unwrap().to_owned()
 }
 
-/// Posts `count` messages to `backend` that die of `status`, and waits until they have; their ids.
+/// Posts `count` messages to `backend`, waits until each is dead-lettered because of `status`, and returns their
+/// ids.
 async fn die(
     postern: &Program,
     provider: &Provider,
@@ -62,7 +63,7 @@ async fn die(
     let labels = [("backend", backend), ("class", class)];
     for number in 1..=count {
         ids.push(post(postern, backend, TEXT).await);
-        // One after the other: they are to die in this order.
+        // One after the other, so that they are dead-lettered in this order.
         postern.metric_becomes("postern_dead_letters_total", &labels, number as f64).await;
     }
     ids
@@ -120,7 +121,8 @@ async fn every_command_and_filter(broker: &str) {
     let shown = told(&launch, &["show", &a[1]]).await;
     assert_eq!(shown["letters"][0]["body"]["identities"], json!([NUMBER]));
     assert!(shown["letters"][0]["reason"].as_str().unwrap().contains("http_400"), "{shown}");
-    // The beginning of an id is enough where it is that of one; these were made one after the other.
+    // The start of an id is enough if no other id begins with it; ids made one after the other have the same
+    // start.
     let differ = a[1].bytes().zip(a[2].bytes()).take_while(|(one, other)| one == other).count();
     let shown = cli(&launch, &["show", &a[1][..differ]]).await;
     assert!(shown.code == Some(1) && shown.log.contains(&a[1]) && shown.log.contains(&a[2]), "{}", shown.log);
@@ -132,7 +134,7 @@ async fn every_command_and_filter(broker: &str) {
         assert!(nobody.log.contains("has the id no-such-id"), "{command}: {}", nobody.log);
     }
 
-    // What only says what it would do, and what is refused, changes nothing.
+    // A dry run changes nothing, and neither does a refused command.
     assert_eq!(told(&launch, &["redrive", "--dry-run"]).await["done"], 5);
     assert_eq!(told(&launch, &["drop", "--dry-run", "--backend", "b"]).await["done"], 2);
     for command in ["drop", "redrive"] {
@@ -182,7 +184,7 @@ async fn every_command_and_filter_rabbitmq() {
     every_command_and_filter(&vhost.config("")).await;
 }
 
-/// What is no message has no id: it is known by what it is made of.
+/// A body that is not a message has no id, so its handle is computed from its content.
 #[tokio::test]
 async fn a_letter_without_an_id_is_shown_and_dropped_by_its_handle() {
     let (provider, vhost) = (Provider::obliging().await, Rabbit::shared().vhost());
@@ -276,7 +278,7 @@ async fn the_admin_port_does_the_same_for_who_has_the_token() {
     let (_, done) = ask(Method::POST, "/v1/dead/drop", r#"{"filter":{"code":["http_400"]}}"#).await;
     assert_eq!(done["done"], 2, "{done}");
 
-    // The store is this gateway's: the command asks its admin port.
+    // The gateway has the store open, so the command asks its admin port.
     provider.otherwise(|_| Answer::status(400));
     post(&postern, "a", TEXT).await;
     let beside = launch.clone().env("POSTERN__ADMIN__LISTEN", &format!("127.0.0.1:{}", postern.admin_port()));
@@ -294,13 +296,13 @@ async fn the_admin_port_does_the_same_for_who_has_the_token() {
     assert!(line.contains("\"dry_run\":true"), "{line}");
     assert_eq!(told(&beside.clone().env("USER", "ann"), &["drop", "--yes"]).await["done"], 1);
     let line = postern.log().wait_for("dead letters dropped\",\"client\":\"127.0.0.1\",\"by\":\"ann@").await;
-    assert!(line.contains("\"done\":1"), "{line}");
+    assert!(line.contains("\"messages\":1"), "{line}");
     let wrong = cli(&beside.env("POSTERN_ADMIN_TOKEN", "wrong"), &["list"]).await;
     assert!(wrong.code == Some(1) && wrong.log.contains("token"), "{}", wrong.log);
     postern.ends_silent(&[NUMBER, TEXT, TOKEN]).await;
 }
 
-/// A person who runs the gateway on a machine of their own has no token.
+/// A person who runs the gateway on their own machine needs no token.
 #[tokio::test]
 async fn without_a_token_the_admin_port_serves_programs_on_this_machine() {
     let provider = Provider::start().await;
@@ -331,7 +333,7 @@ async fn without_a_token_the_admin_port_serves_programs_on_this_machine() {
         let refused = fetch(http_client().request(method, url)).await.unwrap();
         assert_eq!((refused.status, refused.header("allow")), (405, Some(allowed)), "{path}");
     }
-    // So does the command, where a gateway has the store; where there is none, it says so.
+    // The command works the same while a gateway has the store open; if no gateway runs, it says so.
     let beside = launch.env("POSTERN__ADMIN__LISTEN", &format!("127.0.0.1:{}", postern.admin_port()));
     assert_eq!(ids(&told(&beside, &["list"]).await), vec![id.clone()]);
     assert_eq!(told(&beside, &["drop", &id]).await["done"], 1);

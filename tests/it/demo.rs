@@ -1,5 +1,4 @@
-//! The provider of docker-compose.yml's profile `demo`, with the backend that deploy/docker/postern.toml has for
-//! it.
+//! The demo provider of docker-compose.yml's profile `demo`, with its backend from deploy/docker/postern.toml.
 
 use postern_tests::{Launch, Peer, eventually, fetch, free_port, http_client};
 use std::process::Command;
@@ -7,8 +6,8 @@ use toml::{Table, Value};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// The backend `provider` of deploy/docker/postern.toml with its provider at `port`, and an application that
-/// answers.
+/// The backend `provider` of deploy/docker/postern.toml, with its provider at `port`, and an application that
+/// replies.
 fn config(port: u16) -> String {
     let text = std::fs::read_to_string(format!("{ROOT}/deploy/docker/postern.toml")).unwrap();
     let file: Table = text.parse().unwrap();

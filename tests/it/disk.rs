@@ -1,13 +1,13 @@
-//! A full disk, and one that fails, under the store and its message log.
+//! A full disk and a failing disk under the store and its message log.
 
 use crate::orders::order;
 use postern_tests::{FailingDisk, Launch, Program, Provider, SmallDisk, eventually};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, path::Path};
 
-/// What only root can have.
+/// The message if the disk cannot be mounted.
 const ROOT: &str = "a disk of its own, which only root may mount";
-/// The room on each disk.
+/// The size of each disk.
 const MEBIBYTES: u32 = 16;
 
 fn config(folder: &Path, provider: &Provider) -> String {
@@ -20,7 +20,7 @@ fn config(folder: &Path, provider: &Provider) -> String {
     )
 }
 
-/// Posts a message. Its id, if it was accepted.
+/// Posts a message. Returns its id if it was accepted.
 async fn post(gateway: &Program) -> Option<String> {
     let body = json!({"backend": "clinic", "to": "+15550001", "text": "x".repeat(300)});
     let reply = gateway.post_json("/v1/messages", &body).await;
@@ -34,7 +34,7 @@ async fn post(gateway: &Program) -> Option<String> {
     }
 }
 
-/// Posts until nothing has been accepted for a while; what was until then.
+/// Posts until nothing has been accepted for a while. Returns the ids that were accepted.
 async fn post_until_refused(gateway: &Program) -> BTreeSet<String> {
     let (mut accepted, mut refused) = (BTreeSet::new(), 0);
     while refused < 5 {
@@ -50,7 +50,7 @@ async fn post_until_refused(gateway: &Program) -> BTreeSet<String> {
     accepted
 }
 
-/// Waits until a message is accepted; its id.
+/// Waits until a message is accepted, and returns its id.
 async fn accepts_again(gateway: &Program) -> String {
     eventually("a message is accepted", async || post(gateway).await.ok_or("503")).await
 }
@@ -61,7 +61,7 @@ async fn logged(gateway: &Program, id: &str) -> Value {
     reply.json()
 }
 
-/// The messages that the log knows.
+/// The messages in the log.
 async fn known(gateway: &Program) -> BTreeSet<String> {
     let (mut known, mut cursor) = (BTreeSet::new(), String::new());
     loop {
@@ -87,7 +87,7 @@ async fn on_a_full_disk_nothing_is_accepted_and_the_log_agrees_with_that() {
 
     disk.clear();
     accepted.insert(accepts_again(&gateway).await);
-    // All of it is sent, and what was refused is in neither of them.
+    // All accepted messages are sent; a refused one is neither in the log nor sent.
     for id in &accepted {
         eventually("it is sent", async || {
             let message = logged(&gateway, id).await;
@@ -128,7 +128,7 @@ async fn what_is_confirmed_before_and_after_the_disk_failed_outlives_a_power_cut
     let known = known(&gateway).await;
     let lost: Vec<_> = accepted.difference(&known).collect();
     assert!(lost.is_empty(), "{} of {} are not in the log", lost.len(), accepted.len());
-    // What was answered 503 may be there, too: nobody knows whether the disk has it.
+    // Messages answered with 503 may be there, too: nobody knows whether the disk has them.
     let queue = [("queue", "postern.outbound.clinic")];
     gateway.metric_becomes("postern_queue_messages", &queue, known.len() as f64).await;
     assert_eq!(gateway.terminate().await.code, Some(0));

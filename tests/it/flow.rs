@@ -1,4 +1,4 @@
-//! What goes how fast: rates that several dispatchers share, lanes, providers that are down.
+//! How fast messages are sent: rates that several dispatchers share, lanes, and providers that are down.
 #![allow(clippy::print_stderr, reason = "the figures, for whoever runs a test with --nocapture")]
 
 use crate::reports::course;
@@ -14,14 +14,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// When each request came.
+/// The time and the recipient of each request.
 type Arrivals = Arc<Mutex<Vec<(Instant, String)>>>;
 
 async fn noting() -> (Provider, Arrivals) {
     noting_for(Arc::default()).await
 }
 
-/// The same, that answers after so many milliseconds.
+/// Like [`noting`], but each answer comes after `latency` milliseconds.
 async fn noting_for(latency: Arc<AtomicU64>) -> (Provider, Arrivals) {
     let provider = Provider::start().await;
     let arrivals = Arrivals::default();
@@ -41,7 +41,7 @@ fn backend(url: &str, own: &str) -> String {
     )
 }
 
-/// How many came in so long from then on, once that time has passed.
+/// How many requests came within `window` after `from`. Waits until the window is over.
 async fn arrived(arrivals: &Arrivals, from: Instant, window: Duration) -> f64 {
     tokio::time::sleep((from + window).saturating_duration_since(Instant::now())).await;
     let arrivals = arrivals.lock().unwrap();
@@ -51,11 +51,11 @@ async fn arrived(arrivals: &Arrivals, from: Instant, window: Duration) -> f64 {
 
 const LIMIT: f64 = 50.0;
 const WINDOW: Duration = Duration::from_secs(6);
-/// How long what was in hand under another share takes.
+/// How long the requests take that were already permitted under another share.
 const SETTLED: Duration = Duration::from_secs(3);
 
-/// Each of `programs` has its part of the limit. No window is above the limit, and of a few one is near it: the
-/// others a busy machine may have taken.
+/// Waits until each of `programs` has its share of the limit. No window may exceed the limit, and at least one
+/// of five must come near it: a busy machine may spoil the others.
 async fn keep_the_limit(arrivals: &Arrivals, programs: &[&Program], who: &str) {
     let share = LIMIT / f64::from(u32::try_from(programs.len()).unwrap());
     for program in programs {
@@ -79,7 +79,7 @@ async fn keep_the_limit(arrivals: &Arrivals, programs: &[&Program], who: &str) {
 async fn dispatchers_that_come_and_go_keep_one_limit_together() {
     let (provider, arrivals) = noting().await;
     let vhost = Rabbit::shared().vhost();
-    // Messages of one recipient each: one of many would be one process's.
+    // One recipient a message: a message with many is sent by one process alone.
     let config = vhost.config(&(backend(&provider.url("/send"), "rate = \"50/s\"") + "batch = 1\n"));
     let ingress = Launch::ingress(&config).start().await;
     for part in 0..8 {
@@ -137,7 +137,7 @@ async fn a_one_time_code_does_not_wait_behind_a_campaign_of_tens_of_thousands() 
         waits.sort();
         eprintln!("{batch} recipients a message: a code waits {:?}, at most {:?}", waits[5], waits[9]);
         assert!(waits[5] < Duration::from_secs(5), "{batch}: {waits:?}");
-        // And bulk goes on.
+        // Bulk messages are still sent.
         let before = count();
         eventually(
             "more of the campaign",
@@ -170,7 +170,7 @@ async fn a_provider_that_is_down_is_waited_for_and_not_one_message_dies() {
     .await;
     assert_eq!(ready.status, 200, "the process is ready: {}", ready.text);
     assert!(ready.text.starts_with("ready\n") && ready.text.contains("connect"), "{}", ready.text);
-    // Nobody holds what waits: another dispatcher could take it.
+    // No dispatcher holds waiting messages back from another one.
     eventually("the messages to be back in the queue", async || {
         match tap.depth("postern.outbound.x").await {
             Ok(depth) if depth >= 285 => Ok(()),
@@ -178,7 +178,7 @@ async fn a_provider_that_is_down_is_waited_for_and_not_one_message_dies() {
         }
     })
     .await;
-    // Three attempts each, a second apart: without the breaker all would be dead by then.
+    // Without the breaker, all would be dead-lettered by now: a message has three attempts, one second apart.
     tokio::time::sleep(Duration::from_secs(5)).await;
     tap.depth_becomes("postern.dead", 0).await;
     assert_eq!(
@@ -212,7 +212,7 @@ async fn one_process_says_of_its_backend_that_it_pauses() {
     assert!(backend["reason"].as_str().is_some_and(|why| why.contains("connect")), "{backend}");
 }
 
-/// What waits for a retry is known only of all backends together: of one of several it is null, not 0.
+/// How many retries wait is known only for all backends together: for one of several it is null, not 0.
 #[tokio::test]
 async fn an_ingress_says_of_a_backend_that_its_dispatcher_in_another_process_pauses() {
     let (vhost, url) = (Rabbit::shared().vhost(), format!("http://127.0.0.1:{}/", free_port()));
@@ -265,7 +265,7 @@ async fn a_throttled_backend_goes_on_slowly_and_its_messages_keep_their_attempts
 }
 
 const BACKENDS: usize = 100;
-/// What each backend's provider takes in a second.
+/// The requests a second that each backend's provider accepts.
 const EACH: f64 = 0.5;
 
 #[tokio::test]
@@ -301,8 +301,8 @@ async fn one_hanging_backend_among_a_hundred_takes_nothing_from_the_others() {
     assert_eq!(hanging.requests().len(), 64, "its own concurrency is what it has");
 }
 
-/// Two backends at providers that answer after 100 ms and then after 400: one with the most that it
-/// may have in flight a fixed number, one that may take eight times as many where that pays.
+/// Two backends whose providers answer after 100 ms and later after 400 ms. One has a fixed `concurrency`; the
+/// other may go up to eight times as high if that sends more.
 #[tokio::test]
 async fn a_concurrency_that_follows_the_provider_beats_a_fixed_one() {
     let latency = Arc::new(AtomicU64::new(100));

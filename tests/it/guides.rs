@@ -1,11 +1,11 @@
-//! The guides, as a reader follows them: every block of theirs is written, run or compared.
+//! The guides, followed as a reader follows them: every code block is written, run or compared.
 //!
 //! | block | what is done |
 //! | --- | --- |
-//! | `toml NAME` | it becomes the configuration `NAME`, and `check` takes it |
-//! | any, `PATH/NAME` | it stands so in that file of this repository, which is compiled and tested; one named `postern.toml` is a configuration, too |
+//! | `toml NAME` | becomes the configuration `NAME`, which `check` must accept |
+//! | any, `PATH/NAME` | must be in that file of this repository; `postern.toml` is a configuration, too |
 //! | `console` | its commands are run, and their output compared |
-//! | `http provider`, `http application` | it is the next request that these got |
+//! | `http provider`, `http application` | must be the next request that the provider or the application gets |
 
 use crate::{
     printed::{Block, Step, assert_prints, at_ports, blocks, shell},
@@ -15,7 +15,7 @@ use postern_tests::{Answer, Ended, Launch, Program, Provider, Request, eventuall
 use serde_json::json;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-/// What the guides say is in the environment.
+/// The environment variables that the guides set.
 const ENVIRONMENT: [(&str, &str); 4] = [
     ("ACME_API_KEY", "hush"),
     ("KANNEL_PASSWORD", "hush"),
@@ -31,7 +31,7 @@ const CUSTOM: &str = "cargo run -p postern-example-custom --";
 struct Reader {
     provider: Provider,
     application: Provider,
-    /// Ready to be started with the last configuration.
+    /// The program with the last configuration, ready to be started.
     launch: Launch,
     running: Option<Program>,
 }
@@ -76,7 +76,7 @@ impl Reader {
     async fn configure(&mut self, toml: &str) {
         self.running = None;
         let program = if toml.contains("outbox") { "postern-example-custom" } else { "postern" };
-        // What was written there before is a part of it.
+        // With `providers = `, it belongs to the file that was written before.
         let goes_on = toml.contains("providers = ");
         let launch = if goes_on { self.launch.clone() } else { Launch::program(program) };
         let toml = self.here(toml).replace("/tmp", &launch.folder().path().display().to_string());
@@ -86,7 +86,7 @@ impl Reader {
         assert_eq!(code, Some(0), "{log}");
     }
 
-    /// `text` with the addresses of this test.
+    /// `text` with this test's addresses.
     fn here(&self, text: &str) -> String {
         text.replace("http://127.0.0.1:9009", &self.provider.url(""))
             .replace("http://127.0.0.1:8000", &self.application.url(""))
@@ -113,7 +113,7 @@ impl Reader {
             if command.starts_with("curl ") && !looks {
                 assert_prints(step, &shell(&command));
             } else {
-                // What it looks at is still on its way.
+                // What the command shows may still be on its way.
                 let printed = eventually(&command, async || {
                     let printed = shell(&command);
                     if step.is_printed(&printed) { Ok(printed) } else { Err(printed) }
@@ -124,7 +124,7 @@ impl Reader {
     }
 }
 
-/// The whole lines of `text` stand in that file of the repository, one after the other.
+/// Checks that the whole lines of `text` are in that file of the repository, one after the other.
 fn is_in_file(path: &str, text: &str) {
     let file = std::fs::read_to_string(format!("{ROOT}/{path}")).unwrap_or_else(|e| panic!("{path}: {e}"));
     assert!(format!("\n{file}\n").contains(&format!("\n{text}\n")), "{path} does not have\n{text}");
@@ -135,7 +135,7 @@ fn is_shown(text: &str, request: &Request) {
     assert_prints(&shown, &written(request));
 }
 
-/// As the providers of the guides answer.
+/// The answers of the providers in the guides.
 fn answer(request: &Request) -> Answer {
     match request.path.as_str() {
         "/version1/messaging" => {

@@ -5,7 +5,7 @@ use postern_tests::{Answer, Ended, Gate, Launch, Provider, Rabbit, assert_silent
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// The two forms of each half, with this configuration.
+/// Each half in its two forms, with this configuration.
 fn forms(config: &str) -> [(Launch, Launch); 2] {
     let command = |name| Launch::gateway().arg(name).config(config);
     [(Launch::ingress(config), command("ingress")), (Launch::dispatcher(config), command("dispatcher"))]
@@ -45,7 +45,7 @@ async fn they_carry_a_message_each_way_and_drain() {
     assert_eq!(ingress.post_json("/v1/messages", &body).await.status, 202);
     provider.wait_for(1).await;
 
-    // Each drains: what is in flight ends first, and what comes now is for another dispatcher.
+    // Each half drains: requests in flight are completed, and new messages are left for another dispatcher.
     dispatcher.signal("TERM");
     eventually("it is no longer ready", async || match dispatcher.ready().await {
         Ok(reply) if reply.status == 503 => Ok(()),
@@ -81,12 +81,13 @@ async fn a_new_ingress_listens_before_the_old_one_is_gone() {
         tokio::spawn(async move {
             let mut stored = 0_u32;
             while !stopped.has_changed().unwrap() {
-                // Each over a connection of its own.
+                // A new connection for each request.
                 let form = [("identity", format!("+1555000{client}")), ("text", format!("ping {stored}"))];
                 let reply = http_client().post(format!("{url}/backends/clinic")).form(&form).send().await;
                 match reply {
                     Ok(reply) => assert_eq!(reply.status(), 200),
-                    // Accepted by nobody yet when the old one closed its port: the provider repeats it.
+                    // No ingress had accepted the request when the old one closed its port: the provider repeats
+                    // it.
                     Err(error) => assert!(!error.is_connect(), "{error:?}"),
                 }
                 stored += 1;
@@ -119,7 +120,8 @@ async fn they_refuse_what_the_programs_refuse_in_the_same_words() {
     for (config, [ingress, dispatcher]) in [
         (format!("[broker]\nurl = \"embedded:here\"\n{demo}"), ["embedded", "embedded"]),
         (format!("{amqp}[ingress]\nlisten = 7\n[brokr]\n"), ["line 4: ingress.listen", "line 5: brokr"]),
-        // What only one half builds stops only that one: the other goes as far as its admin port.
+        // A mistake in a part that only one half builds stops only that half; the other gets as far as its admin
+        // port.
         (format!("{amqp}{http}{field}{TAKEN}"), ["fields.n.default", "192.0.2.1"]),
         (format!("{amqp}{http}{header}{TAKEN}"), ["192.0.2.1", "send.headers.upgrade"]),
     ] {
@@ -131,7 +133,7 @@ async fn they_refuse_what_the_programs_refuse_in_the_same_words() {
     }
 }
 
-/// How it ends on its own addresses, and why, without the folder that its configuration is in.
+/// The exit code with its own addresses, and the error without the path of its configuration's folder.
 async fn refused(launch: Launch) -> (Option<i32>, String) {
     let ended = launch.clone().own_addresses().run().await;
     assert!(matches!(ended.code, Some(1 | 2)), "{ended:?}");
@@ -140,10 +142,10 @@ async fn refused(launch: Launch) -> (Option<i32>, String) {
     (ended.code, lines.map(|line| line.replace(folder, "")).collect::<Vec<_>>().join("\n"))
 }
 
-/// An admin port that cannot be bound, on an address that no machine has (RFC 5737).
+/// An admin port that cannot be bound, since no machine has this address (RFC 5737).
 const TAKEN: &str = "[admin]\nlisten = \"192.0.2.1:9\"\ntoken = \"a-token-of-a-test-0123456789\"\n";
 
-/// The options of a `--help`, or a text that lists none.
+/// The options in the output of `--help`; `text` itself if there are none.
 fn options(text: &str) -> BTreeSet<&str> {
     text.split_once("Options:").unwrap_or(("", text)).1.lines().collect()
 }

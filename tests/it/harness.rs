@@ -1,4 +1,4 @@
-//! The harness itself, where it would be hard to see that it does not do what it says.
+//! The test harness itself, where a fault in it would be hard to notice.
 
 use postern_tests::{
     Answer, Direction, Folder, Gate, Properties, Provider, Proxy, Rabbit, Reply, eventually, fetch,
@@ -85,7 +85,7 @@ async fn an_unused_answer_fails_the_test() {
     Provider::start().await.script([Answer::ok("")]);
 }
 
-/// Started by the next test in a process of its own, which it kills.
+/// Set for the child process that the next test starts and kills.
 const VICTIM: &str = "POSTERN_TEST_VICTIM";
 
 #[test]
@@ -96,7 +96,7 @@ fn nothing_is_left_of_tests_that_are_killed() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let program = runtime.block_on(async { gateway.spawn() });
         let folders = [folder.path(), gateway.folder().path()].map(|path| path.display().to_string());
-        // Whole or not at all.
+        // Renamed into place, so that the reader never sees half of it.
         let draft = format!("{told}.draft");
         std::fs::write(&draft, format!("{}\n{}", program.id(), folders.join("\n"))).unwrap();
         std::fs::rename(draft, told).unwrap();
@@ -115,7 +115,7 @@ fn nothing_is_left_of_tests_that_are_killed() {
     }
     let left = std::fs::read_to_string(path).unwrap();
     let (program, folders) = left.split_once('\n').unwrap();
-    // One that has ended and was not waited for has no command line any more.
+    // A process that has ended and was not waited for has no command line.
     let runs = || std::fs::read(format!("/proc/{program}/cmdline")).is_ok_and(|line| !line.is_empty());
     assert!(runs());
     victim.kill().unwrap();
@@ -177,7 +177,7 @@ async fn a_proxy_does_what_networks_do() {
     let (mut other, _other) = pair().await;
     proxy.cut();
     for client in [&mut client, &mut other] {
-        // The end of data, or a reset.
+        // The end of data or a reset.
         assert!(matches!(timeout(soon, client.read(&mut byte)).await.unwrap(), Ok(0) | Err(_)));
     }
     eventually("no connection is left", async || match proxy.connections() {

@@ -1,9 +1,9 @@
-//! `health`, as the health check of an image calls it.
+//! `postern health`, as an image's health check runs it.
 
 use crate::access::tls;
 use postern_tests::{Ended, Launch, Program, Rabbit, eventually, free_port};
 
-/// What `postern health` and the like say about the program whose admin port is `port`.
+/// Runs `program` with the arguments of a health check against the admin port `port`.
 async fn asked(program: &'static str, arguments: &[&str], port: u16, config: &str) -> Ended {
     let launch = Launch::program(program).own_addresses().config(config);
     let launch = arguments.iter().fold(launch, |launch, argument| launch.arg(argument));
@@ -14,7 +14,7 @@ fn healthy(ended: &Ended) {
     assert_eq!((ended.code, ended.out.as_str(), ended.log.as_str()), (Some(0), "", ""));
 }
 
-/// Exit status 1 and one line, which says `why`.
+/// Checks that it ended with status 1 and one line that says `why`.
 fn unhealthy(ended: &Ended, why: &str) {
     assert_eq!(ended.code, Some(1), "{}", ended.log);
     assert_eq!(ended.log.lines().count(), 1, "{}", ended.log);
@@ -68,7 +68,7 @@ async fn a_port_with_tls_and_a_token_is_asked_as_it_wants() {
     let address = format!("127.0.0.1:{port}");
     let gateway = launch.clone().arg("--admin-listen").arg(&address).spawn();
     gateway.log().wait_for("\"started\"").await;
-    // Without the token: the question needs none.
+    // Without the token, which the health check does not need.
     let health = Launch::gateway().own_addresses().config(config);
     tls::put(&health, &tls::make_for("another.example.org", "admin"));
     let health = health.arg("health").arg("--admin-listen").arg(&address);

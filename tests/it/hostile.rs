@@ -1,5 +1,5 @@
-//! More of everything than anyone with good intentions sends, to the real process: what it answers,
-//! and how much memory it takes.
+//! Far more of everything than a friendly client sends, to the real process: its answers, and how much memory it
+//! takes.
 
 mod connections;
 
@@ -14,7 +14,7 @@ use tokio::{
 };
 
 const MIB: u64 = 1024 * 1024;
-/// Requests are answered within this, whatever else goes on; the machine may be busy.
+/// The time within which requests are answered under any load, on a machine that may be busy.
 const SOON: Duration = Duration::from_secs(5);
 const CONFIG: &str = "[ingress]\nread_timeout = \"15s\"\n[backends.demo]\ntype = \"http\"\n";
 
@@ -38,7 +38,7 @@ async fn answer(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// How many files this process may open, its limit raised to what it may be raised to.
+/// How many files this process may open, after its limit is raised to the hard limit.
 fn open_files() -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
     let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
@@ -53,7 +53,7 @@ fn limit_files(process: u32, limit: &str) {
     assert!(Command::new("prlimit").args(["--pid", &process, &limit]).status().unwrap().success());
 }
 
-/// Connections that say nothing, half a head, or half a body hold up nobody, cost little, and end.
+/// Connections with no request, half a head or half a body delay nobody, cost little, and are closed.
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_idle_connections_hold_up_nobody() {
     let wanted = 10_000.min(open_files().saturating_sub(1_000));
@@ -77,7 +77,7 @@ async fn ten_thousand_idle_connections_hold_up_nobody() {
     let grown = memory(program.id()).now.saturating_sub(before);
     println!("{wanted} idle connections: {} KiB each, a message took {took:?}", grown / 1024 / wanted as u64);
     assert!(grown < 400 * MIB, "{} MiB", grown / MIB);
-    // Each is told, or just let go, when its time is over.
+    // Each is answered 408, or just closed, when its time is over.
     for (n, stream) in idle.iter_mut().enumerate() {
         let answer = tokio::time::timeout(Duration::from_secs(60), answer(stream)).await;
         let answer = answer.unwrap_or_else(|_| panic!("connection {n} is not closed"));
@@ -86,7 +86,7 @@ async fn ten_thousand_idle_connections_hold_up_nobody() {
     assert_eq!(message(&program).await.0.status, 200);
 }
 
-/// Whatever is sent, no more of it is held than is taken.
+/// Of a body of any size, no more is held than the limit allows.
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_of_a_hundred_megabytes_take_no_memory() {
     let program = gateway(CONFIG).await;
@@ -95,7 +95,7 @@ async fn bodies_of_a_hundred_megabytes_take_no_memory() {
     let piece = vec![b'x'; 1 << 20];
     let declared = "Content-Length: 104857600\r\n";
     let chunked = "Transfer-Encoding: chunked\r\n";
-    // Zeros, a thousand times smaller.
+    // A body that claims to be compressed.
     let bomb = "Content-Encoding: gzip\r\nContent-Length: 104857600\r\n";
     for path in ["/backends/demo", "/backends/demo/status", "/backends/nobody", "/v1/messages", "/nowhere"] {
         for framing in [declared, chunked, bomb] {
@@ -109,7 +109,7 @@ async fn bodies_of_a_hundred_megabytes_take_no_memory() {
                 if framing == chunked && stream.write_all(b"100000\r\n").await.is_err() {
                     break;
                 }
-                // It has said no, and closes.
+                // The server has refused the body and closes.
                 if stream.write_all(&piece).await.is_err() {
                     break;
                 }
@@ -120,7 +120,7 @@ async fn bodies_of_a_hundred_megabytes_take_no_memory() {
             }
             let _ = stream.shutdown().await;
             let answer = answer(&mut stream).await;
-            // Where the connection was reset while we wrote, its answer may be lost with it.
+            // If the connection was reset while we wrote, the answer may be lost.
             let status = answer.get(9..12).unwrap_or("reset");
             assert!(["404", "413", "415", "reset"].contains(&status), "{path} {framing}: {answer}");
         }
@@ -131,7 +131,7 @@ async fn bodies_of_a_hundred_megabytes_take_no_memory() {
     assert_eq!(message(&program).await.0.status, 200);
 }
 
-/// A JSON body is counted while it is read: what is too much of it is not built first.
+/// A JSON body is counted while it is read: what exceeds a limit is never built.
 #[tokio::test(flavor = "multi_thread")]
 async fn json_of_a_million_values_takes_little_memory() {
     let vumi = "[compat.vumi]\n[[compat.vumi.users]]\nusername = \"u\"\npassword = \"hush-hush-hush-hush\"\nbackend = \"out\"\n\
@@ -140,7 +140,7 @@ async fn json_of_a_million_values_takes_little_memory() {
     assert_eq!(message(&program).await.0.status, 200);
     let before = memory(program.id()).peak;
     for value in ["1,", "[],", "{},", "{\"\":0},"] {
-        // 2.6 MB, the most that is taken.
+        // 2.6 MB, the largest body that is accepted.
         let body = format!("[{}0]", value.repeat(2_600_000 / value.len()));
         let json =
             [("Content-Type", "application/json"), ("Authorization", "Basic dTpodXNoLWh1c2gtaHVzaC1odXNo")];
@@ -160,12 +160,14 @@ async fn json_of_a_million_values_takes_little_memory() {
     assert!(grown < 64 * MIB, "{} MiB", grown / MIB);
 }
 
-/// Text and context are stored once for each `send.batch` recipients: how much that is in all is
-/// bounded, and known before any of it is made.
+/// Text and context are stored once for each `send.batch` recipients. The total size is limited, and computed
+/// before any of it is built.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_submission_has_no_more_stored_than_is_taken() {
     let one_each = "[backends.one]\ntype = \"http\"\nsend = { url = \"http://127.0.0.1:9/\", batch = 1 }\n";
-    let program = gateway(&format!("[dispatcher]\nbackends = []\n{CONFIG}{one_each}")).await;
+    // 32 MB are stored in one step.
+    let patient = "[broker]\npublish_timeout = \"1m\"\n[dispatcher]\nbackends = []\n";
+    let program = gateway(&format!("{patient}{CONFIG}{one_each}")).await;
     let submit = async |recipients: usize| {
         let identities: Vec<String> = (0..recipients).map(|n| format!("+1555{n:07}")).collect();
         let body = serde_json::json!({"backend": "one", "identities": identities,
@@ -184,7 +186,7 @@ async fn one_submission_has_no_more_stored_than_is_taken() {
     assert!(refusing < 16 * MIB && grown < 192 * MIB, "{} {} MiB", refusing / MIB, grown / MIB);
 }
 
-/// Large bodies that come slowly share what memory there is for them; small ones do not notice.
+/// Large bodies that arrive slowly share a limited amount of memory; small bodies are not affected.
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_large_bodies_take_a_bounded_part_of_the_memory() {
     let program = gateway(CONFIG).await;
@@ -199,7 +201,7 @@ async fn slow_large_bodies_take_a_bounded_part_of_the_memory() {
     let clients = (0..100).map(async |_| {
         let mut stream = connect(&program).await;
         stream.write_all(head.as_bytes()).await.unwrap();
-        // It may say no meanwhile.
+        // The server may refuse the body meanwhile.
         let _ = stream.write_all(&body).await;
         stream
     });

@@ -1,4 +1,4 @@
-//! `postern log` and `GET /v1/messages`, on a log that a running gateway writes.
+//! `postern log` and `GET /v1/messages`, with a log that a running gateway writes.
 
 use postern_tests::{Ended, Launch, Program, Provider, Rabbit, assert_silent, eventually, fetch};
 use reqwest::Method;
@@ -13,14 +13,14 @@ async fn cli(launch: &Launch, arguments: &[&str]) -> Ended {
     launch.run().await
 }
 
-/// What the command prints.
+/// The output of the command.
 async fn told(launch: &Launch, arguments: &[&str]) -> String {
     let ended = cli(launch, arguments).await;
     assert_eq!(ended.code, Some(0), "{arguments:?}: {}", ended.log);
     ended.out
 }
 
-/// Sends to `to`, and waits until the log has it as sent.
+/// Sends a message to `to`, waits until the log has it as sent, and returns its id.
 async fn sent(postern: &Program, to: &str) -> String {
     let body = json!({"backend": "demo", "to": to, "text": TEXT});
     let reply = postern.post_json("/v1/messages", &body).await;
@@ -36,7 +36,7 @@ async fn sent(postern: &Program, to: &str) -> String {
     id
 }
 
-/// All of it on a log that lies in `launch`'s configuration, while the gateway runs.
+/// All commands, with the log of `launch`'s configuration, while the gateway runs.
 async fn the_log_is_asked_while_it_is_written(launch: Launch) {
     let postern = launch.start().await;
     let id = sent(&postern, NUMBER).await;
@@ -84,7 +84,7 @@ async fn the_log_is_asked_while_it_is_written(launch: Launch) {
 
     let counted = told(&launch, &["forget", "--identity", NUMBER, "--dry-run"]).await;
     assert_eq!(counted, "would be erased from 1 message");
-    // Only a terminal is asked.
+    // Confirmation is asked for only on a terminal.
     let forgotten = cli(&launch, &["forget", "--identity", NUMBER]).await;
     assert_eq!((forgotten.code, &*forgotten.out), (Some(0), "erased from 1 message"), "{}", forgotten.log);
     assert!(!forgotten.log.contains(NUMBER), "{}", forgotten.log);
@@ -93,7 +93,7 @@ async fn the_log_is_asked_while_it_is_written(launch: Launch) {
     let list = told(&launch, &["list"]).await;
     assert!(list.contains(&other) && list.contains(&again) && !list.contains(&id), "{list}");
 
-    // The query holds a number: the line of the request does not.
+    // The query contains a number, and the request's log line must not.
     let asked =
         fetch(postern.request(Method::GET, "/v1/messages").query(&[("identity", OTHER)])).await.unwrap();
     assert_eq!(asked.json()["messages"].as_array().unwrap().len(), 2);

@@ -1,4 +1,4 @@
-//! Postern from outside: its programs, HTTP, AMQP.
+//! Postern from outside: its programs, HTTP and AMQP.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! Pictures and the like: those that come in, and those that an application sends along.
+//! Media, such as pictures: received from people, and sent by an application.
 
 use crate::reports::{outcome, states};
 use postern_tests::{Answer, Launch, Pair, Provider};
@@ -54,7 +54,7 @@ async fn what_goes_with_a_message_stands_in_its_request_or_in_its_text_or_keeps_
         form.into_iter().skip(1).map(|(name, value)| format!("{name}={value}")).collect()
     };
 
-    // With the first part, once: also when the second one is tried again.
+    // The media go with the first part only, even if the second part is retried.
     provider.script([Answer::ok(""), Answer::status(503), Answer::ok("")]);
     pair.tap.send(&message("takes", "one two", &urls)).await;
     let both = ["media=https://h.example/1", "media=https://h.example/2"];

@@ -1,4 +1,4 @@
-//! One person is one identity, however a number is written: a backend's `region`.
+//! One person is one identity, no matter how the number is written: a backend's `region`.
 
 use crate::reports::{outcome, states};
 use postern_tests::{Answer, Pair, Provider};
@@ -24,7 +24,7 @@ async fn a_number_is_e164_in_both_directions_and_what_is_none_stays() {
         let report = [("id", "P1"), ("identity", written), ("state", "ok")];
         assert_eq!(pair.ingress.post_form("/backends/x/status", &report).await.status, 200);
         assert_eq!(states(&outcome(&pair.tap).await), [(identity, "delivered")]);
-        // Queued by an application, and accepted from one.
+        // Published by an application, and then posted by one.
         pair.tap.send(&json!({"backend": "x", "identities": [written], "text": "hi there"})).await;
         assert_eq!(provider.take().await.form()[0].1, identity);
         assert_eq!(states(&outcome(&pair.tap).await), [(identity, "sent")]);

@@ -1,4 +1,4 @@
-//! What operators see: health, metrics, logs.
+//! What operators see: health, metrics and logs.
 
 use crate::{orders::order, reports::outcome};
 use lapin::types::{AMQPValue, ShortString};
@@ -18,7 +18,7 @@ fn config(url: &str) -> String {
     )
 }
 
-/// Everything that must not be in a log, whatever its level.
+/// What must not be in a log at any level.
 const SECRETS: [&str; 12] = [
     "+15551112222",
     "the patient's test",
@@ -60,7 +60,7 @@ async fn no_number_text_or_secret_is_logged_at_any_level() {
     outcome(&tap).await;
     tap.depth_becomes("postern.dead", 1).await;
     tap.take("postern.dead").await;
-    // An application's own words: a message's id, a trace, keys, a backend that is a number.
+    // Values that an application writes: a message id, a trace, routing keys, a backend that is a number.
     let named = Properties::default()
         .with_message_id("to +15553334444".into())
         .with_headers(traced("00-+15553334444-b-01").into());
@@ -92,7 +92,7 @@ fn traced(value: &str) -> BTreeMap<ShortString, AMQPValue> {
     [("traceparent".into(), AMQPValue::LongString(value.into()))].into()
 }
 
-/// A clean end, and JSON lines without a secret.
+/// Checks that a program ended cleanly, and that its log is JSON lines without a secret.
 fn says_nothing(ended: &Ended) {
     assert_eq!(ended.code, Some(0));
     let lines: Vec<_> = ended.log.lines().map(str::to_owned).collect();
@@ -104,7 +104,7 @@ fn says_nothing(ended: &Ended) {
     }
 }
 
-/// The whole gateway in one process, and an application behind a webhook.
+/// The whole gateway in one process, with an application behind a webhook.
 #[tokio::test]
 async fn neither_does_the_embedded_gateway_nor_its_webhook() {
     let (provider, application) = (Provider::start().await, Provider::start().await);
@@ -131,7 +131,7 @@ async fn neither_does_the_embedded_gateway_nor_its_webhook() {
     says_nothing(&postern.terminate().await);
 }
 
-/// What every program shows.
+/// The metrics of every program.
 pub(crate) const METRICS_OF_ALL: [&str; 24] = [
     "admin_refused_total",
     "backend_paused",
@@ -158,7 +158,7 @@ pub(crate) const METRICS_OF_ALL: [&str; 24] = [
     "spool_refused_total",
     "spool_stored_total",
 ];
-/// What an ingress shows besides.
+/// Further metrics of an ingress.
 pub(crate) const METRICS_OF_INGRESS: [&str; 9] = [
     "ingress_duplicates_total",
     "ingress_ignored_total",
@@ -170,7 +170,7 @@ pub(crate) const METRICS_OF_INGRESS: [&str; 9] = [
     "ingress_requests_total",
     "reports_total",
 ];
-/// What a dispatcher shows besides.
+/// Further metrics of a dispatcher.
 pub(crate) const METRICS_OF_DISPATCHER: [&str; 21] = [
     "application_deliveries_total",
     "application_duration_seconds",
@@ -195,7 +195,7 @@ pub(crate) const METRICS_OF_DISPATCHER: [&str; 21] = [
     "throttled_total",
 ];
 
-/// Dashboards and alerts rest on these names: one that is missing, and one that nobody listed here, fails.
+/// Dashboards and alerts use these names: the test fails if one is missing and if one is not listed here.
 #[tokio::test]
 async fn every_metric_of_the_contract_is_there_and_no_other() {
     let provider = Provider::obliging().await;
@@ -250,7 +250,7 @@ async fn every_metric_of_the_contract_is_there_and_no_other() {
     );
 }
 
-/// Messages that wait for `dispatcher`, which is paused, are counted, and grow older.
+/// The messages that wait for `dispatcher`, which is paused, are counted, and their age grows.
 async fn waiting_is_shown(ingress: &Program, dispatcher: &Program) {
     let pause = |order| format!("/v1/backends/x/{order}");
     assert_eq!(order(dispatcher, &pause("pause"), &json!({})).await.0, 200);
@@ -277,7 +277,7 @@ async fn what_waits_is_counted_and_its_age_shown_on_both_brokers() {
     let (pair, gateway) = (Pair::start(&config), Launch::gateway().config(&config));
     let (pair, gateway) = tokio::join!(pair, gateway.start());
     tokio::join!(waiting_is_shown(&pair.ingress, &pair.dispatcher), waiting_is_shown(&gateway, &gateway));
-    // An ingress takes nothing from these queues, and cannot know.
+    // An ingress does not consume from these queues, so it cannot know the age.
     assert!(!pair.ingress.metrics().await.has("postern_oldest_message_age_seconds"));
 }
 
@@ -321,7 +321,7 @@ async fn the_log_is_for_people_if_the_configuration_says_so() {
     assert!(date.len() == "2026-11-27T09:45:25".len() && digits.len() == "212Z".len(), "{time}");
 }
 
-/// A queue that somebody declared otherwise is used, and an operator learns of it.
+/// A queue that somebody declared with other properties is used, and the operator is told.
 #[tokio::test]
 async fn a_queue_with_other_properties_is_named_by_a_program_that_is_ready() {
     let vhost = Rabbit::shared().vhost();

@@ -1,11 +1,11 @@
-//! What operators order: a backend is paused and resumed, messages are cancelled, for all processes and
-//! across restarts.
+//! Operators' orders: backends are paused and resumed and messages cancelled, in every process and across
+//! restarts.
 
 use postern_tests::{Answer, Launch, Pair, Program, Provider, Rabbit, Tap, Vhost, eventually, fetch};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// One backend that sends to `provider`.
+/// A configuration with one backend, which sends to `provider`.
 fn clinic(provider: &Provider) -> String {
     format!(
         "[retry]\ndelays = [\"1s\", \"1s\"]\n[backends.clinic]\ntype = \"http\"\n[backends.clinic.send]\nurl = \"{}\"\n\
@@ -14,7 +14,7 @@ fn clinic(provider: &Provider) -> String {
     )
 }
 
-/// Runs `postern` with `arguments` and `--json`; what it prints.
+/// Runs `postern` with `arguments` and `--json`, and returns its output.
 pub(crate) async fn told(launch: &Launch, arguments: &[&str]) -> Value {
     let launch = arguments.iter().fold(launch.clone(), |launch, argument| launch.arg(argument));
     let ended = launch.arg("--json").arg("--by").arg("ops").run().await;
@@ -32,7 +32,7 @@ async fn backend(ingress: &Program) -> Value {
     ingress.get("/v1/backends").await.json()["backends"][0].clone()
 }
 
-/// Also a process that is ready shows "unserved" until its consumers are seen.
+/// Waits, because even a ready process shows "unserved" until its consumers are seen.
 async fn is_ready(ingress: &Program) {
     eventually("the backend to be ready", async || match backend(ingress).await {
         shown if shown["state"] == "ready" => Ok(()),
@@ -49,7 +49,7 @@ pub(crate) async fn readyz_says(program: &Program, line: &str) {
     .await;
 }
 
-/// Gives an order over the admin port of `program`.
+/// Sends an order to the admin port of `program`.
 pub(crate) async fn order(program: &Program, path: &str, body: &Value) -> (u16, Value) {
     let url = format!("http://127.0.0.1:{}{path}", program.admin_port());
     let reply = fetch(postern_tests::http_client().request(Method::POST, url).json(body)).await.unwrap();
@@ -123,7 +123,7 @@ async fn what_cannot_be_ordered_is_refused_and_says_why() {
     let provider = Provider::obliging().await;
     let gateway = Launch::gateway().config(&clinic(&provider)).start().await;
     for (path, body, status, says) in [
-        ("/v1/backends/klinik/pause", json!({}), 404, "configured are: clinic"),
+        ("/v1/backends/klinik/pause", json!({}), 404, "configured: clinic"),
         ("/v1/backends/clinic/pause", json!({"buy": "me"}), 400, "buy"),
         ("/v1/backends/clinic/pause", json!([]), 400, "must be a table"),
         ("/v1/backends/clinic/cancel", json!({"since": "2999-01-01T00:00:00Z"}), 400, "since"),
@@ -134,12 +134,12 @@ async fn what_cannot_be_ordered_is_refused_and_says_why() {
         assert_eq!(got, status, "{path} {body}: {problem}");
         assert!(problem["detail"].as_str().unwrap().contains(says), "{path} {body}: {problem}");
     }
-    // A page in the operator's browser may not give orders.
+    // A web page in the operator's browser must not give orders.
     let url = format!("http://127.0.0.1:{}/v1/backends/clinic/pause", gateway.admin_port());
     let request = postern_tests::http_client().post(url).header("Origin", "https://example.org");
     assert_eq!(fetch(request).await.unwrap().status, 403);
     is_ready(&gateway).await;
-    // A user in the URL would not be sent, whichever command it is.
+    // No command accepts a user in the URL, since it would not be sent.
     for command in [&["pause", "clinic"][..], &["dead", "list"]] {
         let launch = Launch::gateway().arg("--config").arg("/dev/null");
         let launch = command.iter().fold(launch, |launch, argument| launch.arg(argument));
@@ -150,8 +150,7 @@ async fn what_cannot_be_ordered_is_refused_and_says_why() {
     }
 }
 
-/// The embedded gateway: its commands go by its admin port while it runs, and to the store while it does
-/// not.
+/// The embedded gateway: while it runs, commands use its admin port; otherwise they open the store.
 #[tokio::test]
 async fn an_embedded_gateway_is_paused_and_a_campaign_cancelled_running_or_not() {
     let provider = Provider::obliging().await;
@@ -166,7 +165,7 @@ async fn an_embedded_gateway_is_paused_and_a_campaign_cancelled_running_or_not()
     post(&gateway, "+3", "normal").await;
     assert_eq!(gateway.terminate().await.code, Some(0));
 
-    // Nobody has the store: the command opens it.
+    // The gateway has ended, so the command opens the store itself.
     let done = told(&launch, &["cancel", "--backend", "clinic", "--priority", "bulk", "--dry-run"]).await;
     assert_eq!((&done["messages"], &done["waiting"]), (&json!(2), &json!(2)), "{done}");
     let done = told(&launch, &["cancel", "--backend", "clinic", "--priority", "bulk"]).await;
@@ -180,7 +179,7 @@ async fn an_embedded_gateway_is_paused_and_a_campaign_cancelled_running_or_not()
     assert_eq!(gateway.terminate().await.code, Some(0));
 }
 
-/// Takes reports until each of `count` recipients is cancelled; who they are.
+/// Takes reports until `count` recipients are cancelled, and returns them.
 async fn cancelled(tap: &Tap, count: usize) -> Vec<String> {
     let mut cancelled = Vec::new();
     while cancelled.len() < count {
@@ -199,8 +198,8 @@ async fn cancelled(tap: &Tap, count: usize) -> Vec<String> {
     cancelled
 }
 
-/// A campaign, of which one part waits, one failed and waits for its retry, and one has no date: all of it
-/// is reported, none of it is sent, and what is sent later is.
+/// A campaign of which one message waits, one has failed and waits for its retry, and one has no date. All of it
+/// is reported and none of it is sent; a message that is sent later is.
 #[tokio::test]
 async fn a_cancelled_campaign_is_reported_and_never_sent() {
     let provider = Provider::start().await;

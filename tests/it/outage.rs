@@ -1,5 +1,5 @@
-//! A broker that goes, a broker that refuses, and programs that are told to end. The ingress has no
-//! spool here where the broker is away: what it does then is in `spool`.
+//! A broker that goes away, a broker that refuses, and programs that are told to stop. The ingress has no spool
+//! here; `spool` tests what it does with one.
 
 use crate::reports::{outcome, states};
 use postern_tests::{Answer, Gate, Launch, Pair, Program, Provider, Rabbit, eventually};
@@ -60,7 +60,7 @@ async fn a_blocked_broker_is_answered_with_503_in_time_and_sending_goes_on_after
     let config = backend(&provider.url("/send")).replace("URL", &vhost.url());
     let (ingress, dispatcher) = Pair::services(&config).await;
     let form = [("identity", "+1555"), ("text", "hi")];
-    // RabbitMQ tells only connections that have published.
+    // RabbitMQ tells only connections that have published about an alarm.
     assert_eq!(ingress.post_form("/backends/x", &form).await.status, 200);
     rabbit.block(true);
     let start = std::time::Instant::now();
@@ -109,7 +109,7 @@ async fn a_send_in_flight_ends_before_the_program_does() {
     provider.wait_for(1).await;
     pair.dispatcher.signal("TERM");
     readiness_becomes(&pair.dispatcher, 503).await;
-    // What comes now is for another dispatcher.
+    // A message that comes now is left for another dispatcher.
     pair.tap.send(&json!({"backend": "x", "identities": ["+1666"], "text": "later"})).await;
     gate.open();
     let ended = pair.dispatcher.wait().await;
@@ -169,7 +169,7 @@ async fn an_ingress_that_ends_answers_what_it_has_taken() {
     assert_eq!(ended.code, Some(0), "{}", ended.log);
     let mut stored = 0;
     for reply in sent {
-        // One that came too late is refused: that is no promise broken.
+        // A request that came too late is refused, which breaks no promise.
         stored += u32::from(reply.await.unwrap().is_ok_and(|reply| reply.status == 200));
     }
     eventually("every message that was answered 200", async || {

@@ -1,4 +1,4 @@
-//! Which package may use which, that no circle of files imports itself, and that a name is one type's.
+//! Which package may use which, that files do not import each other in a circle, and that type names are unique.
 
 use serde_json::Value;
 use std::{
@@ -9,7 +9,7 @@ use std::{
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// The packages of the product, and those of Postern's own that each may use: ARCHITECTURE.md, "Packages".
+/// The product's packages, and which of Postern's packages each may use: ARCHITECTURE.md, "Packages".
 const ARROWS: [(&str, &[&str]); 9] = [
     ("postern-shared", &[]),
     ("postern-broker", &["postern-shared"]),
@@ -36,7 +36,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ),
 ];
 
-/// Where the product's sources are, each in its folder `src`.
+/// The folders of the product's packages; the sources are in `src` of each.
 const FOLDERS: [&str; 9] = [
     "shared",
     "shared/broker",
@@ -49,7 +49,7 @@ const FOLDERS: [&str; 9] = [
     "deploy/standalone",
 ];
 
-/// Servers, clients, AMQP and databases: none may be below the vocabulary.
+/// Servers, clients, AMQP and databases: the vocabulary must not depend on them.
 const FOREIGN: [&str; 15] = [
     "actix-web",
     "actix-http",
@@ -86,7 +86,7 @@ fn metadata() -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// What each package uses when it is built, not when it is tested: names by package id.
+/// The dependencies of each package without those of its tests: names by package id.
 fn built_with(metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
     let nodes = metadata["resolve"]["nodes"].as_array().unwrap();
     let built = |dep: &&Value| {
@@ -129,12 +129,12 @@ fn packages_use_one_another_in_one_direction() {
     let vocabulary = below("postern-shared");
     let foreign: Vec<_> = FOREIGN.iter().filter(|name| vocabulary.contains(**name)).collect();
     assert!(foreign.is_empty(), "below postern-shared there is {foreign:?}");
-    // The names above are the crates' own: they are found where they belong.
+    // The list is right: these names are found in the package that uses them.
     let service = below("postern-service");
     assert!(["actix-web", "lapin", "tokio"].iter().all(|name| service.contains(*name)));
 }
 
-/// Each package that is compiled, as its name, version and features, if cargo is told to build so.
+/// The packages that `cargo` compiles with these arguments: name and version, and features.
 fn compiled(so: &[&str]) -> BTreeSet<(String, String)> {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--workspace", "--locked", "--offline", "--prefix", "none"])
@@ -145,12 +145,12 @@ fn compiled(so: &[&str]) -> BTreeSet<(String, String)> {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let lines = String::from_utf8(output.stdout).unwrap();
-    // A package that has been listed before has a mark behind it.
+    // cargo marks a package that it has listed before.
     let packages = lines.lines().filter_map(|line| line.trim_end_matches(" (*)").split_once('|'));
     packages.map(|(package, features)| (package.to_owned(), features.to_owned())).collect()
 }
 
-/// Else programs, tests and fuzz targets would each have the whole tree compiled for themselves.
+/// Otherwise each of them would have the whole dependency tree compiled again.
 #[test]
 fn programs_tests_and_fuzz_targets_share_what_they_depend_on() {
     let tests = compiled(&["--edges", "normal,build,dev"]);
@@ -169,11 +169,11 @@ fn programs_tests_and_fuzz_targets_share_what_they_depend_on() {
     }
 }
 
-/// Files by the module that each is, in segments below its package.
+/// Files by their module path within the package.
 type Files = BTreeMap<Vec<String>, PathBuf>;
 
-/// A file's imports of its own package outside of tests: the module and the name, and whether the
-/// import only hands the name on (`pub use`).
+/// A file's imports from its own package, outside tests: the module, the name, and whether the import only
+/// re-exports the name (`pub use`).
 fn imports(files: &Files, module: &[String]) -> Vec<(Vec<String>, Option<String>, bool)> {
     let text = std::fs::read_to_string(&files[module]).unwrap();
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
@@ -196,8 +196,8 @@ fn imports(files: &Files, module: &[String]) -> Vec<(Vec<String>, Option<String>
     found
 }
 
-/// The file that `path`, imported by `module`, leads into, and the name that it takes from there.
-/// `None` for another package's.
+/// The file that `path`, imported by `module`, leads to, and the name imported from it. `None` if it is in
+/// another package.
 fn resolve(files: &Files, module: &[String], path: &[String]) -> Option<(Vec<String>, Option<String>)> {
     let parent = |module: &[String]| module[..module.len().saturating_sub(1)].to_vec();
     let child = |module: &[String], name: &String| [module, std::slice::from_ref(name)].concat();
@@ -218,7 +218,7 @@ fn resolve(files: &Files, module: &[String], path: &[String]) -> Option<(Vec<Str
     Some((from, path.first().cloned()))
 }
 
-/// The paths of a `use` tree without spaces, in their segments.
+/// The paths in a `use` tree without spaces, as segments.
 fn expand(tree: &str) -> Vec<Vec<String>> {
     let segments = |text: &str| text.split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect();
     let Some((head, rest)) = tree.split_once('{') else { return vec![segments(tree)] };
@@ -257,7 +257,7 @@ fn modules(folder: &Path, at: &[String], files: &mut Files) {
     }
 }
 
-/// An import of a name that a file only hands on is one of the file that the name comes from.
+/// Which files each file imports. An import of a re-exported name counts as one of the file that declares it.
 fn arrows(files: &Files) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
     let all: BTreeMap<_, _> = files.keys().map(|module| (module.clone(), imports(files, module))).collect();
     let origin = |mut from: Vec<String>, name: Option<&String>| {
@@ -308,7 +308,8 @@ fn no_circle_of_files_imports_itself() {
     assert!(circles.is_empty(), "files import one another in circles:\n{circles:#?}");
 }
 
-/// The name of the type that `line` declares, public or not. An associated type has its trait's name for it.
+/// The name of the type that `line` declares, public or not. Associated types are left out: their traits name
+/// them.
 fn declared(line: &str) -> Option<&str> {
     let code = line.trim_start();
     let code = match code.strip_prefix("pub") {
@@ -322,7 +323,7 @@ fn declared(line: &str) -> Option<&str> {
     declares.then_some(&rest[..end]).filter(|name| !name.is_empty())
 }
 
-/// The types that several places of `texts` declare, each with those places.
+/// The types that `texts` declare more than once, each with its places.
 fn declared_twice<'t>(
     texts: impl IntoIterator<Item = (&'t str, &'t str)>,
 ) -> BTreeMap<&'t str, Vec<&'t str>> {
@@ -336,7 +337,7 @@ fn declared_twice<'t>(
     places
 }
 
-/// The programs' `main.rs` aside, each of which has clap's `Command`.
+/// Except in the programs' `main.rs`, each of which has clap's `Command`.
 #[test]
 fn a_name_is_one_types() {
     let mut texts = BTreeMap::new();
@@ -351,7 +352,7 @@ fn a_name_is_one_types() {
     }
     let twice = declared_twice(texts.iter().map(|(file, text)| (&**file, &**text)));
     assert!(twice.is_empty(), "give all but one of each another name:\n{twice:#?}");
-    // A type that another package declares is found, of any kind and visibility.
+    // Types of any kind and visibility are found.
     let more = "pub(crate) struct Envelope<'a>(&'a str);\nenum Disposition {\n    A,\n}\npub trait Broker: Send {\n    \
                 type Verdict;\n}\npub type Topology = ();\n#[cfg(test)]\nmod tests {\n    struct Writer;\n}";
     let texts = texts.iter().map(|(file, text)| (&**file, &**text)).chain([("more.rs", more)]);

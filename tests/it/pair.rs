@@ -1,4 +1,4 @@
-//! Both services around RabbitMQ: what stands in the queues, and who gets what.
+//! Both services with RabbitMQ: what is in the queues, and who receives it.
 
 use crate::reports::{outcome, states};
 use postern_tests::{Answer, Launch, Pair, Properties, Provider, Rabbit, eventually, pairs};

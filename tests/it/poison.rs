@@ -1,5 +1,5 @@
-//! Messages that bring the process down that sends them, or that their sender never gets done with:
-//! they end as dead letters, and nothing else is lost.
+//! Messages that crash the process that sends them, or that a sender never finishes: they are dead-lettered, and
+//! nothing else is lost.
 
 mod returns;
 
@@ -12,15 +12,15 @@ use std::{
 
 const OTHERS: usize = 100;
 const CONCURRENCY: usize = 4;
-/// Without a crash for as long, the dead letters themselves are looked at.
+/// After this long without a crash, the dead letters themselves are read.
 const QUIET: Duration = Duration::from_secs(5);
-/// What the configuration of most tests says.
+/// `dispatcher.max_deliveries` in most tests.
 const MAX_DELIVERIES: usize = 6;
-/// `dispatcher.max_deliveries` where no configuration says it.
+/// The default of `dispatcher.max_deliveries`.
 const DEFAULT_MAX_DELIVERIES: usize = 20;
 
-/// A gateway that crashes on some texts; `broker` is its `[broker]`, if it is not embedded. It has no
-/// spool: a message that was spooled because its confirm was late would be there twice.
+/// A gateway that crashes on some texts; `broker` is its `[broker]`, or empty for the embedded one. It has no
+/// spool: a message that is spooled because its confirm was late would be there twice.
 fn fragile(folder: &Folder, broker: &str, dispatcher: &str) -> String {
     format!(
         "{broker}\n[ingress]\nspool = false\n[dispatcher]\nconcurrency = {CONCURRENCY}\n{dispatcher}\n\
@@ -29,7 +29,7 @@ fn fragile(folder: &Folder, broker: &str, dispatcher: &str) -> String {
     )
 }
 
-/// Each line that the backend wrote before it sent: the id, and how often.
+/// How often the backend began to send each id.
 fn sends(folder: &Folder) -> BTreeMap<String, usize> {
     let text = std::fs::read_to_string(folder.path().join("sent")).unwrap_or_default();
     let mut sends = BTreeMap::new();
@@ -39,7 +39,7 @@ fn sends(folder: &Folder) -> BTreeMap<String, usize> {
     sends
 }
 
-/// Queues the texts, in order, without sending them; their ids.
+/// Queues the texts in order without sending them, and returns their ids.
 async fn queue(launch: &Launch, config: &str, texts: &[String]) -> Vec<String> {
     let postern = launch.clone().config(config).start().await;
     let mut ids = Vec::new();
@@ -53,8 +53,8 @@ async fn queue(launch: &Launch, config: &str, texts: &[String]) -> Vec<String> {
     ids
 }
 
-/// Starts the gateway again each time that it ends, as a supervisor would, until each of `ids` is sent
-/// or dead, and all of `dead` are dead; the last process, and how often one ended.
+/// Starts the gateway again each time it ends, as a supervisor would, until all of `ids` are sent or
+/// dead-lettered and all of `dead` are dead-lettered. Returns the last process and the number of crashes.
 async fn supervise(launch: &Launch, folder: &Folder, ids: &[String], dead: &[String]) -> (Program, usize) {
     let (begun, mut quiet) = (Instant::now(), Instant::now());
     let mut crashes = 0;
@@ -68,7 +68,7 @@ async fn supervise(launch: &Launch, folder: &Folder, ids: &[String], dead: &[Str
             let ended = std::mem::replace(&mut postern, launch.spawn()).wait().await;
             died += &dead_lettered(&ended.log);
         }
-        // What a process logged just before it crashed may be lost.
+        // A log line written just before a crash may be lost.
         if quiet.elapsed() > QUIET {
             ends(postern).await;
             died.extend(poisoned(launch).await.into_keys());
@@ -85,7 +85,7 @@ async fn supervise(launch: &Launch, folder: &Folder, ids: &[String], dead: &[Str
     }
 }
 
-/// Ends the gateway once it is ready: what was begun is done by then.
+/// Ends the gateway once it is ready, when everything that was begun is done.
 async fn ends(postern: Program) {
     eventually("the gateway to be ready", async || match postern.ready().await {
         Ok(reply) if reply.status == 200 => Ok(()),
@@ -96,13 +96,13 @@ async fn ends(postern: Program) {
     assert_eq!(ended.code, Some(0), "{}", ended.log);
 }
 
-/// The lines that say of a message that it is dead.
+/// The log lines about dead-lettered messages.
 fn dead_lettered(log: &str) -> String {
-    let said = |line: &&str| line.contains("dead-lettered: delivered too often without being settled");
+    let said = |line: &&str| line.contains("dead-lettered: consumed too often without being acknowledged");
     log.lines().filter(said).map(|line| format!("{line}\n")).collect()
 }
 
-/// The dead letters, as the command line tells of them.
+/// The dead letters, from the command line.
 async fn dead_letters(launch: &Launch) -> Vec<Value> {
     let ended = launch.clone().arg("dead").arg("list").arg("--json").run().await;
     assert_eq!(ended.code, Some(0), "{}", ended.log);
@@ -110,7 +110,7 @@ async fn dead_letters(launch: &Launch) -> Vec<Value> {
     listed["letters"].as_array().unwrap().clone()
 }
 
-/// How often each is among the dead letters, all of which must say that they are poison.
+/// How often each id is among the dead letters, all of which must be poison.
 async fn poisoned(launch: &Launch) -> BTreeMap<String, usize> {
     let mut copies = BTreeMap::new();
     for letter in dead_letters(launch).await {
@@ -139,18 +139,18 @@ async fn poison_dies_and_nothing_else_is_lost(broker: &str) {
     let (dead, begun) = (poisoned(&launch).await, sends(&folder));
     assert!(poison.iter().all(|id| dead.contains_key(id)), "{dead:?}");
     let begun = |id: &String| begun.get(id).copied().unwrap_or_default();
-    // A crash while messages are published again or dead-lettered doubles them, and no more than are
-    // prefetched (docs/guarantees.md).
+    // A crash while messages are published again or dead-lettered duplicates at most the prefetched ones
+    // (docs/guarantees.md).
     let copies: usize = dead.values().sum();
     assert!(copies - dead.len() <= crashes * 2 * CONCURRENCY, "{crashes} crashes; {dead:?}");
     for id in &poison {
         assert!(begun(id) <= dead[id] * MAX_DELIVERIES, "begun {} times", begun(id));
     }
-    // One of them may die with another, and never be begun.
+    // One of them may be dead-lettered for another's crashes, without being begun.
     let crashed: usize = poison.iter().map(begun).sum();
     assert!((MAX_DELIVERIES..=crashed).contains(&crashes), "{crashes} crashes, {crashed} by poison");
 
-    // What was in the same process is put back, and sent.
+    // The dead letters that only shared a process with poison are redriven and sent.
     for id in &poison {
         let dropped = launch.clone().arg("dead").arg("drop").arg(id).run().await;
         assert_eq!(dropped.code, Some(0), "{}", dropped.log);
@@ -183,7 +183,7 @@ async fn what_crashes_its_process_dies_and_nothing_else_is_lost_rabbitmq() {
     poison_dies_and_nothing_else_is_lost(&vhost.config("")).await;
 }
 
-/// Not before the limit, and not after it.
+/// It is dead-lettered neither before the limit nor after it.
 async fn a_message_kills_as_many_processes_as_the_limit_says(broker: &str) {
     let folder = Folder::new();
     let launch = Launch::program("postern-fragile");
@@ -207,7 +207,7 @@ async fn a_message_kills_as_many_processes_as_the_limit_says_rabbitmq() {
     a_message_kills_as_many_processes_as_the_limit_says(&vhost.config("")).await;
 }
 
-/// The queue in which earlier versions set messages apart is emptied, and then deleted.
+/// The queue in which earlier versions isolated messages is emptied, and then deleted.
 #[tokio::test]
 async fn what_an_earlier_version_set_apart_is_sent_and_its_queue_is_deleted() {
     let (vhost, folder) = (Rabbit::shared().vhost(), Folder::new());
@@ -243,8 +243,8 @@ async fn what_an_earlier_version_set_apart_is_sent_and_its_queue_is_deleted() {
     assert_eq!(postern.terminate().await.code, Some(0));
 }
 
-/// A panic and a sender that never answers are failures of their messages: they are tried again by
-/// the schedule, and then dead.
+/// A panic and a sender that never answers are failures: the messages are retried by the schedule and then
+/// dead-lettered.
 #[tokio::test]
 async fn what_panics_or_hangs_is_tried_again_and_dies() {
     let folder = Folder::new();

@@ -1,4 +1,4 @@
-//! What holds for every package of the workspace, as Cargo.toml and ARCHITECTURE.md say it, and for every text.
+//! Rules for every package of the workspace, from Cargo.toml and ARCHITECTURE.md, and for every text.
 
 mod plain_words;
 
@@ -50,7 +50,7 @@ fn every_dependency_has_its_reason() {
         let cells: Vec<_> = row.trim_matches('|').split(" | ").map(str::trim).collect();
         let [crates, purpose, reason] = cells[..] else { panic!("three cells: {row}") };
         assert!(!purpose.is_empty() && !reason.is_empty(), "{row}");
-        // "rustls with ring": what comes with it is a feature.
+        // For "rustls with ring", the crate is the first word; the rest names features.
         for name in crates.split(", ").filter_map(|name| name.split(' ').next()) {
             assert!(reasoned.insert(name.to_owned()), "{name} stands in the table twice");
         }
@@ -63,7 +63,7 @@ fn every_dependency_has_its_reason() {
     assert!(difference.is_empty(), "in one of Cargo.toml and ARCHITECTURE.md's table only: {difference:?}");
 }
 
-/// So that the table above knows of all of them, and each has one version.
+/// So the table above lists all of them, and each has one version.
 #[test]
 fn every_dependency_is_the_workspaces() {
     for (folder, manifest) in members() {
@@ -86,7 +86,7 @@ fn no_test_looks_for_what_an_id_contains_by_chance() {
     let needles = |line: &str| -> Vec<String> {
         let calls = line.split('!').skip(1).filter_map(|call| call.split_once(".contains(\""));
         let needles = calls.filter_map(|(of, rest)| {
-            // And no macro.
+            // A call, not a macro.
             let is_negated = of.starts_with(char::is_alphabetic) && !of.contains([' ', ',']);
             rest.split_once("\")").filter(|_| is_negated).map(|(needle, _)| needle.to_owned())
         });
@@ -98,7 +98,7 @@ fn no_test_looks_for_what_an_id_contains_by_chance() {
     let mut wrong = BTreeSet::new();
     for (folder, _) in members() {
         for file in files(&Path::new(ROOT).join(folder), ".rs") {
-            // What is tested beside the code mostly has no random part.
+            // Unit tests next to the code seldom have random parts.
             if file.iter().any(|part| part == "tests") && file.iter().all(|part| part != "src") {
                 let source = std::fs::read_to_string(&file).unwrap();
                 for (at, line) in source.lines().enumerate() {
@@ -115,7 +115,7 @@ fn no_test_looks_for_what_an_id_contains_by_chance() {
     );
 }
 
-/// So that a listener without HTTP can be the next that accepts messages.
+/// This keeps accepting usable for a listener without HTTP.
 #[test]
 fn accepting_a_message_knows_no_http_server() {
     let source = |file: &str| std::fs::read_to_string(format!("{ROOT}/ingress/src/{file}")).unwrap();
@@ -125,7 +125,7 @@ fn accepting_a_message_knows_no_http_server() {
         .skip(1)
         .filter_map(|rest| rest.split([';', ' ', ',', '(', ')', '\n']).next())
         .collect();
-    // What it imports from the package is looked at below; anything more belongs there, too.
+    // Imports from the package are checked below; further ones belong there, too.
     let allowed = ["{auth::Principal", "auth::Principal", "publish::MeteredPublisher"];
     assert!(own.iter().all(|path| allowed.contains(path)), "{own:?}");
     for file in ["accept.rs", "auth/principal.rs", "publish.rs"] {

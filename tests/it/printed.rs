@@ -1,24 +1,23 @@
-//! What documents print: commands are run as they stand there, and their output compared.
+//! Commands in documents: they are run as printed, and their output is compared.
 
 use postern_tests::Program;
 use std::process::Command;
 
-/// A command of a document and what that says the command prints.
+/// A command in a document, and the output that the document shows.
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) command: String,
     pub(crate) prints: Vec<String>,
 }
 
-/// The lines `$ command` of indented blocks, each with the lines up to the next command, or to the
-/// end of its block.
+/// The lines `$ command` in indented blocks, each with the lines up to the next command or the end of the block.
 pub(crate) fn steps(section: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut open = false;
     let mut lines = section.lines().peekable();
     while let Some(line) = lines.next() {
         let Some(line) = line.strip_prefix("    ") else {
-            // A blank line is a part of the block where the block goes on behind it.
+            // A blank line belongs to the block if the block continues after it.
             let goes_on = line.is_empty() && lines.peek().is_some_and(|next| next.starts_with("    "));
             if open && goes_on && !lines.peek().is_some_and(|next| next.starts_with("    $ ")) {
                 steps.last_mut().unwrap().prints.push(String::new());
@@ -47,13 +46,13 @@ pub(crate) fn shell(command: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Compares line by line; `…` in a document stands for anything.
+/// Compares line by line; `…` in a document stands for any text.
 pub(crate) fn assert_prints(step: &Step, printed: &str) {
     assert!(step.is_printed(printed), "{step:?} printed {printed}");
 }
 
 impl Step {
-    /// Whether `printed` is what the document says.
+    /// Whether `printed` matches the document.
     pub(crate) fn is_printed(&self, printed: &str) -> bool {
         let printed: Vec<&str> = printed.trim_end().lines().collect();
         let lines = printed.iter().zip(&self.prints);
@@ -73,7 +72,7 @@ fn is_like(line: &str, promised: &str) -> bool {
     rest.is_empty() || promised.ends_with('…')
 }
 
-/// A fenced block of a document: "```LANGUAGE TITLE".
+/// A fenced block of a document that begins with ```` ```LANGUAGE TITLE ````.
 #[derive(Debug)]
 pub(crate) struct Block {
     pub(crate) language: String,
@@ -96,13 +95,13 @@ pub(crate) fn blocks(document: &str) -> Vec<Block> {
 }
 
 impl Block {
-    /// The commands of a block that shows a terminal.
+    /// The commands of a block that shows a terminal session.
     pub(crate) fn steps(&self) -> Vec<Step> {
         steps(&self.text.lines().map(|line| format!("    {line}\n")).collect::<String>())
     }
 }
 
-/// `text` with the ports of `program` in place of the default ones.
+/// `text` with the ports of `program` instead of the default ones.
 pub(crate) fn at_ports(text: &str, program: &Program) -> String {
     let public = program.url().rsplit(':').next().unwrap().to_owned();
     text.replace(":8080", &format!(":{public}")).replace(":8081", &format!(":{}", program.admin_port()))

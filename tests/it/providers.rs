@@ -1,11 +1,10 @@
-//! The tables of `tests/fixtures/<provider>/`, row by row and through the real programs: a
-//! provider's request in, the exact message or report out; a message in, the exact provider
-//! request out.
+//! The tables of `tests/fixtures/<provider>/`, row by row and with the real programs: a provider's request in,
+//! the exact message or report out; a message in, the exact request to the provider out.
 //!
-//! `config.toml` is the configuration, with `PROVIDER` for the fake provider's address; `http.toml`
-//! holds the requests, `send.toml` the messages, with the questions about them (`polls`), and `token.toml` the one
-//! request for an access token that all of them share. What comes free for every row: nothing that a row
-//! says is in any log, and no request comes that no row foresees.
+//! `config.toml` is the configuration, with `PROVIDER` for the fake provider's address. `http.toml` holds the
+//! requests, `send.toml` the messages and the polls about them, and `token.toml` the one request for an access
+//! token that all of them share. Every row is checked for more: no value of a row is in any log, and no request
+//! comes that no row foresees.
 
 mod fixture;
 mod sign;
@@ -17,7 +16,7 @@ use postern_tests::{Answer, Pair, Provider, Tap};
 use serde_json::json;
 use std::collections::BTreeSet;
 
-/// A test of each folder.
+/// Makes a test of each folder.
 macro_rules! fixtures {
     ($($(#[$about:meta])* $name:ident: $folder:literal),* $(,)?) => {
         const FOLDERS: &[&str] = &[$($folder),*];
@@ -35,7 +34,7 @@ macro_rules! fixtures {
 fixtures! {
     elks_46: "46elks",
     africastalking: "africastalking",
-    /// What requests must prove, by every scheme.
+    /// Every scheme by which a request can authenticate itself.
     auth: "auth",
     aws_sms: "aws-sms",
     bandwidth: "bandwidth",
@@ -43,7 +42,7 @@ fixtures! {
     bulksms: "bulksms",
     clickatell: "clickatell",
     clicksend: "clicksend",
-    /// `postern.reports` must hold nothing of what was refused.
+    /// `postern.reports` must not contain anything about a refused request.
     http: "http",
     httpsms: "httpsms",
     hubtel: "hubtel",
@@ -58,12 +57,12 @@ fixtures! {
     mtn: "mtn",
     orange: "orange",
     plivo: "plivo",
-    /// As Twilio's, with a key and a header of its own.
+    /// Like Twilio's, with its own key and header.
     signalwire: "signalwire",
     sinch: "sinch",
     slack: "slack",
     smsgate: "smsgate",
-    /// As Twilio's.
+    /// Like Twilio's.
     somleng: "somleng",
     telegram: "telegram",
     telnyx: "telnyx",
@@ -84,7 +83,7 @@ fn every_folder_of_fixtures_is_listed() {
     assert_eq!(listed, folders.collect::<BTreeSet<_>>());
 }
 
-/// A report may come before the answer to the request that it is about.
+/// A report may arrive before the answer to the request that it is about.
 #[tokio::test]
 async fn a_report_that_comes_before_the_sends_own_answer_is_not_lost() {
     let (fake, gate) = (Provider::start().await, postern_tests::Gate::closed());

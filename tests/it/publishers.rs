@@ -1,5 +1,5 @@
-//! An application that may publish to `postern.outbound` and to nothing else: what it writes into its
-//! messages is bounded, counts for nothing beyond its own message, and holds up nobody.
+//! An application that may publish only to `postern.outbound`: the size of what it writes into its messages is
+//! limited, affects only its own message, and holds up nothing.
 
 use crate::reports::{outcome, states};
 use lapin::{
@@ -18,8 +18,8 @@ use std::{
 
 const MIB: usize = 1024 * 1024;
 
-/// The backends `open` and `other`, which send to `provider`, however many the recipients, one request
-/// without their numbers.
+/// The backends `open` and `other`, which make one request without numbers to `provider` for any number of
+/// recipients.
 fn config(vhost: &Vhost, provider: &Provider) -> String {
     let backend = |name: &str| {
         format!(
@@ -32,7 +32,7 @@ fn config(vhost: &Vhost, provider: &Provider) -> String {
     vhost.config(&format!("[ingress]\nspool = false\n[retry]\ndelays = [\"200ms\"]\n{backends}"))
 }
 
-/// Gives a new user the right to publish to `postern.outbound` alone, and connects as that user.
+/// Lets a new user publish to `postern.outbound` only, and connects as that user.
 async fn publisher(vhost: &Vhost, user: &str) -> postern_tests::Tap {
     vhost.add_user(user, "secret");
     vhost.permit(user, "^postern[.]outbound$");
@@ -51,7 +51,7 @@ fn long(bytes: usize) -> AMQPValue {
     AMQPValue::LongString(vec![b'A'; bytes].into())
 }
 
-/// What RabbitMQ says to a message for `exchange`; `Ok` if it takes it.
+/// RabbitMQ's answer to a message for `exchange`; `Ok` if it accepts the message.
 async fn publishes(url: &str, exchange: &str, key: &str) -> Result<(), String> {
     let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
@@ -69,7 +69,7 @@ async fn what_an_application_forges_counts_for_nothing() {
     let postern = launch.start().await;
     postern.metric_becomes("postern_broker_connected", &[], 1.0).await;
     let application = publisher(&vhost, "forger").await;
-    // The exchanges whose messages are believed are closed to it.
+    // It may not publish to the exchanges whose messages are trusted.
     let url = vhost.url_for("forger", "secret");
     assert_eq!(publishes(&url, "postern.outbound", "open").await, Ok(()));
     for exchange in ["", "postern.return", "postern.dead", "postern.wait.200ms", "postern.inbound"] {
@@ -79,7 +79,7 @@ async fn what_an_application_forges_counts_for_nothing() {
     let tap = vhost.tap().await;
     assert_eq!(tap.take("postern.dead").await.headers["x-postern-code"], "malformed");
 
-    // None of it is given up, put off, or lost on its way through the wait queue.
+    // With these headers it is not given up, delayed, or lost on its way through the wait queue.
     let mut death = FieldTable::default();
     for (name, value) in
         [("queue", "postern.wait.200ms"), ("reason", "expired"), ("exchange", "postern.wait.200ms")]
@@ -107,7 +107,7 @@ async fn what_an_application_forges_counts_for_nothing() {
         assert_eq!(states(&outcome(&tap).await), [("+1", state)]);
     }
 
-    // What is no message is dead, whatever stands around it, and nothing waits for it.
+    // A body that is not a message is dead-lettered with any headers, and nothing waits for it.
     for name in ["x-postern-a", "traceparent", "theirs"] {
         application.publish("postern.outbound", "open", b"not json", headers([(name, long(17_000))])).await;
         let letter = tap.take("postern.dead").await;
@@ -138,7 +138,7 @@ async fn a_message_of_any_size_takes_little_memory_and_ends() {
         (format!(r#"{{"backend":"open","identities":[{many}"1"],"text":"x"}}"#), "malformed", None),
     ] {
         application.publish("postern.outbound", "open", body.as_bytes(), Properties::default()).await;
-        // It is looked at where it is.
+        // It stays among the dead letters, and is read there.
         eventually("its dead letter", async || {
             let letters = dead_letters(&postern, "").await;
             let found = letters.last().map(|letter| (letter["code"].clone(), letter["cut_from"].clone()));
@@ -149,7 +149,7 @@ async fn a_message_of_any_size_takes_little_memory_and_ends() {
     let more = memory(postern.id()).peak.saturating_sub(before) / MIB as u64;
     println!("{more} MiB more for bodies of 10 to 17 MiB");
     assert!(more < 150, "{more} MiB more");
-    // What is cut cannot be sent, and says so.
+    // A shortened message cannot be redriven, and the answer says so.
     let asked = postern_tests::http_client()
         .post(format!("http://127.0.0.1:{}/v1/dead/redrive", postern.admin_port()))
         .bearer_auth("token")
@@ -170,8 +170,8 @@ async fn dead_letters(postern: &Program, query: &str) -> Vec<Value> {
     reply.json()["letters"].as_array().unwrap().clone()
 }
 
-/// Ten thousand recipients as long as can be, each refused at length: their report is larger than any
-/// broker takes a message.
+/// Ten thousand recipients of the greatest length, each refused with a long reason: their report is larger than
+/// any broker accepts.
 #[tokio::test]
 async fn an_outcome_that_is_too_large_is_stored_without_its_details_and_sent_once() {
     let (vhost, provider) = (Rabbit::shared().vhost(), Provider::start().await);
@@ -198,7 +198,7 @@ async fn an_outcome_that_is_too_large_is_stored_without_its_details_and_sent_onc
     postern.metric_becomes("postern_outcomes_refused_total", &[("stored", "smaller")], 1.0).await;
     let ready = postern.ready().await.unwrap();
     assert!(ready.status == 200 && ready.text.contains("the broker refused outcomes"), "{}", ready.text);
-    // The others go on, and none of it comes again.
+    // Other messages are still sent, and this one does not come again.
     application.send(&json!({"backend": "open", "identities": ["+1"], "text": "small"})).await;
     assert_eq!(states(&outcome(&tap).await), [("+1", "sent")]);
     let begun = Instant::now();
@@ -211,7 +211,8 @@ async fn an_outcome_that_is_too_large_is_stored_without_its_details_and_sent_onc
     assert_eq!(postern.terminate().await.code, Some(0));
 }
 
-/// A broker that takes less than the outcome of what it took: its operator has lowered the limit.
+/// A broker that accepts less than the outcome of a message that it accepted: its operator has lowered the
+/// limit.
 #[tokio::test]
 async fn an_outcome_beyond_the_brokers_own_limit_is_stored_in_pieces() {
     let (rabbit, provider) = (Rabbit::to_harm().await, Provider::start().await);

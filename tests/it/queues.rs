@@ -1,4 +1,4 @@
-//! Messages that wait for a backend that was renamed or removed: they are seen, moved, and purged.
+//! Messages that wait for a backend that was renamed or removed: they are listed, moved and purged.
 
 use crate::orders::{order, readyz_says, told};
 use postern_tests::{Launch, Program, Provider, Rabbit, eventually, fetch, http_client};
@@ -28,7 +28,7 @@ async fn post(gateway: &Program, backend: &str, to: &str, priority: &str) {
     assert_eq!(gateway.post_json("/v1/messages", &body).await.status, 202);
 }
 
-/// Forty messages wait for `clinic`, which is renamed to `klinik`. `with` makes a configuration whole.
+/// Forty messages wait for `clinic`, which is renamed to `klinik`. `with` completes a configuration.
 async fn a_renamed_backend(with: impl Fn(&str) -> String) {
     let provider = Provider::obliging().await;
     let launch = Launch::gateway().config(&with(&backend("clinic", &provider)));
@@ -59,7 +59,7 @@ async fn a_renamed_backend(with: impl Fn(&str) -> String) {
             "{queue}"
         );
     }
-    // It subscribes when it is connected, on a busy machine a moment later.
+    // It subscribes once it is connected, which may take a moment on a busy machine.
     eventually("klinik's queue to have a consumer", async || {
         let list = listed(&gateway).await;
         let consumers = queue(&list, "postern.outbound.klinik")["consumers"].as_u64().unwrap();
@@ -69,7 +69,7 @@ async fn a_renamed_backend(with: impl Fn(&str) -> String) {
 
     let url = "/v1/queues/clinic/move";
     for (body, status, says) in
-        [(json!({"to": "elsewhere"}), 404, "configured are: klinik"), (json!({}), 400, "to")]
+        [(json!({"to": "elsewhere"}), 404, "configured: klinik"), (json!({}), 400, "to")]
     {
         let (got, problem) = order(&gateway, url, &body).await;
         assert_eq!(got, status, "{problem}");
@@ -112,7 +112,7 @@ async fn a_renamed_backends_messages_are_seen_and_moved_embedded() {
     a_renamed_backend(str::to_owned).await;
 }
 
-/// From the command line, with nothing else running; then over the admin port.
+/// From the command line while nothing else runs, and then over the admin port.
 async fn moved_and_purged(with: impl Fn(&str) -> String) {
     let provider = Provider::obliging().await;
     let both = backend("clinic", &provider) + &backend("other", &provider);
@@ -127,7 +127,7 @@ async fn moved_and_purged(with: impl Fn(&str) -> String) {
 
     let launch = launch.config(&with(&backend("other", &provider)));
     assert_eq!(told(&launch, &["queue", "purge", "clinic", "--dry-run"]).await["messages"], 2);
-    // Only a terminal is asked.
+    // Confirmation is asked for only on a terminal.
     assert_eq!(told(&launch, &["queue", "purge", "postern.outbound.clinic.bulk"]).await["messages"], 1);
     let would = told(&launch, &["queue", "move", "clinic", "other", "--dry-run"]).await;
     assert_eq!((&would["messages"], &would["dry_run"]), (&json!(1), &json!(true)), "{would}");

@@ -1,4 +1,4 @@
-//! README.md's first five minutes, as printed: its commands are run and their output compared.
+//! README.md's first five minutes: the commands are run as printed, and their output is compared.
 
 use crate::printed::{Step, assert_prints, at_ports, blocks, shell, steps};
 use postern_tests::{Ended, Launch};
@@ -26,7 +26,7 @@ async fn the_first_five_minutes_are_as_printed() {
     let sent = [("backend", "demo"), ("outcome", "sent")];
     let mut posted = 0.0;
     for step in rest.iter().filter(|step| step.command.starts_with("curl")) {
-        // What a person sees who takes more than a moment from one command to the next.
+        // A person takes a moment before the next command, and sees this state.
         postern.metric_becomes("postern_dispatch_messages_total", &sent, posted).await;
         let printed = shell(&at_ports(&step.command, &postern));
         assert_prints(step, &printed);

@@ -1,10 +1,10 @@
-//! Receiving over HTTP, row by row: what providers send, and what becomes of it.
+//! Receiving over HTTP, row by row: requests of providers, and what becomes of them.
 
 use postern_tests::{Launch, Message, Program, Rabbit, Tap, fetch};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// Backends for every row below, in one ingress.
+/// Backends for all rows below, in one ingress.
 const CONFIG: &str = r#"
 [ingress]
 max_body = 100000
@@ -53,7 +53,7 @@ const JSON: &str = "application/json";
 const REQUIRED: &str = "This field is required.";
 const NULL: &str = "Null characters are not allowed.";
 
-/// A request, and what is to come of it.
+/// A request and its expected result.
 struct Row {
     name: &'static str,
     method: Method,
@@ -61,9 +61,9 @@ struct Row {
     kind: &'static str,
     body: Vec<u8>,
     status: u16,
-    /// What the answer must contain.
+    /// Parts that the answer must contain.
     says: &'static [&'static str],
-    /// What is to be stored: identity, text, fields.
+    /// The message that must be stored: identity, text, fields.
     stored: Option<Value>,
 }
 
@@ -228,7 +228,7 @@ async fn each_request_is_stored_or_refused_as_the_table_says() {
             assert_eq!(reply.header("allow"), Some(allowed), "{name}");
         }
         let Some(stored) = row.stored else { continue };
-        // Whatever a row before should not have stored would be here instead.
+        // A message that an earlier row should not have stored would come here instead.
         let message = tap.take("postern.inbound").await.json();
         assert_eq!(json!([message["identity"], message["text"], message["fields"]]), stored, "{name}");
         assert!(!message.to_string().contains("password"), "{name}: {message}");
@@ -273,8 +273,8 @@ async fn the_reply_is_the_providers_own() {
     assert_eq!(plain.header("content-type"), Some("text/plain; charset=utf-8"));
 }
 
-/// RapidSMS's documentation on custom backends has three examples: renamed parameters, one more
-/// parameter, only one number. All of them in one backend.
+/// The three examples in RapidSMS's documentation of custom backends, renamed parameters, an additional
+/// parameter and a single number, in one backend.
 #[tokio::test]
 async fn the_examples_of_rapidsms_work_together() {
     let vhost = Rabbit::shared().vhost();
@@ -320,7 +320,7 @@ async fn a_client_that_dawdles_is_not_waited_for() {
         let mut stream = tokio::net::TcpStream::connect(ingress.url().replace("http://", "")).await.unwrap();
         stream.write_all(begun.as_bytes()).await.unwrap();
         let mut answer = String::new();
-        // However it ends, it ends.
+        // The connection must end, in any way.
         let read =
             tokio::time::timeout(std::time::Duration::from_secs(20), stream.read_to_string(&mut answer));
         let _ = read.await.expect("the connection is still open");
@@ -328,7 +328,7 @@ async fn a_client_that_dawdles_is_not_waited_for() {
     }
 }
 
-/// The log line says that something was replaced, and not what.
+/// The log line says that something was replaced, without quoting it.
 #[tokio::test]
 async fn a_text_in_another_charset_is_told_of_in_the_log() {
     let gateway = Launch::gateway().config("[backends.plain]\ntype = \"http\"\n").start().await;

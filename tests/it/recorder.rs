@@ -1,4 +1,4 @@
-//! The message log beside RabbitMQ: what real programs write into it.
+//! The message log with RabbitMQ: what real programs write into it.
 
 use postern_config::{Config, ProviderRegistry};
 use postern_service::message_log::{MessageLog, OpenLog, open};
@@ -16,7 +16,7 @@ use std::{
 use tempfile::TempDir;
 
 const NUMBER: &str = "+15550002222";
-/// 32 bytes.
+/// A webhook secret of 32 bytes.
 const SECRET: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 const KEY: &str = "a-key-for-the-clinics-application";
 
@@ -25,7 +25,7 @@ struct Logged {
     provider: Provider,
     application: Provider,
     vhost: Vhost,
-    /// Where the log is.
+    /// The folder of the log.
     folder: PathBuf,
     _temporary: Option<TempDir>,
 }
@@ -73,7 +73,7 @@ async fn send(ingress: &Program, text: &str) -> MessageId {
     reply.json()["id"].as_str().unwrap().parse().unwrap()
 }
 
-/// The events of the message, once `last` is among them.
+/// The message's events, once `last` is among them.
 async fn history(log: &Arc<dyn MessageLog>, id: MessageId, last: EventKind) -> Vec<Event> {
     eventually("the message's history", async || {
         let message = log.message(id).await.map_err(|error| error.to_string())?;
@@ -88,7 +88,7 @@ fn kinds(events: &[Event]) -> Vec<&'static str> {
     events.iter().map(|event| event.event.as_str()).collect()
 }
 
-/// Its state in the log, as JSON.
+/// The states of the message's recipients in the log, as JSON.
 async fn state(log: &Arc<dyn MessageLog>, id: MessageId) -> Value {
     let message = log.message(id).await.unwrap().unwrap();
     json!(message.recipients.iter().map(|recipient| &recipient.state).collect::<Vec<_>>())
@@ -140,7 +140,7 @@ async fn the_log_tells_each_messages_history_in_order() {
     assert_eq!(json!(message.fields), json!({"order": 17}));
     assert_eq!(state(&log, id).await, json!(["delivered"]));
 
-    // Another one dies, and an operator puts it back.
+    // Another message is dead-lettered, and an operator redrives it.
     logged.provider.script([Answer::status(400), Answer::json(200, &json!({"id": "SM2"}))]);
     let id = send(&ingress, "dead").await;
     let events = history(&log, id, EventKind::Dead).await;
@@ -155,7 +155,7 @@ async fn the_log_tells_each_messages_history_in_order() {
     assert_eq!(events[3].identity.as_ref().map(Identity::as_str), Some(NUMBER));
     assert_eq!(state(&log, id).await, json!(["sent"]));
 
-    // Retries go by no exchange that the log's queue is bound to, and nothing is left in it.
+    // Retries use no exchange that the log's queue is bound to, and the queue ends empty.
     tap.depth_becomes("postern.log", 0).await;
     let metrics = dispatcher.metrics().await;
     assert_eq!(metrics.value("postern_log_failures_total", &[]), 0.0);
@@ -185,7 +185,7 @@ async fn while_the_log_takes_nothing_all_goes_on_and_afterwards_all_is_there() {
     assert!(ready.text.contains("message log unavailable"), "{}", ready.text);
     assert_eq!(log.message(ids[0]).await.unwrap(), None);
 
-    // Not even a dispatcher that is killed with a batch in hand loses any of it.
+    // A dispatcher that is killed with an unfinished batch loses none of it.
     drop(dispatcher.kill());
     other.execute_batch("ROLLBACK").unwrap();
     let dispatcher = Launch::dispatcher(&logged.config()).arg("--only-log").start().await;
@@ -208,7 +208,7 @@ async fn on_a_full_disk_the_log_waits_and_nothing_else_does() {
     history(&log, ids[0], EventKind::Sent).await;
 
     disk.fill();
-    // What room there is in the log's own file is used up first.
+    // The free space inside the log's own file is used up first.
     while dispatcher.metrics().await.value("postern_log_failures_total", &[]) == 0.0 {
         ids.push(send(&ingress, &"meanwhile ".repeat(100)).await);
         assert!(ids.len() < 5_000, "the disk never refused");
@@ -227,7 +227,7 @@ async fn on_a_full_disk_the_log_waits_and_nothing_else_does() {
         let events = history(&log, *id, EventKind::Sent).await;
         assert_eq!(kinds(&events), ["accepted", "sent"]);
     }
-    // By the process that could not write them.
+    // The process that could not write them does it now.
     dispatcher.metric_reaches("postern_log_events_total", &[], 2.0 * ids.len() as f64).await;
     assert!(!dispatcher.ready().await.unwrap().text.contains("message log unavailable"));
 }

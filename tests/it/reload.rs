@@ -1,4 +1,4 @@
-//! The configuration is read anew while the gateway runs.
+//! The configuration is read again while the gateway runs.
 
 mod changes;
 mod load;
@@ -17,25 +17,25 @@ fn backend(name: &str, provider: &Provider, path: &str) -> String {
     )
 }
 
-/// Writes `config` where `launch` runs, and has `program` read it. The status and the body of the answer.
+/// Writes `config` for `launch` and has `program` reload it. Returns the status and body of the answer.
 async fn reload(launch: &Launch, program: &Program, config: &str) -> (u16, Value) {
     launch.folder().write("postern.toml", config);
     order(program, "/v1/reload", &json!({"by": "ops"})).await
 }
 
-/// The same where all goes well: what was added, changed and removed.
+/// Like [`reload`], and checks that it succeeds. Returns what was added, changed and removed.
 async fn reloaded(launch: &Launch, program: &Program, config: &str) -> [Vec<String>; 3] {
     let (status, done) = reload(launch, program, config).await;
     assert_eq!(status, 200, "{done}");
     ["added", "changed", "removed"].map(|what| serde_json::from_value(done[what].clone()).unwrap())
 }
 
-/// The status of a message to `to` through `backend`.
+/// Sends a message to `to` through `backend`, and returns the status.
 async fn send(program: &Program, backend: &str, to: &str) -> u16 {
     program.post_json("/v1/messages", &json!({"backend": backend, "to": to, "text": "hi"})).await.status
 }
 
-/// Whom `provider` was asked to send to at `path`, in order.
+/// The recipients that `provider` was asked to send to at `path`, in order.
 fn sent_to(provider: &Provider, path: &str) -> Vec<String> {
     let requests = provider.requests().into_iter().filter(|request| request.path == path);
     requests.map(|request| request.json()["to"].as_str().unwrap().to_owned()).collect()

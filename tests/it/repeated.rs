@@ -1,4 +1,4 @@
-//! Messages that an application repeats under its `Idempotency-Key`, to another process than the first time.
+//! Messages that an application repeats with their `Idempotency-Key`, at another process than the first time.
 
 use crate::store::told;
 use postern_tests::{Answer, Launch, Postgres, Program, Provider, Rabbit, Reply, eventually};
@@ -26,7 +26,7 @@ async fn send(program: &Program, key: &str, message: &Value) -> Reply {
     program.fetch(request.header("Idempotency-Key", key)).await
 }
 
-/// The key was used for another message.
+/// Checks that the key was refused because it belongs to another message.
 fn is_another(reply: &Reply) {
     assert_eq!((reply.status, &reply.json()["errors"][0]["header"]), (422, &json!("Idempotency-Key")));
 }
@@ -46,7 +46,7 @@ async fn a_key_is_known_after_a_power_cut() {
     })
     .await;
     assert_eq!(provider.wait_for(3).await.len(), 3);
-    // Until then a power cut doubles what is sent.
+    // A kill before that would send it again.
     eventually("that it waits no more", async || {
         let info = told(&launch, &["info"], 0).await;
         let waits = |queue: &Value| queue["name"] == "postern.outbound.clinic" && queue["messages"] != 0;
@@ -60,7 +60,7 @@ async fn a_key_is_known_after_a_power_cut() {
     assert_eq!((again.status, again.text), (202, first.text));
     is_another(&send(&postern, "order-1", &message("b")).await);
     postern.metric_becomes("postern_ingress_duplicates_total", &[("backend", "clinic")], 1.0).await;
-    // It would come before this one.
+    // A second copy of the first message would arrive before this one.
     assert_eq!(send(&postern, "order-2", &message("c")).await.status, 202);
     let requests = provider.wait_for(6).await;
     let texts: Vec<_> = requests.iter().map(|request| request.form()[1].1.clone()).collect();
@@ -80,7 +80,7 @@ async fn a_key_is_known_to_another_ingress_as_soon_as_the_log_has_it() {
     let tap = vhost.tap().await;
     let first = send(&one, "order-1", &message("a")).await;
     assert_eq!(first.status, 202, "{}", first.text);
-    // Two batches, and the answer.
+    // Two batches, and the answer to the first request.
     recorder.metric_becomes("postern_log_events_total", &[], 3.0).await;
     for ingress in [&other, &one, &other] {
         let again = send(ingress, "order-1", &message("a")).await;

@@ -3,7 +3,7 @@
 use postern_tests::Tap;
 use serde_json::{Value, json};
 
-/// The next report of what became of a message; that it was queued is not yet it.
+/// The next report with an outcome; reports that say only "queued" are skipped.
 pub(crate) async fn outcome(tap: &Tap) -> Value {
     loop {
         let report = tap.take("postern.reports").await.json();
@@ -13,7 +13,7 @@ pub(crate) async fn outcome(tap: &Tap) -> Value {
     }
 }
 
-/// `identity → state` of a report, in its order.
+/// The identity and state of each recipient in a report, in its order.
 pub(crate) fn states(report: &Value) -> Vec<(&str, &str)> {
     let recipients = report["recipients"].as_array().expect("a report has recipients");
     let text = |value: &Value| value.as_str().map(str::to_owned);
@@ -21,7 +21,7 @@ pub(crate) fn states(report: &Value) -> Vec<(&str, &str)> {
     recipients.iter().map(|r| (r["identity"].as_str().unwrap(), r["state"].as_str().unwrap())).collect()
 }
 
-/// The state, attempt and reason class of each of the next `count` reports about one identity.
+/// The state, attempt and reason class in each of the next `count` reports about one identity.
 pub(crate) async fn course(tap: &Tap, count: usize) -> Vec<Value> {
     let mut course = Vec::new();
     for _ in 0..count {

@@ -1,4 +1,4 @@
-//! What happens when a send does not work: who is tried again, when, and what ends as a dead letter.
+//! Failed sends: which recipients are retried, when, and which end as dead letters.
 
 use crate::reports::{course, outcome, states};
 use postern_tests::{Answer, Launch, Message, Program, Properties, Provider, Rabbit, Request, Tap, Vhost};
@@ -166,7 +166,7 @@ async fn what_has_expired_is_not_sent() {
     s.tap.send(&late).await;
     let report = outcome(&s.tap).await;
     assert_eq!(states(&report), [("+1555", "expired"), ("+1666", "expired")]);
-    // A retry that comes too late is not sent either.
+    // A retry that comes after `expires_at` is not sent either.
     s.provider.script([Answer::status(503)]);
     let mut soon = message(&["+1777"]);
     soon["expires_at"] = json!((jiff::Timestamp::now() + Duration::from_millis(900)).to_string());

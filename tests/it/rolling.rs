@@ -1,4 +1,4 @@
-//! A rolling restart, as docs/operations.md describes it: under load nothing is lost, doubled or refused.
+//! A rolling restart under load as docs/operations.md describes it: nothing is lost, duplicated or refused.
 
 use postern_tests::{Answer, Launch, Program, Provider, Rabbit, Vhost, eventually, fetch};
 use reqwest::Method;
@@ -12,13 +12,13 @@ use std::{
     time::Duration,
 };
 
-/// How many messages may be under way.
+/// The most messages under way.
 const UNDER_WAY: usize = 100;
 
-/// An ingress's address, and how many requests it has not answered yet.
+/// The address of an ingress, and the number of its unanswered requests.
 type InService = (String, Arc<AtomicUsize>);
 
-/// The ingresses that a load balancer sends requests to.
+/// The ingresses that the load balancer sends requests to.
 #[derive(Clone)]
 struct Balancer(Arc<Mutex<Vec<InService>>>);
 
@@ -33,7 +33,7 @@ impl Balancer {
         self.0.lock().unwrap().push((ingress.url(), Arc::default()));
     }
 
-    /// Where the `number`th request goes; to be counted down when it is answered.
+    /// The ingress for the `number`th request. The caller lowers its counter when the request is answered.
     fn choose(&self, number: usize) -> InService {
         let ingresses = self.0.lock().unwrap();
         let (url, open) = &ingresses[number % ingresses.len()];
@@ -41,7 +41,7 @@ impl Balancer {
         (url.clone(), Arc::clone(open))
     }
 
-    /// Sends nothing to `ingress` any more, and waits until all that was sent to it is answered.
+    /// Stops sending to `ingress`, and waits until all its requests are answered.
     async fn take_out(&self, ingress: &Program) {
         let url = ingress.url();
         let open = {
@@ -57,7 +57,7 @@ impl Balancer {
     }
 }
 
-/// Restarts `program`, which `launch` started: the new one starts when the old one has drained.
+/// Restarts `program`, which `launch` started: the new one starts once the old one has drained.
 async fn restarted(launch: &Launch, program: Program) -> Program {
     assert_eq!(program.terminate().await.code, Some(0));
     launch.start().await
@@ -92,7 +92,7 @@ async fn a_rolling_restart_loses_doubles_and_refuses_nothing() {
             let http = postern_tests::http_client();
             let mut accepted = Vec::new();
             while !stop.load(Ordering::Relaxed) {
-                // What comes in faster than it goes out would only wait.
+                // More messages would only wait.
                 if asked.load(Ordering::Relaxed) > done.load(Ordering::Relaxed) + UNDER_WAY {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     continue;

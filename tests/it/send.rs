@@ -5,7 +5,7 @@ use postern_tests::{Answer, Launch, Provider, Rabbit, Request};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
 
-/// A backend's `send`, a message, what the provider answers, and what is to come of it.
+/// A backend's `send`, a message, the provider's answer, and the expected result.
 struct Row {
     name: &'static str,
     /// `[backends.<name>.send]` without the URL, which is the provider's `/<name>`.
@@ -13,9 +13,9 @@ struct Row {
     identities: &'static [&'static str],
     text: &'static str,
     answer: Answer,
-    /// The requests as [`told`] renders them.
+    /// The requests, as [`told`] renders them.
     asked: &'static [&'static str],
-    /// Of the report: state, external id and reason class of each identity.
+    /// The state, external id and reason class of each identity in the report.
     report: Value,
 }
 
@@ -26,7 +26,7 @@ fn row(name: &'static str, send: &'static str, asked: &'static [&'static str]) -
 
 const FORM: &str = "form = { to = \"{{ identity }}\", text = \"{{ text }}\" }";
 
-/// Method and path; the headers that a backend decides on; the decoded query; the decoded body.
+/// Method and path, the headers that a backend determines, the decoded query, the decoded body.
 fn told(request: &Request) -> String {
     let mut lines = vec![format!("{} {}", request.method, request.path)];
     let kind = request.header("content-type").unwrap_or_default();
@@ -197,7 +197,7 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-/// `told` sorts its headers so that their order on the wire is nobody's business.
+/// Sorts the headers, because their order on the wire does not matter.
 fn normal(told: &str) -> String {
     let header = |line: &&str| line.contains(": ") && !line.starts_with('{') && !line.contains('=');
     let mut headers: Vec<_> = told.lines().filter(header).collect();

@@ -1,4 +1,4 @@
-//! What the ingress accepts while the broker takes nothing: stored on its disk, forwarded later.
+//! What the ingress accepts while the broker accepts nothing: stored on its disk, forwarded later.
 
 use postern_tests::{
     Alarm, Launch, Message, Program, Proxy, Rabbit, Reply, Tap, assert_silent, eventually, free_port,
@@ -6,7 +6,7 @@ use postern_tests::{
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// One backend that receives, sends and has delivery reports.
+/// A backend that receives, sends and has delivery reports.
 const BACKEND: &str = "[backends.x]\ntype = \"http\"\n[backends.x.send]\nurl = \"http://127.0.0.1:9/\"\n\
                        [backends.x.status]\nstates = { ok = \"delivered\" }\n";
 
@@ -14,7 +14,7 @@ fn config(url: &str, ingress: &str) -> String {
     format!("[broker]\nurl = \"{url}\"\n[ingress]\n{ingress}\n{BACKEND}")
 }
 
-/// Where no broker is.
+/// An address at which there is no broker.
 fn nowhere() -> String {
     format!("amqp://127.0.0.1:{}/", free_port())
 }
@@ -23,7 +23,7 @@ async fn receive(ingress: &Program, text: &str) -> Reply {
     ingress.post_form("/backends/x", &[("identity", "+15557654321"), ("text", text)]).await
 }
 
-/// Posts so many messages, one after the other, all of which are taken.
+/// Posts the messages `numbers`, one after the other, and checks that all are accepted.
 async fn receive_all(ingress: &Program, numbers: std::ops::Range<usize>) {
     for n in numbers {
         let reply = receive(ingress, &format!("text {n}")).await;
@@ -39,8 +39,8 @@ fn text(message: &Message) -> String {
     message.json()["text"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Takes from `postern.inbound` until all of `expected` have come: each in its order, and any that
-/// comes again under the id that it had.
+/// Takes from `postern.inbound` until all of `expected` have come. They must come in order; one that comes again
+/// must have the same id.
 async fn arrive_in_order(tap: &Tap, expected: &[String]) {
     let mut seen: Vec<(String, Value)> = Vec::new();
     while seen.len() < expected.len() {
@@ -69,8 +69,8 @@ async fn spool_becomes(program: &Program, messages: f64) {
     program.metric_becomes("postern_spool_messages", &[], messages).await;
 }
 
-/// The whole story: what applications, providers and their delivery reports bring while the broker
-/// is dead is on the disk, and there after a kill -9; it arrives once, in order.
+/// What applications, providers and their delivery reports bring while the broker is stopped is on the disk,
+/// survives a kill, and arrives once and in order.
 #[tokio::test]
 async fn what_is_accepted_while_the_broker_is_away_survives_a_kill_and_arrives_once_in_order() {
     let rabbit = Rabbit::to_harm().await;
@@ -95,7 +95,7 @@ async fn what_is_accepted_while_the_broker_is_away_survives_a_kill_and_arrives_o
     let log = ingress.kill();
     assert_silent(&log.lines(), &["+15557654321", "text 7", "for sending", "guest:guest"]);
 
-    // The next process starts without a broker, is ready, and goes on.
+    // The next process starts without a broker, is ready, and continues.
     let ingress = launch.start().await;
     spool_becomes(&ingress, 32.0).await;
     receive_all(&ingress, 31..34).await;
@@ -135,7 +135,7 @@ async fn a_blocked_broker_is_no_reason_to_refuse() {
     receive_all(&ingress, 1..2).await;
     ingress.metric_becomes("postern_broker_blocked", &[], 1.0).await;
     ready(&ingress, 200, "blocked").await;
-    // Known to be blocked: nothing waits for it.
+    // The broker is known to be blocked, so nothing waits for it.
     let start = Instant::now();
     receive_all(&ingress, 2..22).await;
     let took = start.elapsed();
@@ -147,7 +147,7 @@ async fn a_blocked_broker_is_no_reason_to_refuse() {
     arrive_in_order(&vhost.tap().await, &texts(0..24)).await;
 }
 
-/// A network that goes silent: the first request waits for `publish_timeout`, and nobody after it.
+/// When the network goes silent, the first request waits for `publish_timeout`, and no later one waits.
 #[tokio::test]
 async fn a_silent_network_costs_one_timeout() {
     let vhost = Rabbit::shared().vhost();
@@ -214,7 +214,7 @@ async fn a_drain_leaves_the_spool_as_it_is_for_the_next_process() {
 #[tokio::test]
 async fn where_the_broker_is_there_the_first_messages_are_not_spooled_either() {
     let vhost = Rabbit::shared().vhost();
-    // However long a busy machine takes to connect.
+    // Long enough for a busy machine to connect.
     let config = config(&vhost.url(), "").replace("[ingress]", "publish_timeout = \"1m\"\n[ingress]");
     let ingress = Launch::ingress(&config).start().await;
     receive_all(&ingress, 0..3).await;
@@ -222,7 +222,7 @@ async fn where_the_broker_is_there_the_first_messages_are_not_spooled_either() {
     ingress.metric_becomes("postern_spool_stored_total", &[], 0.0).await;
 }
 
-/// Where it is known not to be there, nobody waits for it.
+/// If the broker is known to be away, no request waits for it.
 #[tokio::test]
 async fn where_the_broker_is_away_the_first_message_is_spooled_at_once() {
     let config = config(&nowhere(), "").replace("[ingress]", "publish_timeout = \"10m\"\n[ingress]");
@@ -290,7 +290,7 @@ async fn a_disk_without_room_is_answered_with_503() {
     assert_eq!(ingress.metrics().await.value("postern_spool_messages", &[]), 0.0);
 }
 
-/// The broker will never take one of the spooled messages: the others go on, and nothing is lost.
+/// The broker will never accept one of the spooled messages: the others are forwarded, and nothing is lost.
 #[tokio::test]
 async fn a_message_that_the_broker_never_takes_holds_up_nobody() {
     let rabbit = Rabbit::to_harm().await;
@@ -301,7 +301,7 @@ async fn a_message_that_the_broker_never_takes_holds_up_nobody() {
     rabbit.block(true);
     receive_all(&ingress, 0..1).await;
     rabbit.set("max_message_size", 3_000);
-    // The limit is that of the next channel.
+    // A changed limit applies to new channels.
     vhost.close_connections();
     let large = "x".repeat(5_000);
     assert_eq!(receive(&ingress, &large).await.status, 200);

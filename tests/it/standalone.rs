@@ -1,4 +1,4 @@
-//! `postern`: the whole gateway in one process on the embedded broker.
+//! `postern`: the whole gateway in one process with the embedded broker.
 
 use postern_tests::{Answer, Gate, Launch, Provider, assert_silent, free_port};
 use serde_json::json;
@@ -46,7 +46,7 @@ async fn what_was_accepted_is_sent_after_a_power_cut() {
         assert_eq!(reply.status, 202, "{}", reply.text);
         accepted.push(reply.json()["id"].as_str().unwrap().to_owned());
     }
-    // All are written and none answered: a request still on its way would be counted after the cut.
+    // Wait for all requests: one that is still on its way would be counted after the kill.
     let before = provider.wait_for(accepted.len()).await.len();
     postern.kill();
     provider.otherwise(|_| Answer::ok(""));
@@ -83,7 +83,7 @@ async fn a_provider_that_is_down_gets_its_messages_when_it_is_up_even_after_a_po
     let asked = provider.requests();
     let first = asked[0].json();
     assert_eq!((first["to"].as_str(), first["text"].as_str()), (Some(NUMBER), Some("still there?")));
-    // A power cut may double it; the id tells.
+    // A power cut may send it twice, under the same id.
     assert!(asked.iter().all(|request| request.json()["id"] == first["id"]), "{asked:?}");
 }
 

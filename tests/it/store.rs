@@ -8,7 +8,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 const CONFIG: &str = "[backends.clinic]\ntype = \"http\"\n[backends.clinic.send]\nurl = \"http://127.0.0.1:9/\"\n\
                       form = { to = \"{{ identity }}\", text = \"{{ text }}\" }\n";
 const QUEUE: &str = "postern.outbound.clinic";
-/// Where the default configuration has the store.
+/// The path of the store in the default configuration.
 const FILE: &str = "postern-data/postern.db";
 
 async fn store(launch: &Launch, arguments: &[&str]) -> Ended {
@@ -16,14 +16,14 @@ async fn store(launch: &Launch, arguments: &[&str]) -> Ended {
     launch.run().await
 }
 
-/// What the command prints with `--json` when it ends with `code`.
+/// The output of the command with `--json`, which must end with `code`.
 pub(crate) async fn told(launch: &Launch, arguments: &[&str], code: i32) -> Value {
     let ended = store(launch, &[arguments, &["--json"]].concat()).await;
     assert_eq!(ended.code, Some(code), "{arguments:?}: {}", ended.log);
     serde_json::from_str(&ended.out).unwrap_or_else(|e| panic!("{e} in {}", ended.out))
 }
 
-/// How many messages wait for the backend, as `postern store info` says.
+/// The number of messages that wait for the backend, from `postern store info`.
 async fn waiting(launch: &Launch) -> Value {
     let info = told(launch, &["info"], 0).await;
     assert!(info["file_bytes"].as_u64() > Some(0) && info["schema"] == 1, "{info}");
@@ -31,7 +31,7 @@ async fn waiting(launch: &Launch) -> Value {
     queues.iter().find(|queue| queue["name"] == QUEUE).unwrap()["messages"].clone()
 }
 
-/// A gateway for which `messages` wait.
+/// Starts a gateway and posts `messages` messages, which wait.
 async fn with_messages(launch: &Launch, messages: usize) -> Program {
     let gateway = launch.start().await;
     assert_eq!(order(&gateway, "/v1/backends/clinic/pause", &json!({})).await.0, 200);
@@ -59,7 +59,7 @@ async fn a_copy_is_made_beside_the_running_gateway_and_starts() {
         (done["bytes"].as_u64(), metadata.permissions().mode() & 0o777),
         (Some(metadata.len()), 0o600)
     );
-    // What comes later is not in it, and nothing overwrites it.
+    // The copy does not contain later messages, and a second backup does not overwrite it.
     send(&gateway, 1).await;
     let again = store(&launch, &["backup", "copy.db"]).await;
     assert!(again.code == Some(1) && again.log.contains("exists already"), "{}", again.log);
@@ -102,7 +102,7 @@ async fn beside_rabbitmq_it_is_the_spools_store_or_there_is_none() {
     let none = store(&Launch::gateway().config(&config("\"kept\"")), &["info"]).await;
     assert!(none.code == Some(1) && none.log.contains("holds no store"), "{}", none.log);
     let ingress = launch.spawn();
-    ingress.log().wait_for("are stored in the spool").await;
+    ingress.log().wait_for("spool ready").await;
     let kept = launch.folder().path().join("kept");
     let beside = Launch::gateway().config(&config(&format!("{kept:?}")));
     let info = told(&beside, &["info"], 0).await;

@@ -1,4 +1,4 @@
-//! What systemd is told of a program: the tests are the service manager's end of `NOTIFY_SOCKET`.
+//! What programs tell systemd: the tests are the service manager at the other end of `NOTIFY_SOCKET`.
 
 use postern_tests::{Answer, Folder, Gate, Launch, Provider, Proxy, Rabbit, eventually};
 use serde_json::json;
@@ -8,10 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// As `WatchdogSec` of a unit: a process that says nothing for so long would be restarted.
+/// As a unit's `WatchdogSec`: a process that is silent for longer would be restarted.
 const WATCHDOG: Duration = Duration::from_secs(2);
 
-/// A service manager that notes what it is told.
+/// A service manager that records what it is told.
 struct Manager {
     socket: UnixDatagram,
     path: String,
@@ -34,7 +34,7 @@ impl Manager {
         launch.env("NOTIFY_SOCKET", &self.path).env("WATCHDOG_USEC", &limit)
     }
 
-    /// What it was told so far.
+    /// Reads what was told so far.
     fn listen(&mut self) {
         let mut datagram = [0; 4096];
         while let Ok(length) = self.socket.recv(&mut datagram) {
@@ -48,7 +48,7 @@ impl Manager {
         self.told.iter().filter(|(line, _)| wanted(line)).count()
     }
 
-    /// Waits until it was told `number` lines like this.
+    /// Waits until `number` lines that `wanted` accepts were told.
     async fn hears(&mut self, what: &str, number: usize, wanted: impl Fn(&str) -> bool) {
         eventually(what, async || {
             if self.count(&wanted) >= number { Ok(()) } else { Err(format!("{:?}", self.told)) }
@@ -56,7 +56,7 @@ impl Manager {
         .await;
     }
 
-    /// How long ago the last sign of life came.
+    /// The time since the last sign of life.
     fn silence(&mut self) -> Duration {
         self.listen();
         let last = self.told.iter().rev().find(|(line, _)| line == "WATCHDOG=1");
@@ -83,7 +83,7 @@ async fn a_program_is_started_when_it_is_ready_and_its_state_is_what_readyz_says
     for (manager, launch) in managers.iter_mut().zip(launches) {
         let program = manager.supervises(launch).spawn();
         manager.hears("why it is not ready", 1, |line| line.starts_with("STATUS=broker not connected")).await;
-        // It lives, and has looked several times.
+        // It gives signs of life, and has been asked several times.
         manager.hears("signs of life", 5, is_alive).await;
         assert_eq!(program.ready().await.unwrap().status, 503);
         assert_eq!(manager.count(|line| line == "READY=1"), 0, "{:?}", manager.told);
@@ -95,7 +95,7 @@ async fn a_program_is_started_when_it_is_ready_and_its_state_is_what_readyz_says
         manager.hears("its state", 1, |line| line == "STATUS=ready").await;
     }
     let down = |line: &str| line.starts_with("STATUS=broker ");
-    // Before the cut: the second may hear of it while the first is waited for.
+    // Counted before the cut: the second program may notice the cut while the first is waited for.
     let seen: Vec<_> = managers.iter_mut().map(|manager| manager.count(down)).collect();
     proxy.refuse(true);
     proxy.cut();
@@ -129,8 +129,8 @@ async fn a_backend_that_pauses_is_in_the_state_without_a_countdown() {
     postern.ends_silent(&["+15550001111"]).await;
 }
 
-/// A sender that blocks its thread, on every thread that messages are sent on: nothing is sent any more, while
-/// the process runs and its admin port answers.
+/// A sender blocks its thread, on every thread that sends messages: nothing is sent any more, while the process
+/// runs and its admin port answers.
 #[tokio::test]
 async fn the_watchdog_hears_nothing_while_the_runtime_is_blocked() {
     let folder = Folder::new();
@@ -214,7 +214,7 @@ async fn the_manual_pages_name_every_command_and_option() {
     }
 }
 
-/// A unit that is less confined than the others is so by mistake.
+/// If a unit is less confined than the others, it is so by mistake.
 #[test]
 fn the_units_differ_in_their_program_only() {
     let service = |unit: &str| {

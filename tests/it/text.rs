@@ -1,4 +1,4 @@
-//! What texts cost, and those that are too long for their provider.
+//! What a text costs, and texts that are too long for their provider.
 
 use crate::reports::outcome;
 use postern_tests::{Answer, Gate, Launch, Pair, Program, Provider, Request};
@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 const NUMBERS: [&str; 2] = ["+15550000001", "+15550000002"];
 
-/// The gateway in one process on the embedded broker, its reports going to `application`. The
-/// backend `x` sends to `provider`; `text` is its `[backends.x.text]`.
+/// The gateway in one process with the embedded broker; its reports go to `application`. The backend `x` sends
+/// to `provider`, and `text` is its `[backends.x.text]`.
 fn config(provider: &Provider, application: &Provider, text: &str) -> String {
     format!(
         "[retry]\ndelays = [\"500ms\", \"500ms\"]\n[application]\ntype = \"webhook\"\nurl = \"{}\"\n\
@@ -30,12 +30,12 @@ async fn submit(program: &Program, to: &[&str], text: &str) -> Value {
     reply.json()
 }
 
-/// The next report that the application is told of.
+/// The next report that the application gets.
 async fn report(application: &Provider) -> Value {
     application.take().await.json()
 }
 
-/// Whom, and which text.
+/// The recipient and the text of each request.
 fn asked(requests: &[Request]) -> Vec<(String, String)> {
     let part = |body: &Value, name: &str| body[name].as_str().unwrap().to_owned();
     requests.iter().map(Request::json).map(|body| (part(&body, "to"), part(&body, "text"))).collect()
@@ -45,7 +45,7 @@ fn to(number: &str, texts: &[&str]) -> Vec<(String, String)> {
     texts.iter().map(|text| (number.to_owned(), (*text).to_owned())).collect()
 }
 
-/// Three parts of at most 20 characters.
+/// Splits [`TEXT`] into three parts of at most 20 characters.
 const THREE: &str = "limit = { characters = 20 }";
 const TEXT: &str = "The first part ends the second part here and this is it";
 const PARTS: [&str; 3] = ["The first part ends ", "the second part here", " and this is it"];
@@ -63,9 +63,9 @@ async fn the_answer_the_report_and_the_metrics_say_what_a_text_costs() {
         ("é".repeat(161), json!([2, "gsm7"]), Value::Null),
         ("я".repeat(70), json!([1, "ucs2"]), Value::Null),
         ("🙂".repeat(36), json!([2, "ucs2"]), Value::Null),
-        // Made plain, it fits one.
+        // With plain punctuation, it fits into one segment.
         (format!("“{}”", "a".repeat(158)), json!([1, "gsm7"]), Value::Null),
-        // Three segments are two messages: two segments, and one.
+        // Three segments are two messages, one of two segments and one of one.
         ("a".repeat(400), json!([3, "gsm7"]), json!(2)),
     ] {
         let answer = submit(&postern, &NUMBERS[..1], &text).await;
@@ -79,7 +79,7 @@ async fn the_answer_the_report_and_the_metrics_say_what_a_text_costs() {
     let expected = f64::from(u32::try_from(segments).unwrap());
     postern.metric_becomes("postern_dispatch_segments_total", &counted, expected).await;
 
-    // Chats do not count in segments; that a text goes in parts is still said.
+    // Chats do not count segments; the answer still says that a text is sent in parts.
     let long = "wörter ".repeat(20);
     let reply = postern.post_json("/v1/messages", &json!({"backend": "chat", "to": "1", "text": long})).await;
     let answer = reply.json();
@@ -154,8 +154,8 @@ async fn a_retry_goes_on_behind_the_parts_that_were_sent_each_recipient_for_them
     postern.ends_silent(&[NUMBERS[0], NUMBERS[1], "second part", "this is it"]).await;
 }
 
-/// A crash in the middle begins again at the start of the attempt: at the first part, or, where an
-/// attempt before had sent some, behind them.
+/// After a crash the attempt starts again at its first part, or, if an earlier attempt has sent some parts,
+/// after those.
 #[tokio::test]
 async fn a_power_cut_in_the_middle_of_the_parts_loses_none_of_them() {
     let (provider, application) = (Provider::start().await, Provider::obliging().await);
@@ -165,7 +165,7 @@ async fn a_power_cut_in_the_middle_of_the_parts_loses_none_of_them() {
     let id = submit(&postern, &NUMBERS[..1], TEXT).await["id"].clone();
     provider.wait_for(2).await;
     postern.kill();
-    // From the first part again; then the second fails, and the third attempt is cut off in it.
+    // From the first part again. The second one fails then, and the third attempt is cut off at it.
     provider.script([taken("1"), Answer::status(503), taken("2").held(&Gate::closed())]);
     let postern = launch.start().await;
     provider.wait_for(5).await;
@@ -245,7 +245,7 @@ async fn a_text_that_is_cut_off_keeps_its_beginning_and_each_provider_has_its_li
     let postern = Launch::gateway().config(&postern).start().await;
     submit(&postern, &NUMBERS[..1], "abc👩‍👧d").await;
     assert_eq!(asked(&[provider.take().await]), to(NUMBERS[0], &["abc"]), "a family is not torn");
-    // The number of requests, and how long the text of each is.
+    // The number of requests, and the length of each request's text.
     for (backend, text, lengths) in [
         ("t", "a".repeat(1600), vec![1600]),
         ("t", "я".repeat(1601), vec![1600, 1]),
@@ -262,7 +262,7 @@ async fn a_text_that_is_cut_off_keeps_its_beginning_and_each_provider_has_its_li
             let coding =
                 parameters.iter().find(|(name, _)| name == "coding").map(|(_, value)| value.as_str());
             let text = parameters.iter().find(|(name, _)| name == "Body" || name == "text").unwrap();
-            // UTF-16, which is no text as a parameter: %04O each.
+            // UTF-16, which is not text as a parameter: `%04O` for each character.
             let seen = match coding {
                 Some("2") => request.raw_query.matches("%04O").count(),
                 _ => text.1.chars().count(),

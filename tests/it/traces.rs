@@ -1,4 +1,4 @@
-//! OpenTelemetry: what a collector sees of a message's way, and that nothing depends on it.
+//! OpenTelemetry: what a collector sees of a message's way, and that nothing depends on the collector.
 
 use crate::reports::outcome;
 use postern_tests::{
@@ -15,7 +15,7 @@ const STATE: &str = "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE";
 const TOKEN: &str = "hush-token";
 const SENT: &str = "postern_dispatch_messages_total";
 
-/// Every attribute that a span may have: OpenTelemetry's, and four of our own.
+/// Every attribute that a span may have: OpenTelemetry's, and four of Postern's.
 const ATTRIBUTES: [&str; 18] = [
     "error.type",
     "http.request.method",
@@ -37,7 +37,7 @@ const ATTRIBUTES: [&str; 18] = [
     "url.scheme",
 ];
 
-/// A backend that answers with the same text, and whose provider proves itself; `open` is one that does not.
+/// A backend that echoes each text and whose provider authenticates itself, and `open`, whose provider does not.
 fn config(url: &str) -> String {
     format!(
         "[application]\ntype = \"echo\"\n[retry]\ndelays = [\"100ms\"]\n\
@@ -50,18 +50,18 @@ fn config(url: &str) -> String {
     )
 }
 
-/// A person writes; the provider's request is in the trace of somebody else's, sampled as `flags` say.
+/// A person writes; the provider's request belongs to a foreign trace, sampled as `flags` say.
 async fn write_in(program: &Program, flags: &str) {
     let request = program.request(reqwest::Method::POST, "/backends/clinic");
     let request = request.form(&[("identity", NUMBER), ("text", TEXT)]).header("X-Token", TOKEN);
     let request = request.header("traceparent", format!("00-{TRACE}-{PARENT}-{flags}"));
-    // Two lines of a header are one list.
+    // Two header lines form one list.
     let (first, second) = STATE.split_once(',').unwrap();
     let reply = program.fetch(request.header("tracestate", first).header("tracestate", second)).await;
     assert_eq!(reply.status, 200, "{}", reply.text);
 }
 
-/// The provider's delivery report, at the address that it was given with the message.
+/// The provider's delivery report, at the address that it got with the message.
 async fn report(program: &Program, asked: &Request) {
     let (_, address) = &asked.form()[0];
     let request = program.request(reqwest::Method::GET, address).header("X-Token", TOKEN);
@@ -81,9 +81,9 @@ fn has(spans: &[Span], name: &str) -> bool {
 
 const REPORTED: &str = "GET /backends/{name}/status";
 
-/// What is in the spans of a message that came, was answered, and was reported.
+/// Checks the spans of a message that came in, was answered, and was reported.
 fn assert_one_trace(spans: &[Span], asked: &Request, system: &str, services: &[&str]) {
-    // Each with its parent, by name; the reports of the two halves have the same name.
+    // Each span has its parent, found by name; the reports of the two halves have the same name.
     let received = one(spans, "POST /backends/{name}");
     assert_eq!(received.parent, PARENT);
     let client = spans.iter().find(|span| span.name == "POST").unwrap();
@@ -108,7 +108,7 @@ fn assert_one_trace(spans: &[Span], asked: &Request, system: &str, services: &[&
     assert_eq!(spans.len(), 11, "{spans:#?}");
 
     for span in spans {
-        // A report's address carries the trace alone.
+        // A report address carries the trace id without the state.
         let state = if [&reported.id, &delivered.id].contains(&&span.id) { "" } else { STATE };
         assert_eq!((&*span.trace, &*span.state), (TRACE, state), "{}", span.name);
         assert!(!span.failed && span.time.0 <= span.time.1 && span.links.is_empty(), "{span:?}");
@@ -141,18 +141,18 @@ fn assert_one_trace(spans: &[Span], asked: &Request, system: &str, services: &[&
     ] {
         assert_eq!(span.attribute(name), value, "{name} of {}", span.name);
     }
-    // The message is the same in both halves, and in its delivery report.
+    // The message id is the same in both halves and in its delivery report.
     let id = outbound.attribute("messaging.message.id");
     assert_eq!(id.len(), 36);
     for span in [&process, &sent, &reported, &delivered] {
         assert_eq!(span.attribute("messaging.message.id"), id, "{}", span.name);
     }
-    // What the provider was told is the span of the request to it.
+    // The provider was told the span of the request to it.
     assert_eq!(asked.header("traceparent"), Some(&*format!("00-{TRACE}-{}-01", client.id)));
     assert_eq!(asked.header("tracestate"), Some(STATE));
 }
 
-/// No number, no text, no secret, in any spelling that a request has.
+/// Checks that no number, text or secret is there, in any encoding that a request has.
 fn assert_says_nothing(collector: &Collector) {
     for request in collector.requests() {
         for secret in ["5557650987", "the knee", "the+knee", "the%20knee", TOKEN, "hush-path", "hush-key"] {
@@ -174,7 +174,7 @@ async fn a_message_is_one_trace_over_rabbitmq_from_the_providers_request_to_its_
     let asked = provider.take().await;
     dispatcher.metric_becomes(SENT, &[("outcome", "sent")], 1.0).await;
     report(&ingress, &asked).await;
-    // The rest is exported before they end.
+    // The remaining spans are exported before the programs end.
     tokio::join!(ingress.ends_silent(&[NUMBER, TEXT]), dispatcher.ends_silent(&[NUMBER, TEXT]));
     let spans = collector.spans();
     assert_one_trace(&spans, &asked, "rabbitmq", &["postern-ingress", "postern-dispatcher"]);
@@ -240,7 +240,7 @@ async fn each_attempt_has_its_span_and_a_dead_letter_says_why() {
     assert_eq!(seen("postern.outcome"), ["retrying", "failed"]);
     assert_eq!(seen("error.type"), ["transient/http_503", "permanent/http_400"]);
     assert!(attempts.iter().all(|span| span.failed && span.trace == TRACE), "{attempts:#?}");
-    // The second attempt is below the sending of the retry.
+    // The parent of the second attempt is the span that published the retry.
     let retry = spans.iter().find(|span| span.id == attempts[1].parent).unwrap();
     assert_eq!((retry.kind, &retry.parent), ("PRODUCER", &attempts[0].id));
     let requests = spans.iter().filter(|span| span.name == "POST" && span.failed);
@@ -295,7 +295,7 @@ async fn what_the_variables_ask_for_is_done_or_said() {
     assert!(!postern.metrics().await.has("postern_trace_spans_total"), "traces are off");
 }
 
-/// A message that an application publishes without a trace begins one, which the sampler decides about.
+/// A message that an application publishes without a trace begins one, which the sampler decides on.
 #[tokio::test]
 async fn an_applications_message_begins_a_trace_of_its_own() {
     let (collector, provider) = (Collector::start().await, Provider::obliging().await);

@@ -17,7 +17,7 @@ fn whsec(key: &[u8]) -> String {
     format!("whsec_{}", STANDARD.encode(key))
 }
 
-/// The gateway in one process, its backend `x` a console; `more` is the end of `[application]`.
+/// The gateway in one process, with a console as backend `x`; `more` is the end of `[application]`.
 fn config(url: &str, more: &str) -> String {
     format!(
         "[retry]\ndelays = [\"500ms\", \"500ms\"]\n[backends.x]\ntype = \"console\"\n\
@@ -31,7 +31,7 @@ fn signed(url: &str) -> String {
     config(url, &format!("secret = \"{}\"", whsec(&NEW)))
 }
 
-/// Checks a delivery as a receiver does that follows the Standard Webhooks specification.
+/// Verifies a delivery as the Standard Webhooks specification says.
 fn is_signed(request: &Request, key: &[u8]) -> bool {
     let header = |name: &str| request.header(name).unwrap_or_default();
     let seconds: i64 = header("webhook-timestamp").parse().unwrap();
@@ -163,7 +163,7 @@ async fn what_the_application_refuses_is_dead_and_stays_dead() {
         (&dead.headers["x-postern-attempts"], &dead.headers["x-postern-queue"]),
         (&json!(1), &json!("postern.inbound"))
     );
-    // What comes after it is delivered, and it is not.
+    // Later messages are delivered, and this one is not.
     write_in(&pair.ingress, "taken").await;
     deliveries(&pair.dispatcher, "postern.inbound", "sent", 1).await;
     assert_eq!(application.wait_for(2).await[1].json()["text"], "taken");
@@ -203,14 +203,14 @@ async fn what_was_accepted_is_delivered_after_a_power_cut() {
     let postern = launch.start().await;
     write_in(&postern, "while it is down").await;
     deliveries(&postern, "postern.inbound", "retrying", 1).await;
-    // Dead while the message waits for its next attempt …
+    // Killed while the message waits for its next attempt …
     postern.kill();
     let application = Provider::start_on(port).await;
     let held = Gate::closed();
     application.otherwise(move |_| Answer::ok("").held(&held));
     let postern = launch.start().await;
     let first = application.wait_for(1).await.remove(0);
-    // … and again while the application has it and has not answered.
+    // … and again when the application has received it and not yet answered.
     postern.kill();
     application.otherwise(|_| Answer::ok(""));
     let postern = launch.start().await;
@@ -243,7 +243,7 @@ async fn what_a_provider_repeats_is_acknowledged_and_queued_once() {
     let at_once = (0..8).map(|_| repeat(&pair.ingress, "c"));
     futures_util::future::join_all(at_once).await;
     doubles(2.0 + 7.0).await;
-    // Without the provider's own id, none is like another.
+    // Without the provider's own id, no message counts as a repetition.
     for _ in 0..2 {
         let form = [("identity", NUMBER), ("text", "ping")];
         assert_eq!(pair.ingress.post_form("/backends/x", &form).await.status, 202);

@@ -1,4 +1,4 @@
-//! An OpenTelemetry collector: it takes spans by OTLP over HTTP, and keeps them.
+//! An OpenTelemetry collector: it accepts spans as OTLP over HTTP, and records them.
 
 use crate::{
     program::Launch,
@@ -14,21 +14,21 @@ use opentelemetry_proto::tonic::{
 use prost::Message as _;
 use std::collections::BTreeMap;
 
-/// The path of OTLP/HTTP that takes spans.
+/// The path at which OTLP/HTTP accepts spans.
 const TRACES: &str = "/v1/traces";
 
-/// A span as it arrived.
+/// A span that has arrived.
 #[derive(Debug, Clone)]
 pub struct Span {
-    /// 32 hexadecimal digits.
+    /// The trace's id: 32 hexadecimal digits.
     pub trace: String,
-    /// 16 hexadecimal digits.
+    /// The span's id: 16 hexadecimal digits.
     pub id: String,
     /// The parent's id; empty for the first span of a trace.
     pub parent: String,
-    /// The `tracestate`.
+    /// The `tracestate` header's value.
     pub state: String,
-    /// `SERVER`, `PRODUCER` …
+    /// `SERVER`, `PRODUCER` and so on.
     pub kind: &'static str,
     /// The name.
     pub name: String,
@@ -38,7 +38,7 @@ pub struct Span {
     pub resource: BTreeMap<String, String>,
     /// The trace and the span of each link.
     pub links: Vec<(String, String)>,
-    /// Whether its status says that it failed; the words beside that are always to be none.
+    /// Whether its status says that it failed. The status must never contain a description.
     pub failed: bool,
     /// When it began and ended, in nanoseconds since 1970.
     pub time: (u64, u64),
@@ -51,24 +51,24 @@ impl Span {
     }
 }
 
-/// The collector. As with a [`Provider`], dropping it ends it.
+/// The collector. Dropping it stops it, as with a [`Provider`].
 #[derive(Debug)]
 pub struct Collector(Provider);
 
 impl Collector {
-    /// One on a free port, which takes everything.
+    /// Starts one on a free port that accepts everything.
     pub async fn start() -> Self {
         Self(Provider::obliging().await)
     }
 
-    /// One that answers as `answer` says.
+    /// Starts one that gives `answer` to every request.
     pub async fn answering(answer: Answer) -> Self {
         let provider = Provider::start().await;
         provider.otherwise(move |_| answer.clone());
         Self(provider)
     }
 
-    /// `launch` with the variables that send its spans here, soon after they end.
+    /// Returns `launch` with the variables that send its spans here soon after they end.
     #[must_use]
     pub fn takes(&self, launch: Launch) -> Launch {
         launch
@@ -85,7 +85,7 @@ impl Collector {
     /// The spans that have arrived.
     ///
     /// # Panics
-    /// A request is none of OTLP's.
+    /// If a request is not an OTLP one.
     pub fn spans(&self) -> Vec<Span> {
         let requests = self.requests();
         for request in &requests {
@@ -96,7 +96,7 @@ impl Collector {
         requests.iter().flat_map(|request| decoded(&request.body)).collect()
     }
 
-    /// Waits until `enough` of the spans have arrived.
+    /// Waits until `enough` accepts the spans that have arrived, and returns them.
     pub async fn wait_for(&self, what: &str, enough: impl Fn(&[Span]) -> bool) -> Vec<Span> {
         eventually(what, async || {
             let spans = self.spans();

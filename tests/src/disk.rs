@@ -1,4 +1,4 @@
-//! Disks that are soon full, or fail. Only root may mount them.
+//! Small disks that fill up, and disks that fail. Only root may mount them.
 
 use crate::guard::{self, Folder};
 use std::{
@@ -8,17 +8,17 @@ use std::{
     process::Command,
 };
 
-/// A file system of its own, gone with this value.
+/// A file system in memory, unmounted when this value is dropped.
 #[derive(Debug)]
 pub struct SmallDisk {
     folder: Folder,
 }
 
 impl SmallDisk {
-    /// One of so many mebibytes.
+    /// Mounts a disk of `mebibytes` MiB.
     ///
     /// # Errors
-    /// What `mount` says where it may not: without root, in most containers.
+    /// The error of `mount`, for example without root and in most containers.
     pub fn mount(mebibytes: u32) -> Result<Self, String> {
         let folder = Folder::new();
         let options = format!("size={mebibytes}m,mode=700");
@@ -26,12 +26,12 @@ impl SmallDisk {
         Ok(Self { folder })
     }
 
-    /// Where it is mounted.
+    /// The path at which it is mounted.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Fills it, to the last byte that a file can have.
+    /// Fills it to the last byte that a file can take.
     pub fn fill(&self) {
         let mut filler = OpenOptions::new()
             .create(true)
@@ -65,56 +65,56 @@ impl Drop for SmallDisk {
     }
 }
 
-/// A disk that fails while there is no room for its image: what is written meanwhile is lost, which the file
-/// system learns and says at the next fsync. Gone with this value.
+/// A disk that fails while there is no room for its image: what is written meanwhile is lost, and the file
+/// system notices and reports the loss at the next fsync. Unmounted when this value is dropped.
 #[derive(Debug)]
 pub struct FailingDisk {
-    // Before the disk that its image lies on.
+    // Dropped before the disk that its image lies on.
     mounted: Mounted,
     under: SmallDisk,
 }
 
 impl FailingDisk {
-    /// One that works, and takes so many mebibytes.
+    /// Mounts a working disk that takes `mebibytes` MiB.
     ///
     /// # Errors
-    /// What `mkfs.ext2` or `mount` says.
+    /// The error of `mkfs.ext2` or `mount`.
     pub fn mount(mebibytes: u32) -> Result<Self, String> {
         let under = SmallDisk::mount(mebibytes)?;
         let image = under.path().join(IMAGE);
-        // Its blocks take room when they are first written: it is larger than what there is room for.
+        // A sparse file: it may be larger than the disk that it lies on.
         let file = std::fs::File::create(&image).and_then(|file| file.set_len(u64::from(mebibytes) << 22));
         file.map_err(|e| format!("{}: {e}", image.display()))?;
-        // Without a journal it goes on after an error.
+        // Without a journal, the file system continues after an error.
         run(Command::new("mkfs.ext2").args(["-q", "-F", "-m", "0"]).arg(&image))?;
         Ok(Self { mounted: Mounted::new(&image)?, under })
     }
 
-    /// Where it is mounted.
+    /// The path at which it is mounted.
     pub fn path(&self) -> &Path {
         self.mounted.0.path()
     }
 
-    /// Fails from now on.
+    /// Makes every write fail from now on.
     pub fn fail(&self) {
         self.under.fill();
     }
 
-    /// Works again.
+    /// Makes it work again.
     pub fn mend(&self) {
         self.under.clear();
     }
 
-    /// A disk that has so many mebibytes of room, with what is on this one by now, and not in memory: what a
-    /// power cut would leave.
+    /// Mounts a copy of what a power cut now would leave: what has reached this disk, without what is still in
+    /// memory. The copy has `mebibytes` MiB of room.
     ///
     /// # Errors
-    /// What `cp`, `e2fsck` or `mount` says.
+    /// The error of `cp`, `e2fsck` or `mount`.
     pub fn after_power_cut(&self, mebibytes: u32) -> Result<Self, String> {
         let under = SmallDisk::mount(mebibytes)?;
         let image = under.path().join(IMAGE);
         run(Command::new("cp").arg("--sparse=always").arg(self.under.path().join(IMAGE)).arg(&image))?;
-        // As a start after a power cut does. What it mended is no failure.
+        // As at a start after a power cut. Exit codes up to 2 mean that errors were repaired.
         let mended = Command::new("e2fsck").args(["-f", "-y"]).arg(&image).output();
         let code = mended.map_err(|e| format!("e2fsck: {e}"))?.status.code();
         if !matches!(code, Some(0..=2)) {

@@ -1,5 +1,5 @@
-//! The port mapper that RabbitMQ cannot do without, and the folder with the secret that the nodes
-//! around it share. One that nobody started in the foreground would outlive the nodes.
+//! epmd, the port mapper that RabbitMQ needs, and the folder with the cookie that the nodes registered with it
+//! share. An epmd that a node starts by itself would outlive the nodes.
 
 use crate::guard::{self, Folder};
 use std::{
@@ -17,7 +17,7 @@ pub(crate) struct Epmd {
 }
 
 impl Epmd {
-    /// One on that port of 127.0.0.1.
+    /// Starts one on this port of 127.0.0.1.
     pub(crate) fn start(port: u16) -> Self {
         let home = Folder::new();
         let mut command = Command::new("epmd");
@@ -32,7 +32,7 @@ impl Epmd {
         self.port
     }
 
-    /// Where the first node writes the cookie that the others show it.
+    /// The folder in which the first node writes the cookie that the others authenticate with.
     pub(crate) fn home(&self) -> &Path {
         self.home.path()
     }

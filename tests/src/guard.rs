@@ -1,5 +1,6 @@
-//! Whatever a test starts or writes ends with the test binary, also where that one is killed: a
-//! shell reads from a pipe that only the test binary holds, and clears up when it closes.
+//! Ends every process that a test starts and removes every file that it writes when the test binary ends, even
+//! if the binary is killed: a shell reads from a pipe that only the test binary holds, and clears up when the
+//! pipe closes.
 
 use std::{
     io::Write as _,
@@ -12,8 +13,9 @@ use std::{
     },
 };
 
-/// Takes `process PID`, `server PID`, `ended PID`, `folder PATH` and `mounted PATH` lines; at the end of its
-/// input it kills what has not ended, unmounts and removes the folders. A server is told to end first.
+/// Reads lines `process PID`, `server PID`, `ended PID`, `folder PATH` and `mounted PATH`. At the end of its
+/// input it kills the processes that have not ended, unmounts and removes the folders. A server is told to quit
+/// first.
 const CLEAR_UP: &str = r#"
 trap '' INT TERM HUP
 pids='' servers='' folders='' mounted=''
@@ -60,46 +62,46 @@ fn tell(line: &str) {
     writeln!(pipe, "{line}").expect("the shell that clears up has ended");
 }
 
-/// Puts the command into a process group of its own, so that a Ctrl-C at the terminal leaves the
-/// clearing up to the guard.
+/// Puts the command into its own process group, so that Ctrl-C at the terminal leaves the clearing up to the
+/// guard.
 pub(crate) fn own_group(command: &mut Command) -> &mut Command {
     std::os::unix::process::CommandExt::process_group(command, 0)
 }
 
-/// From now on `pid` is killed when the tests end.
+/// Has `pid` killed when the tests end.
 pub(crate) fn process(pid: u32) {
     tell(&format!("process {pid}"));
 }
 
-/// From now on `pid` is told to quit when the tests end, and killed if it does not: it would leave shared
+/// Has `pid` told to quit when the tests end, and killed only if it does not: a killed server leaves shared
 /// memory behind.
 pub(crate) fn server(pid: u32) {
     tell(&format!("server {pid}"));
 }
 
-/// `pid` has ended and was waited for; its number may belong to another process now.
+/// Reports that `pid` has ended and was waited for; its number may belong to another process now.
 pub(crate) fn ended(pid: u32) {
     tell(&format!("ended {pid}"));
 }
 
-/// What is mounted at `folder` is unmounted when the tests end.
+/// Has the file system at `folder` unmounted when the tests end.
 pub(crate) fn mounted(folder: &Path) {
     tell(&format!("mounted {}", folder.display()));
 }
 
-/// Kills `child`, unless it has ended by itself, and waits for it.
+/// Kills `child` unless it has ended, and waits for it.
 pub(crate) fn end(child: &mut Child) {
     let _ = child.kill();
     let _ = child.wait();
     ended(child.id());
 }
 
-/// An empty folder that goes with this value, at the latest with the test binary.
+/// An empty folder, removed when this value is dropped, or at the latest when the test binary ends.
 #[derive(Debug)]
 pub struct Folder(tempfile::TempDir);
 
 impl Folder {
-    /// A new one, under the system's folder for temporary files.
+    /// Makes one in the system's folder for temporary files.
     #[expect(clippy::new_without_default, reason = "it makes something on the disk")]
     pub fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("postern-test-").tempdir().expect("make a folder");
@@ -107,12 +109,12 @@ impl Folder {
         Self(folder)
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
 
-    /// Writes `text` to the file `name` in it, and says where that is.
+    /// Writes `text` to the file `name` in it, and returns the file's path.
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path().join(name);
         std::fs::write(&path, text).expect("write a file of the test");
@@ -120,25 +122,25 @@ impl Folder {
     }
 }
 
-/// A port of 127.0.0.1 on which nothing listens now. Another process may take it before it is
-/// used: what binds it must be able to try again with another.
+/// A port of 127.0.0.1 on which nothing listens now. Another process may take it first: if binding it fails, try
+/// another.
 pub fn free_port() -> u16 {
     let [port] = free_ports();
     port
 }
 
-/// Several such at once, which differ. They are none of those that the kernel gives to whatever binds port
-/// 0 or connects: a test's provider would get one before the program that it was found for binds it, and
-/// with it the questions whether that program is ready.
+/// Several different free ports. None is from the range that the kernel hands out for port 0 and for
+/// connections. Otherwise a test's provider could get a port before the program for which it was found binds it,
+/// and then receive the requests that ask whether that program is ready.
 pub fn free_ports<const N: usize>() -> [u16; N] {
     [(); N].map(|()| next_free_port())
 }
 
 fn next_free_port() -> u16 {
-    /// Below 32768, where Linux begins with ports that nobody asked for.
+    /// Below 32768, where Linux's ephemeral ports begin.
     const PORTS: std::ops::Range<u16> = 12_000..32_000;
     static TAKEN: LazyLock<AtomicU32> = LazyLock::new(|| {
-        // Processes that run side by side begin far from each other.
+        // Test binaries that run at the same time start far from each other.
         AtomicU32::new(std::process::id().wrapping_mul(7_919))
     });
     let many = u32::from(PORTS.end - PORTS.start);

@@ -1,10 +1,11 @@
-//! What must never be in a log.
+//! Checks that logs contain no secrets.
 
-/// Checks that none of `secrets` (telephone numbers, texts, passwords) is in any of `lines`: as it
-/// is, percent-encoded as in an address, or escaped as in JSON.
+/// Checks that none of `secrets` (telephone numbers, texts, passwords) is in any of `lines`: neither literally,
+/// nor percent-encoded as in an address, nor escaped as in JSON.
 ///
 /// # Panics
-/// With the line, the secret blackened; and if one of `secrets` is so short that it stands in an id by chance.
+/// With the line, in which the secret is blanked; or if a secret is so short that an id may contain it by
+/// chance.
 #[track_caller]
 pub fn assert_silent(lines: &[String], secrets: &[&str]) {
     for secret in secrets {
@@ -17,8 +18,8 @@ pub fn assert_silent(lines: &[String], secrets: &[&str]) {
     }
 }
 
-/// Whether one of the random ids of which a log has hundreds contains `needle` by chance, in one run of a thousand
-/// or more often: at most six hexadecimal digits.
+/// Whether random ids contain `needle` by chance often enough to matter: in at least one of a thousand test
+/// runs, with hundreds of ids in a log. That holds for up to six hexadecimal digits.
 #[must_use]
 pub fn stands_in_ids(needle: &str) -> bool {
     (1..7).contains(&needle.len()) && needle.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))

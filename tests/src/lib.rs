@@ -1,19 +1,19 @@
-//! What Postern's end-to-end tests stand on: real programs, a real RabbitMQ node, a provider that
-//! answers as it is told, and waiting for conditions instead of times.
+//! The foundation of Postern's end-to-end tests: real programs, a real RabbitMQ node, a provider that answers as
+//! the test says, and waiting for conditions instead of for a time.
 //!
-//! Everything here sees Postern from outside: its programs, its configuration, HTTP and AMQP.
+//! Everything here sees Postern from outside: through its programs, its configuration, HTTP and AMQP.
 //!
 //! - [`Launch`] and [`Program`]: `postern`, `postern-ingress`, `postern-dispatcher`
-//! - [`Peer`]: a program of somebody else's
+//! - [`Peer`]: another project's program
 //! - [`Rabbit`], [`Vhost`] and [`Tap`]: the broker, and the application's side of it
 //! - [`Postgres`]: a database server
-//! - [`Proxy`]: a network that delays, freezes and cuts; [`SmallDisk`]: a disk that is soon full
+//! - [`Proxy`]: a network that delays, freezes and cuts; [`SmallDisk`]: a disk that fills up
 //! - [`Pair`]: both services around one virtual host
 //! - [`Provider`], [`Answer`], [`Gate`]: the HTTP provider (and an application's webhook)
-//! - [`Collector`]: what takes OpenTelemetry's spans
+//! - [`Collector`]: a receiver of OpenTelemetry spans
 //! - [`eventually`], [`Metrics`], [`assert_silent`], [`usage`]: looking at what happened
 //!
-//! What fails here panics with what was seen last, so that tests stay short.
+//! A helper that fails panics with what it saw last, so that tests stay short.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

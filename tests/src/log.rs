@@ -1,4 +1,4 @@
-//! What a program writes, as it writes it.
+//! The output of a program, line by line.
 
 use crate::wait::eventually;
 use std::{
@@ -41,7 +41,7 @@ impl Log {
         self.lines().join("\n")
     }
 
-    /// In a test that fails, prints the last `most` lines of what `name` wrote.
+    /// If the test has failed, prints the last `most` lines that `name` wrote.
     pub(crate) fn print_if_failing(&self, name: &str, most: usize) {
         if std::thread::panicking() {
             let lines = self.lines();
@@ -60,7 +60,7 @@ impl Log {
         .await
     }
 
-    /// Everything, once the program has closed its end.
+    /// Everything that the program wrote, once it has closed its end.
     pub(crate) async fn whole(&self) -> String {
         eventually("the end of a program's output", async || {
             if self.written().ended { Ok(()) } else { Err("still open") }

@@ -1,8 +1,8 @@
-//! Reading what `/metrics` says.
+//! Reading the answer of `/metrics`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What `/metrics` answered at one moment.
+/// The answer of `/metrics` at one moment.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     samples: Vec<(String, BTreeMap<String, String>, f64)>,
@@ -10,10 +10,10 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Reads the Prometheus text format, version 0.0.4.
+    /// Parses the Prometheus text format, version 0.0.4.
     ///
     /// # Panics
-    /// At a line that is not of that format.
+    /// If a line is not in that format.
     pub fn parse(text: &str) -> Self {
         let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
         let samples = lines.map(|line| sample(line).unwrap_or_else(|| panic!("not a metric: {line}")));
@@ -21,7 +21,7 @@ impl Metrics {
         Self { samples: samples.collect(), names: names.map(str::to_owned).collect() }
     }
 
-    /// The sum of the samples named `name` that carry all of `labels`; 0 where there is none.
+    /// The sum of the samples named `name` that carry all of `labels`; 0 if there are none.
     pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let wanted = |has: &BTreeMap<String, String>| {
             labels.iter().all(|(key, value)| has.get(*key).is_some_and(|v| v == value))
@@ -29,12 +29,12 @@ impl Metrics {
         self.samples.iter().filter(|(n, has, _)| n == name && wanted(has)).map(|(_, _, value)| value).sum()
     }
 
-    /// The names of all metrics that begin with `prefix`, without it; a histogram has one.
+    /// The names of all metrics that begin with `prefix`, without the prefix; a histogram counts as one metric.
     pub fn names(&self, prefix: &str) -> BTreeSet<&str> {
         self.names.iter().filter_map(|name| name.strip_prefix(prefix)).collect()
     }
 
-    /// Whether there is a sample named `name`, or, of a histogram, `name_count`.
+    /// Whether there is a sample named `name`, or `name_count` for a histogram.
     pub fn has(&self, name: &str) -> bool {
         let count = format!("{name}_count");
         self.samples.iter().any(|(n, ..)| n == name || *n == count)
@@ -49,7 +49,7 @@ impl Metrics {
     }
 }
 
-/// `name{key="value",…} number`
+/// Parses `name{key="value",…} number`.
 fn sample(line: &str) -> Option<(String, BTreeMap<String, String>, f64)> {
     let (head, number) = line.rsplit_once(' ')?;
     let number = number.parse().ok()?;

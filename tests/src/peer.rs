@@ -1,4 +1,4 @@
-//! Programs of other people's, which Postern is made to work with.
+//! Other people's programs that Postern works with.
 
 use crate::{guard, log::Log, wait::within};
 use std::{
@@ -8,11 +8,10 @@ use std::{
 };
 use tokio::net::TcpStream;
 
-/// Django takes seconds to start, and many more on a busy machine.
+/// A limit for the start: Django takes seconds, and many more on a busy machine.
 const BOOT: Duration = Duration::from_secs(120);
 
-/// A running program of somebody else's. Dropping it kills it; in a test that fails, what it wrote
-/// is printed.
+/// A running program. Dropping it kills it; if the test has failed, its output is printed.
 #[derive(Debug)]
 pub struct Peer {
     name: String,
@@ -22,10 +21,10 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Starts it, in the folder that the command says: one of the test's own.
+    /// Starts `command` in the folder that it names, which must be the test's own.
     ///
     /// # Panics
-    /// When there is no such program.
+    /// If the program does not exist.
     pub fn start(name: &str, command: &mut Command) -> Self {
         guard::own_group(command).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
@@ -37,12 +36,12 @@ impl Peer {
         Self { name: name.to_owned(), stdin: child.stdin.take(), child, log }
     }
 
-    /// What it wrote, to standard output and standard error.
+    /// What it has written to standard output and standard error.
     pub fn log(&self) -> &Log {
         &self.log
     }
 
-    /// Types a line into it.
+    /// Writes a line to its standard input.
     pub fn types(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("its standard input is open");
         writeln!(stdin, "{line}").and_then(|()| stdin.flush()).expect("it reads its standard input");
@@ -53,8 +52,8 @@ impl Peer {
         self.child.try_wait().expect("ask for a child").is_some()
     }
 
-    /// Waits until it takes connections on that port of 127.0.0.1; `false` when it ends instead, as
-    /// it does where another process has the port.
+    /// Waits until it accepts connections on that port of 127.0.0.1. Returns `false` if it ends instead, as it
+    /// does if another process has the port.
     pub async fn listens(&mut self, port: u16) -> bool {
         let name = self.name.clone();
         within(BOOT, &format!("{name} to listen"), async || match self.ended() {

@@ -1,4 +1,4 @@
-//! A PostgreSQL server of the tests' own: its port, its folder and its passwords are nobody else's.
+//! A PostgreSQL server of the tests' own: it shares no port, folder or password with any other.
 
 use crate::guard::{self, Folder, free_port};
 use std::{
@@ -13,10 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Making a cluster and starting it takes a few seconds, more on a busy machine.
+/// A limit for creating a cluster and starting it: a few seconds, and more on a busy machine.
 const BOOT: Duration = Duration::from_secs(120);
 const USER: &str = "postgres";
-/// A word that no log and no error may hold.
+/// The server's password; no log and no error may contain it.
 pub const PASSWORD: &str = "cluster-password-of-the-tests";
 
 /// A server, with fsync. Clones are the same server.
@@ -39,7 +39,7 @@ impl Postgres {
         SHARED.get_or_init(Self::to_harm).clone()
     }
 
-    /// One that the caller may stop, and nobody else has.
+    /// A new server that the caller may stop.
     pub fn to_harm() -> Self {
         let mut problem = String::new();
         // Another process may take the port between our finding it free and the server's binding it.
@@ -58,7 +58,7 @@ impl Postgres {
         panic!("the PostgreSQL server did not start: {problem}")
     }
 
-    /// The URL of an empty database that nobody else uses.
+    /// Creates an empty database and returns its URL.
     pub fn database(&self) -> String {
         let name = format!("test{}", self.0.databases.fetch_add(1, Ordering::Relaxed));
         self.sql("postgres", &format!("CREATE DATABASE {name}"));
@@ -70,7 +70,7 @@ impl Postgres {
         format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{name}?sslmode=disable", self.0.port)
     }
 
-    /// What psql prints of `statement` in the database of that name, values separated by `|`.
+    /// What psql prints for `statement` in that database, with values separated by `|`.
     ///
     /// # Panics
     /// If the server refuses the statement.
@@ -85,7 +85,7 @@ impl Postgres {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    /// Ends it at once, as a crash would, its shared memory apart.
+    /// Ends it immediately, as a crash would, but without leaving shared memory behind.
     pub fn stop(&self) {
         self.0.stop();
     }
@@ -101,7 +101,7 @@ impl Server {
         self.folder.path().join("data")
     }
 
-    /// The server refuses to run as root: it runs as the user who owns its folder.
+    /// The server refuses to run as root, so it runs as the user who owns its folder.
     fn command(&self, name: &str) -> Command {
         let program = program(name);
         let is_root = is_root();
@@ -196,7 +196,7 @@ fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
-/// The number of the user that Debian's package makes, or else of `nobody`.
+/// The id of the user that Debian's package creates, or else of `nobody`.
 fn user() -> u32 {
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let number = |name: &str| {
@@ -206,7 +206,7 @@ fn user() -> u32 {
     number(USER).or_else(|| number("nobody")).expect("a user who is not root")
 }
 
-/// A program of the newest PostgreSQL that Debian installed, or the one in the PATH.
+/// The path of a program: from the newest PostgreSQL that Debian installed, or else from the PATH.
 fn program(name: &str) -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(Result::ok);
     let version = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());

@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A running program. Dropping it kills it; in a test that fails, its log is printed.
+/// A running program. Dropping it kills it; if the test has failed, its log is printed.
 #[derive(Debug)]
 pub struct Program {
     name: &'static str,
@@ -37,7 +37,7 @@ pub struct Program {
 /// How a program ended.
 #[derive(Debug, Clone)]
 pub struct Ended {
-    /// Its exit code; `None` when a signal ended it.
+    /// Its exit code; `None` if a signal ended it.
     pub code: Option<i32>,
     /// All of its standard output.
     pub out: String,
@@ -46,7 +46,7 @@ pub struct Ended {
 }
 
 impl Program {
-    /// `http://127.0.0.1:…` of the ingress, without a final slash.
+    /// The ingress's address, `http://127.0.0.1:PORT`, without a final slash.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.ingress)
     }
@@ -79,21 +79,21 @@ impl Program {
     /// The answer to `GET path` of the admin port.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// If the admin port does not answer.
     pub async fn admin(&self, path: &str) -> Result<Reply, reqwest::Error> {
         let request = self.client.get(format!("http://127.0.0.1:{}{path}", self.admin));
         fetch(self.token.iter().fold(request, |request, token| request.bearer_auth(token))).await
     }
 
-    /// What `/readyz` answers.
+    /// The answer of `/readyz`.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// If the admin port does not answer.
     pub async fn ready(&self) -> Result<Reply, reqwest::Error> {
         self.admin("/readyz").await
     }
 
-    /// What `/metrics` says now.
+    /// The present metrics.
     pub async fn metrics(&self) -> Metrics {
         let reply = self.admin("/metrics").await.unwrap_or_else(|e| panic!("no /metrics: {e}"));
         Metrics::parse(&reply.text)
@@ -108,7 +108,7 @@ impl Program {
         .await;
     }
 
-    /// Waits until the metric is `value` or more: what a crash may double.
+    /// Waits until the metric is at least `value`: for counters that a crash may double.
     pub async fn metric_reaches(&self, name: &str, labels: &[(&str, &str)], value: f64) {
         eventually(&format!("{name}{labels:?} >= {value}"), async || {
             let seen = self.metrics().await.value(name, labels);
@@ -122,12 +122,12 @@ impl Program {
         &self.out
     }
 
-    /// Where the admin port listens, on 127.0.0.1.
+    /// The port of 127.0.0.1 that the admin port listens on.
     pub fn admin_port(&self) -> u16 {
         self.admin
     }
 
-    /// Its log: what it wrote to standard error.
+    /// Its log, which it writes to standard error.
     pub fn log(&self) -> &Log {
         &self.log
     }
@@ -137,7 +137,7 @@ impl Program {
         self.child.id()
     }
 
-    /// Sends it `TERM`, `INT`, `STOP`, `CONT` …
+    /// Sends it a signal: `TERM`, `INT`, `STOP`, `CONT` and so on.
     pub fn signal(&self, signal: &str) {
         let kill = Command::new("/bin/sh")
             .args(["-c", "kill -s \"$0\" \"$1\"", signal, &self.child.id().to_string()])
@@ -145,10 +145,10 @@ impl Program {
         assert!(kill.is_ok_and(|status| status.success()), "{} cannot be sent {signal}", self.name);
     }
 
-    /// Ends it as a power cut would: SIGKILL.
+    /// Ends it with SIGKILL, as a power cut would.
     ///
     /// # Panics
-    /// When it had ended before.
+    /// If it has ended before.
     pub fn kill(mut self) -> Log {
         self.child.kill().expect("kill a child");
         let status = self.child.wait().expect("wait for a child");
@@ -156,12 +156,13 @@ impl Program {
         self.log.clone()
     }
 
-    /// Ends a command as a power cut would, unless it has come to its end by itself: then its exit code.
+    /// Ends a command with SIGKILL, as a power cut would; if it has already ended by itself, returns its exit
+    /// code.
     ///
     /// # Panics
-    /// When something else than this has ended it by a signal.
+    /// If another signal has ended it.
     pub fn kill_unless_ended(mut self) -> Option<i32> {
-        // Asked for its end only after the kill, so that no moment lies between a look and the kill.
+        // Its end is looked at only after the kill: it could end between a look and the kill.
         self.child.kill().expect("kill a child");
         let status = self.child.wait().expect("wait for a child");
         assert!(status.code().is_some() || status.signal() == Some(9), "{} ended by {status}", self.name);
@@ -174,18 +175,18 @@ impl Program {
         self.wait().await
     }
 
-    /// Sends it SIGTERM and checks that it has logged none of `secrets`, to its last line.
+    /// Sends it SIGTERM, waits, and checks that it has logged none of `secrets` up to its last line.
     pub async fn ends_silent(self, secrets: &[&str]) {
         let ended = self.terminate().await;
         assert_silent(&ended.log.lines().map(str::to_owned).collect::<Vec<_>>(), secrets);
     }
 
-    /// Its exit code if it has ended.
+    /// Its exit code, if it has ended.
     pub fn poll(&mut self) -> Option<Option<i32>> {
         self.child.try_wait().expect("ask for a child").map(|status| status.code())
     }
 
-    /// Waits for its end; the drain of a program may last 25 seconds.
+    /// Waits for its end. A program may take 25 seconds to drain.
     pub async fn wait(mut self) -> Ended {
         let start = Instant::now();
         while self.child.try_wait().expect("ask for a child").is_none() {

@@ -15,7 +15,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// What to answer to one request.
+/// An answer to one request.
 #[derive(Debug, Clone)]
 pub struct Answer {
     status: u16,
@@ -34,54 +34,54 @@ enum Form {
 }
 
 impl Answer {
-    /// That status with an empty body.
+    /// An answer with this status and an empty body.
     pub fn status(status: u16) -> Self {
         let (headers, body) = (Vec::new(), Vec::new());
         Self { status, headers, body, delay: Duration::ZERO, gate: None, form: Form::Complete }
     }
 
-    /// 200 with this body.
+    /// An answer with status 200 and this body.
     pub fn ok(body: &str) -> Self {
         Self::status(200).body(body)
     }
 
-    /// That status with a JSON body.
+    /// An answer with this status and a JSON body.
     pub fn json(status: u16, body: &serde_json::Value) -> Self {
         Self::status(status).header("Content-Type", "application/json").body(&body.to_string())
     }
 
-    /// Reads the request and closes the connection without a word.
+    /// Reads the request and closes the connection without an answer.
     pub fn unanswered() -> Self {
         Self { form: Form::Unanswered, ..Self::status(0) }
     }
 
-    /// 200 and a body that never ends: a kilobyte after each `pause`.
+    /// Status 200 and a body that never ends: one kilobyte after each `pause`.
     pub fn endless(pause: Duration) -> Self {
         Self { form: Form::Endless(pause), ..Self::status(200) }
     }
 
-    /// With a body.
+    /// Sets the body.
     #[must_use]
     pub fn body(mut self, body: &str) -> Self {
         self.body = body.as_bytes().to_vec();
         self
     }
 
-    /// With a header.
+    /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Not before `delay` has passed.
+    /// Answers only after `delay`.
     #[must_use]
     pub fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
-    /// Not before the gate is open.
+    /// Answers only once `gate` is open.
     #[must_use]
     pub fn held(mut self, gate: &Gate) -> Self {
         self.gate = Some(gate.clone());
@@ -94,18 +94,18 @@ impl Answer {
 pub struct Gate(Arc<watch::Sender<bool>>);
 
 impl Gate {
-    /// A closed one.
+    /// Makes a closed gate.
     pub fn closed() -> Self {
         Self(Arc::new(watch::channel(false).0))
     }
 
-    /// Lets every answer go that it holds, and those to come.
+    /// Releases every answer that it holds, and holds none from now on.
     pub fn open(&self) {
         self.0.send_replace(true);
     }
 
     async fn passed(&self) {
-        // The sender lives in self: there is no error.
+        // The sender lives in self, so waiting cannot fail.
         let _ = self.0.subscribe().wait_for(|open| *open).await;
     }
 }
@@ -122,8 +122,8 @@ struct State {
     unexpected: Vec<String>,
 }
 
-/// The server. Dropping it ends it, and fails the test when a scripted answer was not used or a
-/// request came that the script did not foresee.
+/// The server. Dropping it stops it, and fails the test if a scripted answer was not used or a request came that
+/// the script did not foresee.
 pub struct Provider {
     port: u16,
     state: Arc<Mutex<State>>,
@@ -137,19 +137,19 @@ impl fmt::Debug for Provider {
 }
 
 impl Provider {
-    /// One on a free port, without a script: every request is unexpected and answered with 500.
+    /// Starts one on a free port, without a script: every request is unexpected and answered with 500.
     pub async fn start() -> Self {
         Self::start_on(0).await
     }
 
-    /// One that answers 200 `OK` to everything.
+    /// Starts one that answers 200 `OK` to everything.
     pub async fn obliging() -> Self {
         let provider = Self::start().await;
         provider.otherwise(|_| Answer::ok("OK"));
         provider
     }
 
-    /// One on that port of 127.0.0.1: a provider that was down and comes up.
+    /// Starts one on this port of 127.0.0.1, as a provider that was down and comes up.
     pub async fn start_on(port: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("bind the provider's port");
         let port = listener.local_addr().expect("a bound socket has an address").port();
@@ -164,39 +164,40 @@ impl Provider {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    /// Answers the next requests with these, one each, in this order.
+    /// Answers the next requests with `answers`, one each, in this order.
     pub fn script(&self, answers: impl IntoIterator<Item = Answer>) {
         self.state().script.extend(answers);
     }
 
-    /// Answers what the script does not cover.
+    /// Sets how requests are answered that the script does not cover.
     pub fn otherwise(&self, reaction: impl Fn(&Request) -> Answer + Send + 'static) {
         self.state().otherwise = Some(Box::new(reaction));
     }
 
-    /// Answers every request for `path` with `answer`: it takes nothing of the script, and is kept apart.
+    /// Answers every request for `path` with `answer`. These requests use up no answer of the script and are
+    /// recorded separately.
     pub fn aside(&self, path: &str, answer: Answer) {
         self.state().aside.push((path.to_owned(), answer, Vec::new()));
     }
 
-    /// What was asked for a `path` that is answered aside.
+    /// The requests for a `path` that [`Self::aside`] answers.
     pub fn asked_aside(&self, path: &str) -> Vec<Request> {
         let state = self.state();
         let asked = state.aside.iter().filter(|(known, ..)| known == path);
         asked.flat_map(|(.., requests)| requests.clone()).collect()
     }
 
-    /// From now on keeps no request: whoever asks for thousands counts them in the reaction.
+    /// Records no requests from now on: a test that makes thousands counts them in its reaction.
     pub fn forget(&self) {
         self.state().forgetful = true;
     }
 
-    /// Everything that was asked so far.
+    /// Every request so far.
     pub fn requests(&self) -> Vec<Request> {
         self.state().requests.clone()
     }
 
-    /// Waits until `count` requests have arrived, and answers all that have.
+    /// Waits until `count` requests have arrived, and returns all that have.
     pub async fn wait_for(&self, count: usize) -> Vec<Request> {
         eventually(&format!("{count} requests at the provider"), async || {
             let requests = self.requests();
@@ -205,7 +206,7 @@ impl Provider {
         .await
     }
 
-    /// Waits for one request more than were taken before, and takes it away.
+    /// Waits for the next request that was not taken yet, and takes it.
     pub async fn take(&self) -> Request {
         self.wait_for(1).await;
         self.state().requests.remove(0)

@@ -1,5 +1,5 @@
-//! A TCP proxy that does to connections what networks do: it delays, goes silent without closing,
-//! closes one direction, cuts, refuses.
+//! A TCP proxy that treats connections as networks do: it delays, goes silent without closing, closes one
+//! direction, cuts, refuses.
 
 use std::{
     io,
@@ -19,12 +19,12 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// Where bytes flow.
+/// The direction in which bytes flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// From whoever connects to the target.
+    /// From the client to the target.
     Up,
-    /// Back.
+    /// From the target to the client.
     Down,
 }
 
@@ -39,7 +39,7 @@ struct Network {
     closed_down: usize,
 }
 
-/// How many more bytes go up on all connections together; `None`: any number.
+/// How many more bytes may go up, over all connections; `None` means any number.
 type UpLeft = Arc<watch::Sender<Option<u64>>>;
 
 impl Network {
@@ -51,8 +51,8 @@ impl Network {
     }
 }
 
-/// A proxy in front of a port of 127.0.0.1. It passes everything on until it is told otherwise; with
-/// it go its connections.
+/// A proxy in front of a port of 127.0.0.1. It passes everything on until it is told otherwise. Dropping it
+/// stops it.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
@@ -64,13 +64,13 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// One in front of `target`, on a free port.
+    /// Starts one in front of `target`, on a free port.
     pub async fn to(target: u16) -> Self {
         Self::to_any(&[target]).await
     }
 
-    /// One in front of several, on a free port: each connection goes to the first that takes it, of
-    /// which each is the first in turn.
+    /// Starts one in front of several targets, on a free port. The targets take turns at being tried first, and
+    /// a connection goes to the first that accepts it.
     pub async fn to_any(targets: &[u16]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind a port of 127.0.0.1");
         let port = listener.local_addr().expect("a bound socket has an address").port();
@@ -84,7 +84,7 @@ impl Proxy {
         Self { port, network, up_left, open, accepted, accepting }
     }
 
-    /// Where it listens.
+    /// The port of 127.0.0.1 that it listens on.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -94,50 +94,50 @@ impl Proxy {
         *self.open.borrow()
     }
 
-    /// How many it has taken so far.
+    /// How many connections it has accepted so far.
     pub fn accepted(&self) -> usize {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// Passes on nothing more in either direction, and closes nothing: the peers' bytes wait in
-    /// their buffers, as with a cable that is out. New connections are taken and get the same.
+    /// Stops passing bytes on in both directions, and closes nothing: the peers' bytes wait in their buffers, as
+    /// with an unplugged cable. New connections are accepted and treated the same.
     pub fn freeze(&self) {
         self.network.send_modify(|network| network.frozen = true);
     }
 
-    /// Passes on again, what has waited first.
+    /// Passes bytes on again, beginning with those that have waited.
     pub fn thaw(&self) {
         self.network.send_modify(|network| network.frozen = false);
     }
 
-    /// Lets only `bytes` more go up, on all connections together: then whoever connects seems to have
-    /// stopped just there. `None`: any number again.
+    /// Lets only `bytes` more go up, over all connections; after that the client seems to have stopped in the
+    /// middle. `None` lifts the limit.
     pub fn pass_up(&self, bytes: Option<u64>) {
         self.up_left.send_replace(bytes);
     }
 
-    /// Whether all that may go up has gone up.
+    /// Whether all bytes that may go up have gone up.
     pub fn has_passed_all(&self) -> bool {
         *self.up_left.borrow() == Some(0)
     }
 
-    /// From now on each piece of data is so much later.
+    /// Delays each piece of data by `delay` from now on.
     pub fn delay(&self, delay: Duration) {
         self.network.send_modify(|network| network.delay = delay);
     }
 
-    /// Ends all connections there are.
+    /// Closes all open connections.
     pub fn cut(&self) {
         self.network.send_modify(|network| network.cuts += 1);
     }
 
-    /// Ends new connections at once, or takes them again.
+    /// Closes new connections at once, or accepts them again.
     pub fn refuse(&self, refusing: bool) {
         self.network.send_modify(|network| network.refusing = refusing);
     }
 
-    /// Closes one direction of all connections there are: the end of data is passed on, and what is
-    /// sent after it is not. The other direction goes on.
+    /// Closes one direction of all open connections: the end of data is passed on, and later data is not. The
+    /// other direction stays open.
     pub fn half_close(&self, direction: Direction) {
         self.network.send_modify(|network| match direction {
             Direction::Up => network.closed_up += 1,
@@ -179,7 +179,7 @@ async fn connect(client: TcpStream, targets: &[u16], network: watch::Receiver<Ne
     let mut told = network.clone();
     let now = *told.borrow_and_update();
     let cut = async {
-        // An error: the proxy is gone.
+        // An error means that the proxy is gone.
         let _ = told.wait_for(|network| network.cuts > now.cuts).await;
     };
     let both = async {
@@ -197,7 +197,7 @@ async fn connect(client: TcpStream, targets: &[u16], network: watch::Receiver<Ne
     }
 }
 
-/// A connection to the first that takes one.
+/// A connection to the first target that accepts one.
 async fn first(targets: &[u16]) -> Option<TcpStream> {
     for target in targets {
         if let Ok(server) = TcpStream::connect(("127.0.0.1", *target)).await {
@@ -207,7 +207,7 @@ async fn first(targets: &[u16]) -> Option<TcpStream> {
     None
 }
 
-/// Passes `bytes` on, as many at once as may go.
+/// Passes `bytes` on, each time as many as may go up.
 async fn pass(mut bytes: &[u8], to: &mut OwnedWriteHalf, left: &UpLeft) -> io::Result<()> {
     let mut told = left.subscribe();
     while !bytes.is_empty() {
@@ -251,7 +251,7 @@ async fn pump(
         () = closed => {}
     }
     let _ = to.shutdown().await;
-    // Kept until the connection ends: dropping it would reset what the other direction still says.
+    // Read until the connection ends: dropping it would reset the other direction.
     let mut rest = vec![0; 64 * 1024];
     while from.read(&mut rest).await.is_ok_and(|read| read > 0) {}
 }

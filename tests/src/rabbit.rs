@@ -1,7 +1,7 @@
-//! A RabbitMQ node of the tests' own: its ports, cookie and folders are nobody else's.
+//! A RabbitMQ node of the tests' own: it shares no port, cookie or folder with any other.
 //!
-//! The node's Erlang shell reads from a pipe, so that a virtual host takes milliseconds where
-//! `rabbitmqctl` takes seconds, and the node ends when the pipe closes, however the tests end.
+//! The node's Erlang shell reads from a pipe, so that a virtual host takes milliseconds instead of
+//! the seconds of `rabbitmqctl`, and the node ends when the pipe closes, even if the tests are killed.
 
 mod node;
 
@@ -18,31 +18,31 @@ use std::{
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Settings of the node that a test may change, and their defaults: the largest message in bytes;
-/// after how many milliseconds a delivery that nobody acknowledged costs its channel, and how often
-/// that is looked at.
+/// Settings of the node that a test may change, and their defaults: the largest message in bytes; after how many
+/// milliseconds an unacknowledged delivery closes its channel; how often that is checked, in milliseconds.
 const SETTINGS: [(&str, u64); 3] =
     [("max_message_size", 134_217_728), ("consumer_timeout", 1_800_000), ("channel_tick_interval", 60_000)];
 
-/// What makes a node take no publishes.
+/// A condition in which a node accepts no publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Alarm {
-    /// Too little memory.
+    /// Too little memory is free.
     Memory,
-    /// Too little disk.
+    /// Too little disk space is free.
     Disk,
 }
 
 impl Alarm {
-    /// All of them.
+    /// All alarms.
     pub const ALL: [Self; 2] = [Self::Memory, Self::Disk];
 }
 
-/// A node that one test has for itself, to stop, kill and block. The next test gets it in order.
+/// A node that one test may stop, kill and block. It is running and unblocked again before the next test gets
+/// it.
 #[derive(Debug)]
 pub struct HarmedRabbit {
     node: Rabbit,
-    // Dropped after the node is free again.
+    // Dropped after the node is back in the list of free ones.
     _turn: SemaphorePermit<'static>,
 }
 
@@ -77,8 +77,8 @@ impl Rabbit {
         SHARED.get_or_init(|| Self::boot(SMALL_LOG)).clone()
     }
 
-    /// A node that the caller may stop, kill and block: nobody else has it as long as the value
-    /// lives. It runs and is not blocked. There are two, so that tests wait less for each other.
+    /// A node that the caller may stop, kill and block, and shares with nobody while the value lives. It is
+    /// running and not blocked. There are two, so that tests wait less for each other.
     pub async fn to_harm() -> HarmedRabbit {
         static TWO: Semaphore = Semaphore::const_new(2);
         let turn = TWO.acquire().await.expect("nobody closes it");
@@ -101,7 +101,7 @@ impl Rabbit {
         node
     }
 
-    /// A node as it is without any setting, for measuring.
+    /// A node with RabbitMQ's own settings, for measuring.
     pub fn unchanged() -> Self {
         Self::boot("")
     }
@@ -112,7 +112,7 @@ impl Rabbit {
         (Self::boot(&format!("{PROMETHEUS}.ip = 127.0.0.1\n{PROMETHEUS}.port = {port}\n")), port)
     }
 
-    /// So many nodes that are one cluster, and nobody else's.
+    /// A new cluster of `size` nodes.
     pub fn cluster(size: usize) -> Vec<Self> {
         let mut problem = String::new();
         for _ in 0..3 {
@@ -135,7 +135,7 @@ impl Rabbit {
         }
         let nodes = ports.iter().map(|ports| Node::prepare(&settings, *ports, Arc::clone(&epmd)));
         let nodes: Vec<_> = nodes.map(|node| Self(Arc::new(node))).collect();
-        // Side by side: RabbitMQ 4 waits for a second node before it says that the first is up.
+        // In parallel: RabbitMQ 4 waits for a second node before it reports that the first is up.
         std::thread::scope(|threads| {
             let launch = |node: &Self| node.0.launch().map(|shell| *node.shell() = Some(shell));
             let started: Vec<_> = nodes.iter().map(|node| threads.spawn(move || launch(node))).collect();
@@ -148,7 +148,7 @@ impl Rabbit {
         Ok(nodes)
     }
 
-    /// Whether it leads that queue; it must run.
+    /// Whether it leads that queue. It must be running.
     pub fn leads(&self, vhost: &Vhost, queue: &str) -> bool {
         let queue = format!("rabbit_misc:r(<<\"{}\">>, queue, <<\"{queue}\">>)", vhost.name());
         self.eval(&format!(
@@ -156,7 +156,7 @@ impl Rabbit {
         )) == "true"
     }
 
-    /// A virtual host that nobody else uses.
+    /// A new virtual host.
     pub fn vhost(&self) -> Vhost {
         let name = format!("test-{}", self.0.vhosts.fetch_add(1, Ordering::Relaxed));
         let vhost = Vhost::new(self.clone(), name);
@@ -164,26 +164,26 @@ impl Rabbit {
         vhost
     }
 
-    /// Deletes that virtual host if the node runs. Nobody waits for it.
+    /// Deletes that virtual host if the node is running. Does not wait for it.
     pub(crate) fn forget_vhost(&self, name: &str) {
         if let Some(shell) = self.shell().as_mut() {
             let delete = format!("rabbit_vhost:delete(<<\"{name}\">>, <<\"tests\">>)");
-            // A node that has ended has no virtual hosts.
+            // A stopped node needs no deletion.
             let _ = shell.send(&format!("spawn(fun() -> catch {delete} end)."));
         }
     }
 
-    /// What an Erlang expression is on the node.
+    /// The value of an Erlang expression, evaluated on the node.
     ///
     /// # Panics
-    /// When the node does not run.
+    /// If the node is not running.
     pub fn eval(&self, expression: &str) -> String {
         let mut shell = self.shell();
         let shell = shell.as_mut().expect("the node is stopped");
         shell.ask(expression, ANSWER).unwrap_or_else(|why| panic!("{expression}: {why}"))
     }
 
-    /// Its version, such as "3.10.8".
+    /// Its version, such as `3.10.8`.
     pub fn version(&self) -> String {
         self.eval("element(2, application:get_key(rabbit, vsn))").trim_matches('"').to_owned()
     }
@@ -193,14 +193,14 @@ impl Rabbit {
         self.eval("os:getpid()").trim_matches('"').parse().expect("a process id")
     }
 
-    /// Raises the memory alarm, or ends it: blocked, the node takes no publishes.
+    /// Raises the memory alarm or clears it. While it is raised, the node accepts no publishes.
     pub fn block(&self, blocked: bool) {
         self.alarm(Alarm::Memory, blocked);
     }
 
-    /// Sets `max_message_size`, `consumer_timeout` or `channel_tick_interval` until the node restarts
-    /// or is somebody else's: RabbitMQ reads them as a channel opens, 4 the first of them from a term
-    /// that it wrote as it started.
+    /// Sets `max_message_size`, `consumer_timeout` or `channel_tick_interval` until the node restarts or another
+    /// test gets it. RabbitMQ reads them when a channel opens; RabbitMQ 4 reads the first from a persistent
+    /// term, which it writes at its start.
     pub fn set(&self, setting: &str, value: u64) {
         assert!(SETTINGS.iter().any(|(known, _)| *known == setting), "{setting} would not be set back");
         let set = format!(
@@ -209,7 +209,7 @@ impl Rabbit {
         assert_eq!(self.eval(&set), "ok");
     }
 
-    /// Takes TLS connections too, until the node ends: with this certificate and its key, as PEM. The
+    /// Accepts TLS connections, too, until the node stops, with this certificate and key in PEM. Returns the
     /// port.
     pub fn listen_with_tls(&self, cert: &Path, key: &Path) -> u16 {
         let (port, cert, key) = (crate::free_port(), cert.display(), key.display());
@@ -222,7 +222,7 @@ impl Rabbit {
         port
     }
 
-    /// Raises an alarm, or ends it.
+    /// Raises an alarm or clears it.
     pub fn alarm(&self, alarm: Alarm, raised: bool) {
         let alarm = match alarm {
             Alarm::Memory => "{resource_limit, memory, node()}",
@@ -232,21 +232,21 @@ impl Rabbit {
             true => format!("set_alarm({{{alarm}, []}})"),
             false => format!("clear_alarm({alarm})"),
         };
-        // It is only announced; what answers a question after it has told every connection.
+        // The change is only announced: the question after it is answered once every connection knows.
         let expression = format!("rabbit_alarm:{change}, is_list(rabbit_alarm:get_alarms())");
         assert_eq!(self.eval(&expression), "true");
     }
 
-    /// Whether it is started.
+    /// Whether it is running.
     pub fn running(&self) -> bool {
         self.shell().is_some()
     }
 
-    /// Ends it as a power cut would: SIGKILL.
+    /// Ends it with SIGKILL, as a power cut would.
     ///
-    /// RabbitMQ 3.10 writes the register of its quorum queues half a second after a declare, and
-    /// its own tables when it likes; a queue or a virtual host younger than that would be lost, and
-    /// that is not what the tests are about.
+    /// RabbitMQ 3.10 writes the register of its quorum queues half a second after a declare, and its own tables
+    /// at a time of its own. A younger queue or virtual host would be lost, and the tests are not about that, so
+    /// both are written first.
     pub fn kill(&self) {
         self.eval("[dets:sync(T) || T <- dets:all()], mnesia:sync_log()");
         if let Some(mut shell) = self.shell().take() {
@@ -254,7 +254,7 @@ impl Rabbit {
         }
     }
 
-    /// Stops it in order.
+    /// Stops it properly.
     pub async fn stop(&self) {
         let node = self.clone();
         let stop = tokio::task::spawn_blocking(move || {
@@ -278,7 +278,7 @@ impl Rabbit {
         start.await.expect("start the node");
     }
 
-    /// Where it takes connections.
+    /// The port of 127.0.0.1 that it accepts connections on.
     pub fn port(&self) -> u16 {
         self.0.amqp
     }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use tokio::sync::Mutex;
 
-/// What goes along with a published message; empty by default, as from a simple application.
+/// AMQP properties of a published message; empty by default, as from a simple application.
 pub type Properties = BasicProperties;
 
 /// A message taken from a queue.
@@ -32,7 +32,7 @@ pub struct Message {
     pub message_id: Option<String>,
     /// AMQP `type`.
     pub kind: Option<String>,
-    /// AMQP `headers`: texts, numbers and booleans; anything else by its name in AMQP.
+    /// AMQP `headers`: texts, numbers and booleans; the name of the AMQP type for any other value.
     pub headers: BTreeMap<String, Value>,
 }
 
@@ -51,14 +51,14 @@ pub struct Tap {
     url: String,
     _connection: Connection,
     channel: Channel,
-    /// To look into queues with. Looking for one that is not there yet costs a channel, and now and
-    /// then, when its end and the next one's beginning cross, the connection.
+    /// Used to look into queues. A look at a queue that does not exist costs the channel and now and then, when
+    /// the closing of one channel crosses the opening of the next, the connection.
     looking: Mutex<Option<Connection>>,
     _vhost: Option<Vhost>,
 }
 
 impl Tap {
-    /// Connects.
+    /// Connects to the virtual host at `url`.
     pub async fn connect(url: &str) -> Self {
         let connection = connect(url).await.expect("connect to the broker");
         let channel = connection.create_channel().await.expect("open a channel");
@@ -72,7 +72,7 @@ impl Tap {
         }
     }
 
-    /// With `vhost`, which stays as long as this.
+    /// Keeps `vhost` as long as this tap lives.
     pub(crate) fn keeping(self, vhost: Vhost) -> Self {
         Self { _vhost: Some(vhost), ..self }
     }
@@ -109,13 +109,13 @@ impl Tap {
         messages
     }
 
-    /// How many messages wait in a queue; an error where there is no such queue.
+    /// The number of messages that wait in a queue.
     ///
     /// # Errors
-    /// What the broker says.
+    /// The broker's error, for example if the queue does not exist.
     pub async fn depth(&self, queue: &str) -> Result<u32, String> {
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        // The broker closes a channel that asks for what is not there.
+        // The broker closes a channel that asks for a queue that does not exist.
         let channel = self.look().await.map_err(|e| e.to_string())?;
         let told = channel.queue_declare(queue.into(), options, FieldTable::default()).await;
         let told = told.map_err(|e| e.to_string())?;
@@ -137,7 +137,7 @@ impl Tap {
         self.channel.queue_purge(queue.into(), QueuePurgeOptions::default()).await.expect("purge");
     }
 
-    /// A channel of its own for one look.
+    /// A new channel for one look.
     async fn look(&self) -> lapin::Result<Channel> {
         let mut looking = self.looking.lock().await;
         let connection = match looking.take_if(|connection| connection.status().connected()) {
@@ -156,7 +156,7 @@ impl Tap {
         };
         let delivery = got.delivery;
         delivery.acker.ack(BasicAckOptions::default()).await.map_err(|e| e.to_string())?;
-        // Acknowledgements have no answer; the close has, and comes after.
+        // An acknowledgement has no answer. The close has one, and comes after it.
         channel.close(200, "done".into()).await.map_err(|e| e.to_string())?;
         Ok(Some(message(&delivery)))
     }

@@ -1,20 +1,20 @@
-//! What a process has used, as the kernel counts it.
+//! CPU time and memory of a process, as the kernel counts them.
 
 use std::time::Duration;
 
-/// The unit of times in `/proc/PID/stat`, whichever the kernel's own: 1/100 s (proc(5), USER_HZ).
+/// The unit of times in `/proc/PID/stat` on every Linux: 1/100 s (proc(5), USER_HZ).
 const TICK: Duration = Duration::from_millis(10);
 
 /// The resident memory of a process, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// Now.
+    /// The present value.
     pub now: u64,
-    /// The most so far.
+    /// The highest value so far.
     pub peak: u64,
 }
 
-/// The CPU time of all threads of a process that runs, user and system.
+/// The CPU time that all threads of a running process have used, user and system.
 pub fn cpu(pid: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
     // The name in parentheses may hold anything.
@@ -25,7 +25,7 @@ pub fn cpu(pid: u32) -> Duration {
     TICK * ticks.expect("times in /proc/PID/stat")
 }
 
-/// The memory of a process that runs.
+/// The memory of a running process.
 pub fn memory(pid: u32) -> Memory {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
     let field = |name: &str| {

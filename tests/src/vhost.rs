@@ -1,4 +1,4 @@
-//! A virtual host of a node: what one test has of it for itself.
+//! A virtual host of a node, which one test has for itself.
 
 use crate::{rabbit::Rabbit, tap::Tap};
 use std::sync::Arc;
@@ -10,12 +10,12 @@ pub struct QueueInfo {
     pub name: String,
     /// `rabbit_quorum_queue`, `rabbit_classic_queue` …
     pub kind: String,
-    /// Whether it survives the node.
+    /// Whether it survives a restart of the node.
     pub durable: bool,
 }
 
-/// A virtual host of a node. Clones are the same; it is deleted with the last of them, since what an idle one
-/// holds takes the node's time.
+/// A virtual host of a node. Clones are the same virtual host. It is deleted with the last of them, because even
+/// an idle one costs the node time.
 #[derive(Debug, Clone)]
 pub struct Vhost(Arc<Owned>);
 
@@ -41,32 +41,32 @@ impl Vhost {
         &self.0.name
     }
 
-    /// For `broker.url`.
+    /// Its address, for `broker.url`.
     pub fn url(&self) -> String {
         self.url_for("guest", "guest")
     }
 
-    /// The same, and it stays as long as its node.
+    /// Like [`Self::url`]; the virtual host then stays until its node ends.
     pub fn into_url(self) -> String {
         std::mem::ManuallyDrop::new(self).url()
     }
 
-    /// [`url`](Self::url) for another user, who need not exist.
+    /// Like [`Self::url`], for another user, who need not exist.
     pub fn url_for(&self, user: &str, password: &str) -> String {
         format!("amqp://{user}:{password}@127.0.0.1:{}/{}", self.port(), self.name())
     }
 
-    /// Where its node takes connections.
+    /// The port of 127.0.0.1 that its node accepts connections on.
     pub fn port(&self) -> u16 {
         self.0.rabbit.port()
     }
 
-    /// The same at another port: a [`Proxy`](crate::Proxy)'s.
+    /// Like [`Self::url`], at another port, such as a [`Proxy`](crate::Proxy)'s.
     pub fn url_at(&self, port: u16) -> String {
         self.url().replace(&format!(":{}/", self.port()), &format!(":{port}/"))
     }
 
-    /// Makes it: again, after [`delete`](Self::delete).
+    /// Creates it again after [`delete`](Self::delete).
     pub fn make(&self) {
         let name = self.name();
         let made = self.0.rabbit.eval(&format!("rabbit_vhost:add(<<\"{name}\">>, <<\"tests\">>)"));
@@ -74,14 +74,14 @@ impl Vhost {
         self.admit("guest");
     }
 
-    /// Deletes it with all that is in it, as an operator would.
+    /// Deletes it and all that is in it, as an operator would.
     pub fn delete(&self) {
         let name = self.name();
         let deleted = self.0.rabbit.eval(&format!("rabbit_vhost:delete(<<\"{name}\">>, <<\"tests\">>)"));
         assert_eq!(deleted, "ok", "deleting a virtual host");
     }
 
-    /// Declares a durable queue that is no quorum queue.
+    /// Declares a durable classic queue.
     pub fn declare_classic(&self, queue: &str) {
         let name = self.name();
         let declared = self.0.rabbit.eval(&format!(
@@ -91,7 +91,7 @@ impl Vhost {
         assert_eq!(declared, "new", "declaring a queue");
     }
 
-    /// Gives a user another password. Connections that are open stay open.
+    /// Changes a user's password. Open connections stay open.
     pub fn change_password(&self, user: &str, password: &str) {
         let changed = self.0.rabbit.eval(&format!(
             "rabbit_auth_backend_internal:change_password(<<\"{user}\">>, <<\"{password}\">>, <<\"tests\">>)"
@@ -99,8 +99,8 @@ impl Vhost {
         assert_eq!(changed, "ok", "changing a password");
     }
 
-    /// Makes a user, who may do everything in this virtual host. Users belong to the node: take a
-    /// name that no other test takes.
+    /// Adds a user with all permissions in this virtual host. Users belong to the whole node: choose a name that
+    /// no other test uses.
     pub fn add_user(&self, user: &str, password: &str) {
         let made = self.0.rabbit.eval(&format!(
             "rabbit_auth_backend_internal:add_user(<<\"{user}\">>, <<\"{password}\">>, <<\"tests\">>)"
@@ -118,7 +118,7 @@ impl Vhost {
         assert_eq!(closed, "ok", "closing the connections to a virtual host");
     }
 
-    /// The channels that consume, as the broker calls them.
+    /// The channels that have a consumer, as the broker prints them.
     pub fn consuming_channels(&self) -> String {
         self.0.rabbit.eval(&format!(
             "[proplists:get_value(channel_pid, It) || It <- rabbit_amqqueue:consumers_all(<<\"{}\">>)]",
@@ -126,7 +126,7 @@ impl Vhost {
         ))
     }
 
-    /// The channels that are open in it, as the node names them.
+    /// The channels that are open in it, as the node prints them.
     pub fn channels(&self) -> String {
         let mine = format!("{{vhost, <<\"{}\">>}}", self.name());
         self.0.rabbit.eval(&format!(
@@ -138,8 +138,8 @@ impl Vhost {
         self.permit(user, ".*");
     }
 
-    /// Lets a user configure and read everything, and publish to what the regular expression `write`
-    /// matches.
+    /// Lets a user configure and read everything, and publish to the exchanges whose names match the regular
+    /// expression `write`.
     pub fn permit(&self, user: &str, write: &str) {
         let rights = format!("<<\".*\">>, <<\"{write}\">>, <<\".*\">>, <<\"tests\">>");
         let given = self.0.rabbit.eval(&format!(
@@ -149,12 +149,12 @@ impl Vhost {
         assert_eq!(given, "ok", "giving the permissions for a virtual host");
     }
 
-    /// `[broker]` with its address, and then `rest`.
+    /// A configuration: `[broker]` with its address, and then `rest`.
     pub fn config(&self, rest: &str) -> String {
         format!("[broker]\nurl = \"{}\"\n\n{rest}", self.url())
     }
 
-    /// The application's side.
+    /// A connection to it, as an application has one.
     pub async fn tap(&self) -> Tap {
         Tap::connect(&self.url()).await.keeping(self.clone())
     }

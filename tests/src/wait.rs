@@ -1,25 +1,25 @@
-//! Waiting for what is to become true.
+//! Waiting until a condition holds.
 
 use std::{
     fmt::Display,
     time::{Duration, Instant},
 };
 
-/// How long [`eventually`] waits: far beyond what anything takes, also on a busy machine.
+/// How long [`eventually`] waits: far longer than anything takes, even on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(30);
 
-/// Waits until `condition` answers `Ok`, and hands on what it holds.
+/// Waits until `condition` answers `Ok`, and returns its value.
 ///
 /// # Panics
-/// After [`LIMIT`], with `what` was waited for and the last `Err`: what was seen instead.
+/// After [`LIMIT`], with `what` was waited for and the last `Err`, which says what was seen instead.
 pub async fn eventually<T, E: Display>(what: &str, condition: impl AsyncFnMut() -> Result<T, E>) -> T {
     within(LIMIT, what, condition).await
 }
 
-/// The same with a limit of its own.
+/// Like [`eventually`], with a given limit.
 ///
 /// # Panics
-/// After `limit`, as [`eventually`].
+/// After `limit`.
 pub async fn within<T, E: Display>(
     limit: Duration,
     what: &str,

@@ -1,28 +1,27 @@
-//! HTTP as the tests see it: the requests that arrived at the fake provider, and the replies that
-//! Postern gave.
+//! HTTP as the tests see it: the requests that arrive at the fake provider, and Postern's answers.
 
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-/// A request as it arrived.
+/// A request that has arrived.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The method.
     pub method: String,
-    /// The path, as it was written: percent-encoded.
+    /// The path as written, percent-encoded.
     pub path: String,
-    /// What stood behind the `?`, as it was written.
+    /// The part after `?`, as written.
     pub raw_query: String,
-    /// Names in lower case, in the order in which they came.
+    /// The headers in the order in which they came, with names in lower case.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
-    /// When it had arrived in full.
+    /// When the last byte of it had arrived.
     pub at: Instant,
 }
 
 impl Request {
-    /// The first header of that name (lower case).
+    /// The first header with that name, which is given in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
@@ -49,24 +48,24 @@ impl Request {
     }
 }
 
-/// `[("a", "b")]` as [`Request::query`] and [`Request::form`] answer it.
+/// `pairs` in the type that [`Request::query`] and [`Request::form`] return.
 pub fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-/// What Postern answered.
+/// An answer of Postern.
 #[derive(Debug, Clone)]
 pub struct Reply {
     /// The status code.
     pub status: u16,
-    /// Names in lower case.
+    /// The headers, with names in lower case.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub text: String,
 }
 
 impl Reply {
-    /// The first header of that name (lower case).
+    /// The first header with that name, which is given in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
@@ -78,14 +77,14 @@ impl Reply {
     }
 }
 
-/// How long an unused connection is kept: shorter than the five seconds after which Postern closes it. A
-/// request that is written into a connection which is just being closed is never answered.
+/// How long an unused connection is kept: less than the five seconds after which Postern closes it. A request
+/// that is written to a connection which is being closed at that moment is never answered.
 const IDLE: Duration = Duration::from_secs(3);
 
-/// A client for one test: it follows no redirect, gives up after 30 seconds and trusts no certificate, since reading
-/// the system's takes longer than most of what is asked with it.
+/// A client for one test. It follows no redirect, gives up after 30 seconds and trusts no certificate, since
+/// reading the system's certificates takes longer than most requests.
 pub fn http_client() -> reqwest::Client {
-    // An error means that another test was the first to install it.
+    // An error means that another test has installed it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
@@ -99,7 +98,7 @@ pub fn http_client() -> reqwest::Client {
 /// Sends a request and reads all of the answer.
 ///
 /// # Errors
-/// Whatever kept the answer from coming.
+/// If no complete answer came.
 pub async fn fetch(request: reqwest::RequestBuilder) -> Result<Reply, reqwest::Error> {
     let answer = request.send().await?;
     let status = answer.status().as_u16();

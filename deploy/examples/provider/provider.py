@@ -93,6 +93,6 @@ class Provider(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    # As the first process of a container, it would ignore it.
+    # As the first process of a container, it would otherwise ignore SIGTERM.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     ThreadingHTTPServer((ADDRESS, int(PORT)), Provider).serve_forever()

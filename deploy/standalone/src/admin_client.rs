@@ -1,4 +1,4 @@
-//! A running gateway, through its admin port.
+//! A client of a running gateway's admin port.
 
 use crate::admin_target::{AdminTarget, TOKEN};
 use anyhow::{Context, anyhow};
@@ -7,24 +7,24 @@ use reqwest::{Client, RequestBuilder, StatusCode, Url, redirect::Policy};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// A gateway's admin port.
+/// A client of a gateway's admin port.
 pub(crate) struct AdminClient {
     client: Client,
     url: Url,
-    /// A port on a loopback address may ask for none.
+    /// `None`: none is sent. A port on a loopback address may need none.
     token: Option<String>,
 }
 
 impl AdminClient {
-    /// The one at `url`, with the token of `target`.
+    /// A client of the admin port at `url`, with the token of `target`.
     ///
     /// # Errors
     /// [`Exit::Config`] for a URL or a token that cannot be used.
     pub(crate) fn new(url: &str, target: &AdminTarget) -> Result<Self, Exit> {
         let wrong = |why: String| Exit::Config(format!("--admin: {why}"));
-        let url: Url = url.parse().map_err(|error| wrong(format!("{error}; allowed is http://HOST:PORT")))?;
+        let url: Url = url.parse().map_err(|error| wrong(format!("{error}; allowed: http://HOST:PORT")))?;
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(wrong("allowed is http://HOST:PORT or https://HOST:PORT".to_owned()));
+            return Err(wrong("allowed: http://HOST:PORT or https://HOST:PORT".to_owned()));
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(wrong(format!(
@@ -32,9 +32,9 @@ impl AdminClient {
             )));
         }
         let token = target.token()?;
-        // Where another part of the program was first, that one stands.
+        // Fails if another part of the program has installed a provider, which is then used.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        // No time-out: going through many messages takes as long as it takes.
+        // No timeout: a command on many messages may take long.
         #[expect(
             clippy::disallowed_methods,
             reason = "follows no redirect and no proxy; the operator's own gateway"
@@ -43,26 +43,26 @@ impl AdminClient {
         Ok(Self { client: client.context("cannot create the HTTP client")?, url, token })
     }
 
-    /// The address of what lies at `segments` below `/v1`.
+    /// The URL of the resource at `segments` below `/v1`.
     ///
     /// # Errors
-    /// [`Exit::Config`]: the URL has no path.
+    /// [`Exit::Config`]: the URL cannot have a path.
     pub(crate) fn path(&self, segments: &[&str]) -> Result<Url, Exit> {
         let mut url = self.url.clone();
         url.path_segments_mut()
-            .map_err(|()| Exit::Config("--admin: allowed is http://HOST:PORT".to_owned()))?
+            .map_err(|()| Exit::Config("--admin: allowed: http://HOST:PORT".to_owned()))?
             .pop_if_empty()
             .push("v1")
             .extend(segments);
         Ok(url)
     }
 
-    /// A request for what is at `url`.
+    /// A GET request for `url`.
     pub(crate) fn get(&self, url: Url) -> RequestBuilder {
         self.client.get(url)
     }
 
-    /// A request that orders something at `url`.
+    /// A POST request to `url`.
     pub(crate) fn post(&self, url: Url) -> RequestBuilder {
         self.client.post(url)
     }
@@ -70,7 +70,7 @@ impl AdminClient {
     /// Sends `request`, and reads the answer.
     ///
     /// # Errors
-    /// [`Exit::Failed`]: no answer, or one that says why not.
+    /// [`Exit::Failed`]: there is no answer, or the gateway refuses the request.
     pub(crate) async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Exit> {
         let (status, body) = self.send(request).await?;
         self.read(status, &body)
@@ -90,15 +90,20 @@ impl AdminClient {
             None => request,
         };
         let answer = request.send().await.map_err(reqwest::Error::without_url);
-        let answer = answer.with_context(|| format!("the admin port at {} does not answer", self.url))?;
+        let answer = answer.with_context(|| {
+            let url = &self.url;
+            format!(
+                "the admin port at {url} does not answer: start the gateway, or name its port with --admin"
+            )
+        })?;
         let status = answer.status();
         Ok((status, answer.bytes().await.map_err(reqwest::Error::without_url)?.to_vec()))
     }
 
-    /// What an answer holds.
+    /// Reads the JSON of an answer.
     ///
     /// # Errors
-    /// [`Exit::Failed`]: it refuses the request, or is no admin port's.
+    /// [`Exit::Failed`]: the gateway refuses the request, or the answer is not an admin port's.
     pub(crate) fn read<T: DeserializeOwned>(&self, status: StatusCode, body: &[u8]) -> Result<T, Exit> {
         if status.is_success() {
             let read = serde_json::from_slice(body);
@@ -115,13 +120,16 @@ impl AdminClient {
             }
             _ => {
                 let problem: Value = serde_json::from_slice(body).unwrap_or_default();
-                problem["detail"].as_str().map_or_else(|| status.to_string(), str::to_owned)
+                let detail = problem["detail"].as_str().map(str::to_owned);
+                // Refusals come before any handler, as one line of plain text.
+                let line = || str::from_utf8(body).ok().map(str::trim).filter(|line| !line.is_empty());
+                detail.or_else(|| line().map(str::to_owned)).unwrap_or_else(|| status.to_string())
             }
         };
         Err(self.refused(&why))
     }
 
-    /// The end of a command that this port does not carry out.
+    /// The error of a command that this port did not carry out.
     pub(crate) fn refused(&self, why: &str) -> Exit {
         Exit::Failed(anyhow!("the admin port at {}: {why}", self.url))
     }

@@ -1,4 +1,4 @@
-//! The admin port of a running gateway, as the command line says it.
+//! The options that name the admin port of a running gateway.
 
 use clap::Args;
 use postern_service::program::Exit;
@@ -10,7 +10,7 @@ pub(crate) const TOKEN: &str = "POSTERN_ADMIN_TOKEN";
 /// The admin port of a running gateway.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct AdminTarget {
-    /// Ask the gateway with this admin port (http://HOST:PORT) instead of the broker
+    /// Ask the admin port of a running gateway (http://HOST:PORT), not the broker or the configured port
     #[arg(long, value_name = "URL")]
     pub(crate) admin: Option<String>,
     /// A file that contains the gateway's admin.token

@@ -1,4 +1,4 @@
-//! `postern check`: is this configuration one that can be run?
+//! `postern check`, which says whether a configuration is valid.
 
 use crate::{Gateway, greeting};
 use clap::Args;
@@ -10,7 +10,7 @@ use postern_service::{
 };
 use std::{io::Write as _, sync::Arc};
 
-/// What `postern check` can be told.
+/// The options of `postern check`.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct CheckArguments {
     /// Treat warnings as errors: exit 2 if there is any
@@ -23,8 +23,7 @@ pub(crate) struct CheckArguments {
 }
 
 impl CheckArguments {
-    /// Checks the configuration of `gateway`, and says on stdout that it is valid and on stderr what to
-    /// do better.
+    /// Checks the configuration of `gateway`. Writes to stdout that it is valid, and its warnings to stderr.
     ///
     /// # Errors
     /// [`Exit::Config`] with every problem; with `--strict` also for warnings.
@@ -63,7 +62,7 @@ impl CheckArguments {
             return Err(Exit::Config(said));
         }
         greeting::print(&greeting::valid(arguments, config, warnings.len()))?;
-        // Where stderr is gone there is nobody to tell.
+        // If stderr is closed, there is nobody to tell.
         let _ = std::io::stderr().write_all(said.as_bytes());
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Asking a person at a terminal before something is done that cannot be undone.
+//! Asks a person at a terminal before something is done that cannot be undone.
 
 use postern_service::program::Exit;
 use std::io::{IsTerminal, Write, stderr, stdin};

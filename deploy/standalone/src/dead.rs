@@ -1,8 +1,8 @@
 //! `postern dead`: the messages that could not be sent.
 //!
-//! With RabbitMQ it works on the queues themselves, whatever else runs. The embedded store belongs to
-//! one process: where a gateway has it, its admin port is asked (`remote`), else the store is opened
-//! here.
+//! With RabbitMQ, it works on the queues directly, even while gateways run. The embedded store belongs to
+//! one process: if a gateway has it open, that gateway's admin port is asked (`remote`), else the store is
+//! opened here.
 
 mod arguments;
 mod client;
@@ -88,11 +88,10 @@ pub(crate) enum DeadAction {
     },
 }
 
-/// Does it. `admin` is where the admin port is when the configuration does not say it.
+/// Carries out `action`. `admin` is the address of the admin port if the configuration names none.
 ///
 /// # Errors
-/// [`Exit::Config`] for what the command line or the configuration can mend, [`Exit::Failed`] for the
-/// rest.
+/// [`Exit::Config`] if another command line or configuration would help, else [`Exit::Failed`].
 pub(crate) async fn run(action: DeadAction, config: &Config, admin: SocketAddr) -> Result<(), Exit> {
     let target = match &action {
         DeadAction::List { target, .. } | DeadAction::Show { target, .. } => target.clone(),
@@ -126,11 +125,11 @@ pub(crate) async fn run(action: DeadAction, config: &Config, admin: SocketAddr) 
 #[derive(Debug, Clone, Copy)]
 struct ChangingCommand {
     name: &'static str,
-    /// What becomes of the messages.
+    /// The past participle, for what happened to the messages.
     done: &'static str,
 }
 
-/// A command that would change every message, or the first of them up to a limit, and was not told so.
+/// A command without a condition or `--yes`, which would change every message, or the oldest up to a limit.
 #[derive(Debug, Clone, Copy)]
 struct Everything {
     command: ChangingCommand,
@@ -141,7 +140,7 @@ const REDRIVE: ChangingCommand = ChangingCommand { name: "redrive", done: "redri
 const DROP: ChangingCommand = ChangingCommand { name: "drop", done: "dropped" };
 
 impl DeadAction {
-    /// What is to be confirmed before it is done in `queue`.
+    /// What must be confirmed before this command changes `queue`. `None`: nothing.
     fn means_everything(&self, queue: DeadQueue) -> Option<Everything> {
         let (command, ids, which) = match self {
             Self::Redrive { ids, which, dry_run: false, yes: false, .. } => (REDRIVE, ids, which),
@@ -153,10 +152,10 @@ impl DeadAction {
     }
 }
 
-/// Asks whether `everything` of `queue` is meant.
+/// Asks whether the command is meant for `everything` in `queue`.
 ///
 /// # Errors
-/// It is not.
+/// The answer is no, or there is none.
 async fn confirm(client: &DeadLetterClient, everything: Everything, queue: DeadQueue) -> Result<(), Exit> {
     let Everything { command, limit } = everything;
     let filter = Filter { queue, limit: Some(1), ..Filter::default() };
@@ -170,8 +169,8 @@ async fn confirm(client: &DeadLetterClient, everything: Everything, queue: DeadQ
     Err(Exit::Failed(anyhow::anyhow!("nothing was {}", command.done)))
 }
 
-/// What a command did, and who gave it, on stderr: the broker itself keeps no log of it. A gateway that was
-/// asked has it in its own.
+/// Writes to stderr what a command did, and who gave it: the broker keeps no record of it. A gateway that
+/// was asked logs it itself.
 fn trace(client: &DeadLetterClient, command: ChangingCommand, done: &Done, target: &DeadTarget) {
     if let (DeadLetterClient::Here { .. }, false) = (client, done.dry_run) {
         let by = terminal::plain(&operator::name(target.user.as_deref()));
@@ -220,10 +219,10 @@ async fn answer(client: &DeadLetterClient, action: DeadAction, target: &DeadTarg
     })
 }
 
-/// Ids that no message has are a mistake in the command.
+/// Checks that a command that names ids has matched a message.
 ///
 /// # Errors
-/// Nothing has one of the ids of `filter`.
+/// No message has any id of `filter`.
 fn found(filter: &Filter, done: &Done) -> Result<(), Exit> {
     if filter.id.is_empty() || done.matched > 0 {
         return Ok(());
@@ -232,7 +231,7 @@ fn found(filter: &Filter, done: &Done) -> Result<(), Exit> {
     Err(Exit::Failed(anyhow::anyhow!("no message in {queue} has the id {}", terminal::plain(&ids))))
 }
 
-/// JSON in which people's texts move no cursor; a JSON reader gets the same value.
+/// JSON in which people's texts cannot move the terminal's cursor; a JSON reader gets the same value.
 fn json(value: &impl Serialize) -> Result<String, Exit> {
     Ok(terminal::json(&serde_json::to_string_pretty(value)?) + "\n")
 }

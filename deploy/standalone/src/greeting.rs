@@ -1,4 +1,4 @@
-//! What the program says on stdout: where it is, and what to try.
+//! What the program writes to stdout: its addresses, and what to try.
 
 use postern_config::{
     Config,
@@ -13,14 +13,14 @@ use std::{
     sync::Arc,
 };
 
-/// Where the gateway is reached.
+/// The addresses on which a gateway listens.
 pub(crate) struct Addresses {
     pub(crate) providers: SocketAddr,
     pub(crate) applications: SocketAddr,
     pub(crate) admin: SocketAddr,
 }
 
-/// What a started gateway says.
+/// The greeting of a gateway that has started.
 pub(crate) fn ready(version: &str, addresses: &Addresses, config: &Config) -> String {
     let Addresses { providers, applications, admin } = addresses;
     let names: Vec<_> = config.backends.keys().map(ToString::to_string).collect();
@@ -64,12 +64,12 @@ pub(crate) fn ready(version: &str, addresses: &Addresses, config: &Config) -> St
     text
 }
 
-/// `1 warning`, `2 warnings`.
+/// A number with its noun: `1 warning`, `2 warnings`.
 pub(crate) fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
-/// What `check` says of a right configuration with this many `warnings`.
+/// What `postern check` writes about a valid configuration; `warnings` is how many it has.
 pub(crate) fn valid(arguments: &Arguments, config: &Config, warnings: usize) -> String {
     let mut text = format!("{}: valid", source_name(arguments.config.as_deref()));
     for (number, what) in [(warnings, "warning"), (config.absent_secrets.len(), "secret")] {
@@ -85,7 +85,7 @@ pub(crate) fn valid(arguments: &Arguments, config: &Config, warnings: usize) -> 
     }
 }
 
-/// Writes to stdout; a closed one is no reason to stop.
+/// Writes to stdout. A closed stdout is not an error.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),

@@ -1,4 +1,5 @@
-//! Who has the messages that a command is about: the broker, or a running gateway with the store.
+//! Finds who has the messages that a command is about: the broker, or a running gateway that has the store
+//! open.
 
 use postern_broker::{Broker, BrokerError, BrokerOptions, BrokerStatus};
 use postern_config::Config;
@@ -8,16 +9,16 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 /// How long connecting to RabbitMQ may take.
 const CONNECTING: Duration = Duration::from_secs(15);
 
-/// Who has the messages.
+/// Who has the messages that a command is about.
 pub(crate) enum Holder {
     /// The broker, connected.
     Broker(Arc<dyn Broker>),
-    /// A running gateway has the store; its admin port is at the URL.
+    /// A running gateway, which has the store open; its admin port is at the URL.
     Gateway { url: String },
 }
 
-/// Connects to the broker of `config`, to which this process calls itself `client_name`, unless a running
-/// gateway has its store. `admin` is where a gateway's admin port is if the configuration does not say it.
+/// Connects to the broker of `config` under the name `client_name`, unless a running gateway has the store
+/// open. `admin` is the address of a gateway's admin port if the configuration names none.
 ///
 /// # Errors
 /// [`Exit`] with what to do.

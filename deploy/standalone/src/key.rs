@@ -1,4 +1,4 @@
-//! `postern key`: a new key for an application, and what the configuration needs of it.
+//! `postern key`, which makes a new key for an application, and the lines for the configuration.
 
 use anyhow::anyhow;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -12,10 +12,10 @@ use rustls::crypto::ring;
 
 /// Random bytes in a key.
 const BYTES: usize = 32;
-/// What keys begin with, so that one that lies about is known for what it is.
+/// What keys begin with, so that a leaked key is recognized.
 const PREFIX: &str = "postern_";
 
-/// What `postern key` is told.
+/// The options of `postern key`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct KeyArguments {
     /// The name of the key's holder; to replace a key, the name of that key
@@ -32,7 +32,7 @@ pub(crate) struct KeyArguments {
     expires: Option<Moment>,
 }
 
-/// A key, and the lines of the configuration that know it by its hash.
+/// A new key, with the lines for the configuration, which contain only its hash.
 ///
 /// # Errors
 /// The system has no random numbers.

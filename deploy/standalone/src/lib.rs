@@ -1,4 +1,4 @@
-//! The whole gateway in one process, and the place to add backends and forms of one's own.
+//! The whole gateway in one process, and where custom connectors and forms are added.
 //!
 //! ```no_run
 //! use postern::Gateway;
@@ -54,7 +54,7 @@ const OPERATOR_SECRETS: NeededSecrets = NeededSecrets::Of(&["broker.url", "admin
 const STORE_SECRETS: NeededSecrets = NeededSecrets::Of(&["broker.url"]);
 /// The secrets of commands that only reach the message log.
 const LOG_SECRETS: NeededSecrets = NeededSecrets::Of(&["broker.url", "log.url", "log.hash_key"]);
-/// How much longer than the ingress accepts the dispatcher consumes, where requests are in flight.
+/// How long the dispatcher goes on consuming, at most, while the draining ingress finishes its requests.
 const HEAD_START: Duration = Duration::from_secs(2);
 
 /// A message gateway between people's messaging providers and your applications.
@@ -126,7 +126,7 @@ enum Action {
     Log(log::LogAction),
 }
 
-/// A gateway with its senders and its forms.
+/// A gateway: its connectors and its forms.
 #[derive(Debug)]
 pub struct Gateway {
     connectors: ConnectorRegistry,
@@ -140,24 +140,24 @@ impl Default for Gateway {
 }
 
 impl Gateway {
-    /// One with the built-in senders and forms.
+    /// A gateway with the built-in connectors and forms.
     pub fn new() -> Self {
         Self { connectors: ConnectorRegistry::builtin(), forms: Forms::builtin() }
     }
 
-    /// The same with other senders. Each that is not built in is a backend type of its name.
+    /// Replaces the connectors. A connector that is not built in is a backend type of the same name.
     #[must_use]
     pub fn with_connectors(self, connectors: ConnectorRegistry) -> Self {
         Self { connectors, ..self }
     }
 
-    /// The same with other forms.
+    /// Replaces the forms.
     #[must_use]
     pub fn with_forms(self, forms: Forms) -> Self {
         Self { forms, ..self }
     }
 
-    /// Does what the command line says, until it is done or told to stop.
+    /// Runs the command of the command line until it is done or the process is told to stop.
     pub fn main(self) -> ExitCode {
         let command = Command::parse();
         let arguments = &command.arguments;
@@ -210,7 +210,7 @@ impl Gateway {
         Ok(providers)
     }
 
-    /// The configuration, if everything in it can be built, with what was built of it.
+    /// The configuration with what was built from it, if everything in it can be built.
     fn configuration(&self, arguments: &Arguments) -> Result<Validated, Exit> {
         let config = Arc::new(program::configuration(arguments, &self.providers()?)?);
         let mut problems = postern_ingress::problems(&config, &self.forms);
@@ -223,7 +223,7 @@ impl Gateway {
         }
     }
 
-    /// `postern ingress`, which is `postern-ingress`.
+    /// Runs `postern ingress`, which is the same as `postern-ingress`.
     fn ingress(&self, action: Option<&IngressAction>, arguments: &Arguments) -> Result<(), Exit> {
         let known = self.providers()?;
         match action {
@@ -234,7 +234,7 @@ impl Gateway {
         }
     }
 
-    /// `postern dispatcher`, which is `postern-dispatcher`.
+    /// Runs `postern dispatcher`, which is the same as `postern-dispatcher`.
     fn dispatcher(
         &self,
         choice: DispatcherArguments,
@@ -255,13 +255,13 @@ impl Gateway {
         in_runtime(orders::run(order, &config, arguments.admin_listen.unwrap_or(PROGRAM.admin)))
     }
 
-    /// The configuration for a command that builds nothing of it and needs these `secrets` only.
+    /// The configuration for a command that builds nothing from it and needs only these `secrets`.
     fn configuration_of(&self, arguments: &Arguments, secrets: NeededSecrets) -> Result<Config, Exit> {
         let providers = self.providers()?;
         program::configuration_by(Loader::new(&providers).needing(secrets), arguments)
     }
 
-    /// What in `config` cannot be built.
+    /// One problem for each part of `config` that cannot be built.
     fn problems(&self, config: &Arc<Config>) -> Vec<Problem> {
         let sending = postern_dispatcher::validate(Arc::clone(config), &self.connectors).err();
         let receiving = postern_ingress::problems(config, &self.forms);
@@ -302,14 +302,15 @@ impl Gateway {
     }
 }
 
-/// Does `work` to its end, on threads of its own.
+/// Runs `work` to its end, in a new tokio runtime.
 fn in_runtime(work: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
     runtime.block_on(work)
 }
 
 /// Runs both halves until `shutdown`, or until one of them ends by itself; then the other drains. The
-/// ingress drains first: consuming goes on until it has ended, but for no longer than the head start.
+/// ingress drains first: the dispatcher goes on consuming until the ingress has ended, but at most for
+/// [`HEAD_START`].
 async fn together(
     shutdown: &Shutdown,
     ingress: Ingress,

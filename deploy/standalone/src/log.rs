@@ -1,6 +1,6 @@
-//! `postern log`: what became of messages, and what people wrote.
+//! `postern log`: what happened to messages, and what people wrote.
 //!
-//! It reads the message log itself, beside whatever runs: no gateway is asked.
+//! It reads the message log directly, even while gateways run, and asks no gateway.
 
 mod arguments;
 mod export;
@@ -22,12 +22,12 @@ use postern_shared::{
 use serde::Serialize;
 use serde_json::json;
 
-/// How many messages `postern log list` shows if nothing is said.
+/// How many messages `postern log list` shows without `--limit`.
 const LISTED: u64 = 100;
-/// How many ids an error names that begin alike.
+/// The most ids that an error names if several begin alike.
 const LISTED_IDS: usize = 5;
 
-/// What is said if there is no log.
+/// The error if there is no message log.
 const OFF: &str = "log: the message log is off, so nothing is recorded about messages: set log.url to \
                    sqlite:DIR or postgres://…, or remove log.messages = false";
 
@@ -69,7 +69,7 @@ pub(crate) enum LogAction {
     Forget(ForgetArguments),
 }
 
-/// Whom to forget.
+/// The options of `postern log forget`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ForgetArguments {
     /// The person's identity, as written in messages
@@ -89,11 +89,10 @@ pub(crate) struct ForgetArguments {
     user: Option<String>,
 }
 
-/// Does it.
+/// Carries out `action`.
 ///
 /// # Errors
-/// [`Exit::Config`] for what the command line or the configuration can mend, [`Exit::Failed`] for the
-/// rest.
+/// [`Exit::Config`] if another command line or configuration would help, else [`Exit::Failed`].
 pub(crate) async fn run(action: LogAction, config: &Config) -> Result<(), Exit> {
     let access = match &action {
         LogAction::Forget(_) => Access::Write,
@@ -116,7 +115,7 @@ async fn answer(log: &dyn MessageLog, action: LogAction) -> Result<(), Exit> {
     }
 }
 
-/// The messages that match, as a table or as JSON; only with `show` with numbers and texts.
+/// The messages that match, as a table or as JSON; numbers and texts only with `show`.
 async fn list(
     log: &dyn MessageLog,
     which: LogFilterArguments,
@@ -137,7 +136,7 @@ async fn list(
     as_json(&json!({"messages": found, "more": more}))
 }
 
-/// The message whose id begins with `id`.
+/// The message whose id begins with `id`, as text or as JSON.
 async fn shown(log: &dyn MessageLog, id: &str, json: bool) -> Result<String, Exit> {
     let id = whole_id(log, id).await?;
     let Some(message) = log.message(id).await? else {
@@ -151,7 +150,7 @@ async fn shown(log: &dyn MessageLog, id: &str, json: bool) -> Result<String, Exi
 /// The only id in the log that begins with `id`.
 ///
 /// # Errors
-/// [`Exit::Config`]: `id` is no beginning of one, or one of several. [`Exit::Failed`]: there is none.
+/// [`Exit::Config`]: `id` cannot begin an id, or several ids begin with it. [`Exit::Failed`]: none does.
 async fn whole_id(log: &dyn MessageLog, id: &str) -> Result<MessageId, Exit> {
     if let Ok(whole) = id.parse() {
         return Ok(whole);
@@ -180,7 +179,7 @@ fn between(beginning: &str) -> Option<(MessageId, MessageId)> {
     if digits.is_empty() { None } else { Some((filled("0")?, filled("f")?)) }
 }
 
-/// JSON in which people's texts move no cursor; a JSON reader gets the same value.
+/// JSON in which people's texts cannot move the terminal's cursor; a JSON reader gets the same value.
 fn as_json(value: &impl Serialize) -> Result<String, Exit> {
     Ok(terminal::json(&serde_json::to_string_pretty(value)?) + "\n")
 }

@@ -1,9 +1,8 @@
-//! `postern pause`, `postern resume`, `postern cancel`: orders that hold for all processes; and
-//! `postern queue`.
+//! `postern pause`, `postern resume`, `postern cancel`, which apply to all processes; and `postern queue`.
 //!
-//! With RabbitMQ they are written to the log of orders from here, whatever else runs. The embedded store
-//! belongs to one process: where a gateway has it, its admin port is asked, else the store is
-//! opened here.
+//! With RabbitMQ, these commands are published to the control stream from here, even while gateways run.
+//! The embedded store belongs to one process: if a gateway has it open, that gateway's admin port is asked,
+//! else the store is opened here.
 
 mod client;
 mod target;
@@ -28,7 +27,7 @@ use serde::Serialize;
 use std::net::SocketAddr;
 use target::OrderTarget;
 
-/// An order about one backend.
+/// The options of `postern pause` and `postern resume`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BackendArguments {
     /// The backend
@@ -41,7 +40,7 @@ pub(crate) struct BackendArguments {
     target: OrderTarget,
 }
 
-/// Which messages are to be cancelled.
+/// The options of `postern cancel`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct CancelArguments {
     /// The backend
@@ -55,7 +54,7 @@ pub(crate) struct CancelArguments {
     #[arg(long, value_name = "TIME", value_parser = moment::of_now)]
     until: Option<Timestamp>,
     /// Only messages of this priority: bulk or normal
-    #[arg(long, value_name = "LANE", value_parser = lane)]
+    #[arg(long, value_name = "PRIORITY", value_parser = lane)]
     priority: Option<Priority>,
     /// Only print what would be done
     #[arg(long)]
@@ -108,7 +107,7 @@ pub(crate) enum QueueCommand {
     },
 }
 
-/// An order.
+/// An operator's command.
 #[derive(Debug)]
 pub(crate) enum OperatorOrder {
     /// `postern pause`
@@ -135,11 +134,10 @@ impl OperatorOrder {
     }
 }
 
-/// Carries it out. `admin` is where the admin port is when the configuration does not say it.
+/// Carries out `order`. `admin` is the address of the admin port if the configuration names none.
 ///
 /// # Errors
-/// [`Exit::Config`] for what the command line or the configuration can mend, [`Exit::Failed`] for the
-/// rest.
+/// [`Exit::Config`] if another command line or configuration would help, else [`Exit::Failed`].
 pub(crate) async fn run(order: OperatorOrder, config: &Config, admin: SocketAddr) -> Result<(), Exit> {
     let target = order.target().clone();
     let by = format!("{}@{}", target.by, control::this_machine());
@@ -193,7 +191,7 @@ async fn answer(client: &OrderClient, order: OperatorOrder, by: &str) -> Result<
     })
 }
 
-/// What it says of others moves no cursor.
+/// JSON in which what others wrote cannot move the terminal's cursor.
 fn as_json(value: &impl Serialize) -> Result<String, Exit> {
     Ok(terminal::json(&serde_json::to_string_pretty(value)?) + "\n")
 }

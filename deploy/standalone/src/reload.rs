@@ -1,4 +1,4 @@
-//! `postern reload`: has a running gateway, or one half of it, read its configuration anew.
+//! `postern reload`, which makes a running gateway, or one half of it, reload its configuration.
 
 use crate::{admin_client::AdminClient, admin_target::AdminTarget, greeting::print};
 use clap::Args;
@@ -8,7 +8,7 @@ use postern_shared::terminal::{self, plain};
 use serde_json::Value;
 use std::{fmt::Write as _, net::SocketAddr};
 
-/// What `postern reload` can be told.
+/// The options of `postern reload`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ReloadArguments {
     /// Only print what would change
@@ -24,11 +24,12 @@ pub(crate) struct ReloadArguments {
     by: String,
 }
 
-/// Orders it. `admin` is where the admin port is if neither the command line nor `config` says so.
+/// Asks the gateway to reload. `admin` is the address of the admin port if neither the command line nor
+/// `config` names one.
 ///
 /// # Errors
-/// [`Exit::Config`] if the gateway finds mistakes or a change that needs a restart: each of them. [`Exit::Failed`]
-/// for anything else.
+/// [`Exit::Config`] with each mistake that the gateway finds, or each change that needs a restart.
+/// [`Exit::Failed`] for anything else.
 pub(crate) async fn run(wanted: ReloadArguments, config: &Config, admin: SocketAddr) -> Result<(), Exit> {
     let ReloadArguments { dry_run, json, admin: target, by } = wanted;
     let url = target.admin.clone().unwrap_or_else(|| {
@@ -46,8 +47,8 @@ pub(crate) async fn run(wanted: ReloadArguments, config: &Config, admin: SocketA
     Ok(print(&said)?)
 }
 
-/// The mistakes in a refusal, as `postern check` says them, or the keys that need a restart. `None` if it holds
-/// neither.
+/// The mistakes in a refusal, in the words of `postern check`, or the keys that need a restart. `None` if
+/// the refusal holds neither.
 fn mistakes(body: &[u8]) -> Option<String> {
     let refusal: Value = serde_json::from_slice(body).ok()?;
     let text = |value: &Value| value.as_str().map(plain).unwrap_or_default();
@@ -68,7 +69,7 @@ fn mistakes(body: &[u8]) -> Option<String> {
     Some(format!("{}\nnothing was changed", lines.join("\n")))
 }
 
-/// What a person reads.
+/// What `postern reload` prints for people.
 fn text(done: &Reloaded) -> String {
     let Reloaded { added, changed, removed, unchanged, dry_run, waiting } = done;
     let mut said = String::new();

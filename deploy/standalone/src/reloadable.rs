@@ -1,4 +1,4 @@
-//! What the whole gateway takes over of a changed configuration.
+//! Applies a changed configuration to the whole gateway.
 
 use postern_config::{Config, Problem, ProviderRegistry};
 use postern_dispatcher::{DispatcherReload, Validated, connectors::ConnectorRegistry};
@@ -38,7 +38,7 @@ impl Reload for ReloadableGateway<'_> {
         validated.config()
     }
 
-    /// The sending half first: what is accepted from then on is sent.
+    /// Changes the sending half first, so that any message that the ingress then accepts can be sent.
     async fn apply(&self, (validated, prepared): Self::Read) -> Result<(), String> {
         self.dispatcher.apply(validated).await.map_err(|error| error.to_string())?;
         self.ingress.apply(prepared);

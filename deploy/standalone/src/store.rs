@@ -1,5 +1,5 @@
-//! `postern store`: is the store whole, how large is it, and a copy of it. All of it also while its
-//! process runs, which it does not hold up.
+//! `postern store`, which checks the store, copies it, or shows its sizes. All of this also works while the
+//! store's process runs, and does not hold that process up.
 
 use crate::greeting::{count, print};
 use anyhow::anyhow;
@@ -37,7 +37,7 @@ pub(crate) enum StoreAction {
     Info(Format),
 }
 
-/// How to tell of it.
+/// The form of the output.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Format {
     /// Print one JSON object
@@ -45,11 +45,11 @@ pub(crate) struct Format {
     json: bool,
 }
 
-/// Does it with the store that `config` names.
+/// Carries out `action` on the store that `config` names.
 ///
 /// # Errors
-/// [`Exit::Config`] if it names none; [`Exit::Failed`] if the store is damaged, is not there, or cannot be
-/// read or copied.
+/// [`Exit::Config`] if `config` names no store; [`Exit::Failed`] if the store is damaged, does not exist,
+/// or cannot be read or copied.
 pub(crate) fn run(action: &StoreAction, config: &Config) -> Result<(), Exit> {
     let folder = folder(config)?;
     match action {

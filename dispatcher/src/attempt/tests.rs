@@ -1,4 +1,4 @@
-//! A text in parts: what is sent again, to whom, and what of it.
+//! A text in parts: what is sent again, to whom, and what is reported.
 #![expect(clippy::disallowed_types, reason = "one configuration for all cases of the property tests")]
 
 use super::*;
@@ -15,7 +15,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-/// Three parts.
+/// A text of three parts.
 const TEXT: &str = "one two three four five six seven";
 
 fn policy() -> TextPolicy {
@@ -38,12 +38,12 @@ fn sent(part: usize) -> Sent {
     Sent::with_id(format!("SM{part}"))
 }
 
-/// One that got `parts` parts, and then `failure`.
+/// The progress of a recipient who got `parts` parts, and then `failure`.
 fn progress(parts: usize, failure: Option<Failure>) -> PartsProgress {
     PartsProgress { sent: (0..parts).map(sent).collect(), failure }
 }
 
-/// What follows: the report, and each retry and dead letter.
+/// What follows from `progress`: the report, and each retry and dead letter.
 fn after(message: &Outbound, progress: Vec<PartsProgress>) -> (Report, Vec<(Address, Outbound)>) {
     let prepared = policy().prepare(&message.text, message.parts_sent as usize).unwrap();
     let results = results(&SCHEDULE, message, progress, Timestamp::now());
@@ -110,8 +110,8 @@ fn any_progress() -> impl Strategy<Value = Vec<(usize, Option<usize>)>> {
 }
 
 proptest! {
-    /// Over any number of attempts, nobody gets a part twice or out of order, and what is given up
-    /// is what they did not get.
+    /// Over any number of attempts, nobody gets a part twice or out of order, and dead letters hold exactly
+    /// what their recipients did not get.
     #[test]
     fn what_was_sent_and_what_is_left_are_the_text(rounds in proptest::collection::vec(any_progress(), 8)) {
         let parts = policy().prepare(TEXT, 0).unwrap().len();

@@ -1,4 +1,4 @@
-//! Making one callback: where it goes, the request, and what its answer means.
+//! Makes one callback: where it goes, the request, and what its answer means.
 
 use super::silent_hosts::SilentHosts;
 use crate::{
@@ -24,8 +24,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The HTTP client that makes the callbacks of each user, by the user's name. What the hosts of one do to its
-/// connections, and to the look-ups of their names, is no other's concern.
+/// The HTTP client for each user's callbacks, by the user's name. Hosts of one user cannot hold up the
+/// connections or the name look-ups of another.
 pub(crate) type CallbackClients = BTreeMap<String, Client>;
 
 /// Makes callbacks.
@@ -39,7 +39,7 @@ pub(super) struct CallbackCaller {
     classifier: Classifier,
 }
 
-/// Where a callback goes, and who asked for it.
+/// Where a callback goes, and the user who asked for it.
 #[derive(Debug)]
 pub(super) struct CallbackTarget {
     pub(super) user: String,
@@ -65,7 +65,7 @@ pub(crate) fn clients(compat: &CompatSection) -> Result<CallbackClients, KeyProb
 }
 
 impl CallbackCaller {
-    /// A caller that calls with `clients`, as `compat` says.
+    /// A caller that uses `clients` and the settings of `compat`.
     pub(super) fn new(compat: &CompatSection, clients: CallbackClients) -> Self {
         Self {
             keys: compat.callback_keys(),
@@ -77,10 +77,10 @@ impl CallbackCaller {
         }
     }
 
-    /// Where the callback that tells `notice` goes.
+    /// Where the callback for `notice` goes.
     ///
     /// # Errors
-    /// Nobody who may asked for it, it leads where no callback goes, or its host is left alone for now.
+    /// No configured user requested it, its address is not allowed, or its host is not called for now.
     pub(super) fn target(&self, notice: &CallbackEvent) -> Result<CallbackTarget, Failure> {
         let callback = self.keys.open(&notice.callback);
         let Some(callback) = callback.filter(|callback| callback.message_id == notice.message_id) else {
@@ -138,7 +138,7 @@ impl CallbackCaller {
     }
 }
 
-/// `failure` without the host, which a client chose: it stands in no log.
+/// `failure` without the host: a client chose it, and it must not be logged.
 fn without_host(failure: Failure) -> Failure {
     let unreached = failure.unreached.map(|unreached| Unreached { host: None, ..unreached });
     Failure { unreached, ..failure }

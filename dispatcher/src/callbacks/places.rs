@@ -1,11 +1,11 @@
-//! How many callbacks are under way for each user and to each host.
+//! Limits the callbacks in flight for each user and for each host.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// The callbacks that one user, and one host, may have under way.
+/// Counts the callbacks in flight for each user and for each host.
 #[derive(Debug)]
 pub(super) struct Places {
     most: usize,
@@ -18,7 +18,7 @@ enum PlaceOf {
     Host(String),
 }
 
-/// A place for one callback, until it is dropped.
+/// The right to have one callback in flight, until it is dropped.
 #[derive(Debug)]
 pub(super) struct CallbackPermit {
     places: Arc<Places>,
@@ -26,12 +26,12 @@ pub(super) struct CallbackPermit {
 }
 
 impl Places {
-    /// At most `most` callbacks under way for each user and to each host.
+    /// Allows at most `most` callbacks in flight for each user and for each host.
     pub(super) fn new(most: u16) -> Arc<Self> {
         Arc::new(Self { most: most.into(), taken: Mutex::default() })
     }
 
-    /// A place for a callback of `user` to `host`; `None` if one of the two has as many as it may have.
+    /// A permit for a callback of `user` to `host`. `None` if the user or the host has none left.
     pub(super) fn take(self: &Arc<Self>, user: &str, host: &str) -> Option<CallbackPermit> {
         let of = [PlaceOf::User(user.to_owned()), PlaceOf::Host(host.to_owned())];
         let mut taken = self.taken();

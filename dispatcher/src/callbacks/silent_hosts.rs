@@ -1,4 +1,4 @@
-//! Hosts that did not answer a callback in time: they are left alone for a while.
+//! Hosts that did not answer a callback in time: they are not called for a while.
 
 use std::{
     collections::HashMap,
@@ -6,14 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The most hosts that are remembered; the one that may be called again first is forgotten first.
+/// The most hosts that are remembered. The host that may be called again soonest is forgotten first.
 const MOST: usize = 1_024;
-/// How long a host is left alone after the first time. Each further time it is twice as long.
+/// How long a host is not called after its first timeout. Each further timeout doubles the pause.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// The longest that a host is left alone: a client that is back is called within a minute.
+/// The longest pause: a client that is back is called within a minute.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Which hosts are left alone, and until when.
+/// The hosts that are not called, each with the end of its pause.
 #[derive(Debug, Default)]
 pub(super) struct SilentHosts(Mutex<HashMap<String, Silence>>);
 
@@ -24,7 +24,7 @@ struct Silence {
 }
 
 impl SilentHosts {
-    /// How long `host` is left alone from `now` on; `None` if it may be called.
+    /// How long from `now` on `host` is not called. `None` if it may be called.
     pub(super) fn pause(&self, host: &str, now: Instant) -> Option<Duration> {
         let until = self.hosts().get(host)?.until;
         until.checked_duration_since(now).filter(|left| !left.is_zero())
@@ -35,7 +35,8 @@ impl SilentHosts {
         self.hosts().remove(host);
     }
 
-    /// Notes that `host` did not answer in time. Calls that were under way together count once.
+    /// Notes that `host` did not answer in time. Timeouts of calls that were in flight together count
+    /// once.
     pub(super) fn timed_out(&self, host: &str, now: Instant) {
         let mut hosts = self.hosts();
         let known = hosts.get(host).copied();
@@ -65,7 +66,7 @@ mod tests {
         assert_eq!(hosts.pause("h", now), None);
         for seconds in [5, 10, 20, 40, 60, 60] {
             let pause = Duration::from_secs(seconds);
-            // As many as were under way.
+            // All calls in flight time out.
             for _ in 0..16 {
                 hosts.timed_out("h", now);
             }

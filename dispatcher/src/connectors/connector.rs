@@ -1,4 +1,4 @@
-//! What a connector must do.
+//! The traits that a connector implements.
 
 use super::context::ConnectorContext;
 use crate::outcome::{Outcomes, Polled};
@@ -12,8 +12,8 @@ use std::{sync::Arc, time::Duration};
 
 /// A validated configuration of one backend, ready to be started.
 ///
-/// Every [`Backend`] is one that starts as it is. Another type implements this trait to open
-/// connections, to receive, or to run tasks while the backend is served.
+/// Every [`Backend`] is also a connector, which starts as its own sender. Another type implements this
+/// trait to open connections, to receive, or to run tasks while the backend is served.
 ///
 /// ```
 /// use async_trait::async_trait;
@@ -37,7 +37,7 @@ use std::{sync::Arc, time::Duration};
 ///     }
 /// }
 ///
-/// /// Datagrams that were started.
+/// /// The open socket of a started connector.
 /// struct Session {
 ///     socket: UdpSocket,
 /// }
@@ -59,13 +59,13 @@ use std::{sync::Arc, time::Duration};
 /// ```
 #[async_trait]
 pub trait Connector: Send + Sync {
-    /// Starts it: gives the sender, which is asked to [`stop`](Backend::stop) after its last call.
-    /// Nothing is sent before that. It should not wait for a connection that may take its time: open it
-    /// in a task and note the state in `context.health`.
+    /// Starts the connector and returns its sender, which is asked to [`stop`](Backend::stop) after its
+    /// last call. Nothing is sent before the start succeeds. It should not wait for a connection that may
+    /// take time: open the connection in a task and note its state in `context.health`.
     ///
     /// # Errors
-    /// A text for an operator, without a secret. The backend's health shows it, its messages wait in
-    /// their queue, and it is started again after a pause.
+    /// A text for an operator, without a secret. The backend's health shows it, the backend's messages wait
+    /// in their queue, and the start is retried after a pause.
     async fn start(self: Arc<Self>, context: ConnectorContext) -> Result<Arc<dyn Backend>, String>;
 }
 
@@ -98,20 +98,21 @@ impl<B: Backend + 'static> Connector for B {
 /// ```
 #[async_trait]
 pub trait Backend: Send + Sync {
-    /// Sends `text` to every one of `identities` (at least one, in the application's order,
-    /// doubles included), and says what became of it for each.
+    /// Sends `text` to each of `identities` (at least one, in the application's order, including
+    /// duplicates), and returns what became of it for each.
     ///
-    /// It must not block its thread. A panic, and a call that outlasts [`deadline`](Self::deadline),
-    /// count as an `unknown` failure for all of `identities`, with the codes `panic` and `timeout`:
-    /// a sender that knows of some that were sent should answer in time.
+    /// It must not block its thread. A panic, and a call that outlasts [`deadline`](Self::deadline), count
+    /// as an `unknown` failure for all of `identities`, with the codes `panic` and `timeout`. So a sender
+    /// that has sent to some of them should answer in time.
     ///
-    /// Failures for which [`Failure::says_down`](postern_shared::error::Failure::says_down) holds
-    /// count for the backend's circuit breaker, those of class `throttled` pause the backend.
+    /// Failures for which [`Failure::says_down`](postern_shared::error::Failure::says_down) or
+    /// [`was_not_accepted`](postern_shared::error::Failure::was_not_accepted) holds count for the backend's
+    /// circuit breaker. Those of class `throttled`, or with a `retry_after`, pause the backend.
     async fn send(&self, id: MessageId, text: &str, identities: &[Identity], context: &Context) -> Outcomes;
 
-    /// Sends as [`send`](Self::send) does; `scope` is the place in the message's trace at which it is sent. A
-    /// backend that makes requests overrides this, to make a span of each ([`Scope::client`]) and to tell its
-    /// provider of the trace. By default it calls [`send`](Self::send).
+    /// Sends like [`send`](Self::send); `scope` is the place in the message's trace at which it is sent. A
+    /// backend that makes requests overrides this function, to make a span of each request
+    /// ([`Scope::client`]) and to pass the trace to its provider. By default it calls [`send`](Self::send).
     async fn send_within(
         &self,
         scope: &Scope,
@@ -124,8 +125,8 @@ pub trait Backend: Send + Sync {
         self.send(id, text, identities, context).await
     }
 
-    /// Asks the provider what became of a message that it took over; `scope` is the place in the message's trace.
-    /// Only a backend with a `poll` table is asked to. By default nothing is known.
+    /// Asks the provider what became of a message that it accepted; `scope` is the place in the message's
+    /// trace. Only called for a backend with a `poll` table. By default it fails with the code `no_poll`.
     ///
     /// # Errors
     /// There was no answer, or it said nothing about this message. It is asked again later.
@@ -134,21 +135,21 @@ pub trait Backend: Send + Sync {
         Err(Failure::config("no_poll", "this kind of connector does not poll its provider"))
     }
 
-    /// The most identities of one call. By default a call has all of a message's identities; if the
-    /// backend has a rate, a single one, or as many as its `send` table has in one request.
+    /// The most identities of one call. By default a call has all of a message's identities. If the backend
+    /// has a rate, the default is one, or as many as its `send` table has in one request.
     fn recipients_per_request(&self) -> Option<usize> {
         None
     }
 
-    /// How long one call for so many identities may take; by default a minute. A call is given at most
-    /// 25 minutes after its message was taken: after 30, RabbitMQ hands the message to another consumer.
+    /// How long one call for this many identities may take; by default a minute. A call must end within 25
+    /// minutes after its message was taken: after 30, RabbitMQ hands the message to another consumer.
     fn deadline(&self, identities: usize) -> Duration {
         let _ = identities;
         Duration::from_secs(60)
     }
 
     /// Ends what [`Connector::start`] began, after the last call of [`send`](Self::send): closes
-    /// connections, waits for tasks. It is dropped unfinished at the deadline of the drain. By default
-    /// there is nothing to end.
+    /// connections, waits for tasks. It is dropped unfinished at the deadline of the drain, but never
+    /// before it has had a second. By default there is nothing to end.
     async fn stop(&self) {}
 }

@@ -34,8 +34,8 @@ pub struct ReceivedPublisher {
 }
 
 impl ReceivedPublisher {
-    /// Publishes a message that a person sent in. The broker has stored it once this returns `Ok`, and
-    /// only then may the provider be told that it was taken over.
+    /// Publishes a message that a person sent in. Once this returns `Ok`, the broker has stored it; only
+    /// then may the provider be told that it was accepted.
     ///
     /// # Errors
     /// The broker did not store it: the provider should send it again.

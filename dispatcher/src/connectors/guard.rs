@@ -1,4 +1,4 @@
-//! Calling a sender so that each identity has an outcome in time, whatever the sender does.
+//! Calls a sender so that each identity has an outcome in time, even if the sender hangs or panics.
 
 use super::connector::Backend;
 use crate::outcome::{Outcome, Outcomes};
@@ -17,21 +17,21 @@ pub(crate) struct Call<'a> {
     pub(crate) message: &'a Outbound,
     /// The message's text, or a part of it.
     pub(crate) text: &'a str,
-    /// The message's context, or what of it goes with that part.
+    /// The message's context, or the entries that go with this part.
     pub(crate) context: &'a Context,
-    /// To whom.
+    /// The recipients of this call.
     pub(crate) identities: &'a [Identity],
-    /// Where in a trace it is made.
+    /// The place in a trace at which it is made.
     pub(crate) scope: &'a Scope,
 }
 
-/// One outcome for each identity of `call`, in their order, within the sender's deadline and within
-/// `longest`.
+/// Makes `call`, and returns one outcome for each identity, in their order, within the sender's deadline
+/// and within `longest`.
 pub(crate) async fn send_guarded(backend: &dyn Backend, call: Call<'_>, longest: Duration) -> Vec<Outcome> {
     let Call { message, text, context, identities, scope } = call;
     let number = identities.len();
     let deadline = backend.deadline(number).min(longest);
-    // A sender is not asked again with what it left half done: it has only &self.
+    // Unwind-safe: a sender has only `&self`, so no later call gets anything that a panic left half done.
     let call = backend.send_within(scope, message.id, text, identities, context);
     let call = AssertUnwindSafe(call);
     let outcomes = match tokio::time::timeout(deadline, call.catch_unwind()).await {

@@ -1,4 +1,4 @@
-//! Starting and stopping a connector so that, whatever it does, no other backend has to wait for it.
+//! Starts and stops a connector so that no other backend has to wait for it, even if it hangs or panics.
 
 use super::{Backend, Connector, ConnectorContext};
 use futures_util::FutureExt;
@@ -10,10 +10,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 fn backoff() -> Backoff {
     Backoff::new(Duration::from_secs(1), Duration::from_secs(60))
 }
-/// The least that a connector is given to stop, also after the deadline of the drain.
+/// The least time that a connector has to stop, even after the deadline of the drain.
 const LEAST: Duration = Duration::from_secs(1);
 
-/// Starts `connector`, again after a pause if that fails. `None` if its backend drains before it has
+/// Starts `connector`, and retries after a pause if that fails. `None` if its backend drains before it has
 /// started.
 pub(crate) async fn start(
     connector: &Arc<dyn Connector>,
@@ -49,7 +49,7 @@ pub(crate) async fn start(
     }
 }
 
-/// Stops `sender`. What has not stopped by `deadline`, or a second from now if that is later, is left.
+/// Stops `sender`. Gives up at `deadline`, or a second from now if that is later.
 pub(crate) async fn stop(sender: &dyn Backend, context: &ConnectorContext, deadline: Instant) {
     let backend = context.backend.as_str();
     let deadline = deadline.max(Instant::now() + LEAST);

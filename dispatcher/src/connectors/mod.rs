@@ -10,12 +10,12 @@
 //!    receives, the backend's health, the metrics, and a token that is cancelled when the backend drains.
 //!    A connector that fails is started again after a growing pause. Its messages wait in their queue,
 //!    and no other backend waits.
-//! 3. The sender that starting gives is called until the drain is over, and then told to stop, under the
+//! 3. The start returns a sender. It is called until the drain is over, and is then told to stop within the
 //!    deadline.
 //!
-//! A kind without a connection of its own, such as `http`, `console` or a short connector of yours,
-//! implements [`Backend`] alone, whose one required function is `send`: every `Backend` is a `Connector`
-//! that starts as it is. A kind that holds a session, or receives, implements [`Connector`] too.
+//! A kind that keeps no connection, such as `http`, `console` or a short connector of yours, implements
+//! [`Backend`] alone, whose one required function is `send`: every `Backend` is also a `Connector`, which
+//! starts as its own sender. A kind that holds a session, or receives, implements [`Connector`] too.
 
 mod connector;
 pub mod console;

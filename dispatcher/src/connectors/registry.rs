@@ -15,8 +15,8 @@ use postern_config::{
 use postern_shared::message::BackendName;
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-/// Makes of what the configuration says of a backend a connector that can be started, or says
-/// everything that is wrong.
+/// Turns a backend's configuration into a connector that can be started, or returns everything that is
+/// wrong with it.
 type Validate = Arc<dyn Fn(&BackendConfig) -> Result<Arc<dyn Connector>, Vec<KeyProblem>> + Send + Sync>;
 
 /// The validated connector of each backend.
@@ -26,7 +26,7 @@ pub(crate) type Connectors = BTreeMap<BackendName, Arc<dyn Connector>>;
 /// Explicit: nothing registers itself.
 #[derive(Clone)]
 pub struct ConnectorRegistry {
-    /// Shared by every backend that sends over HTTP.
+    /// The TLS settings shared by all backends that send over HTTP.
     tls: ClientTls,
     registered: BTreeMap<String, RegisteredKind>,
 }
@@ -39,17 +39,17 @@ struct RegisteredKind {
 }
 
 impl ConnectorRegistry {
-    /// `http` and `console`.
+    /// A registry of the built-in kinds, `http` and `console`.
     pub fn builtin() -> Self {
         Self { tls: ClientTls::default(), registered: BTreeMap::new() }
     }
 
-    /// Adds the kind `name`, which sends. `validate` gets what the configuration says of a backend, its
-    /// `settings` included, and gives either a connector that can be started or every problem, each
-    /// with its key below `[backends.NAME]`.
+    /// Adds the kind `name`, which sends. `validate` gets a backend's configuration, including its
+    /// `settings`, and returns either a connector that can be started or every problem, each with its key
+    /// below `[backends.NAME]`.
     ///
     /// # Errors
-    /// [`NameTaken`]
+    /// There is a kind or a backend type of that name already.
     pub fn with<C: Connector + 'static>(
         self,
         name: &str,
@@ -58,11 +58,11 @@ impl ConnectorRegistry {
         self.register(name, ConnectorDirection::Sends, validate)
     }
 
-    /// Adds the kind `name`, which only receives: who sends to one of its backends is told so. See
-    /// [`with`](Self::with).
+    /// Adds the kind `name`, which only receives: sending to one of its backends is refused with that
+    /// reason. See [`with`](Self::with).
     ///
     /// # Errors
-    /// [`NameTaken`]
+    /// There is a kind or a backend type of that name already.
     pub fn with_receiver<C: Connector + 'static>(
         self,
         name: &str,
@@ -77,7 +77,7 @@ impl ConnectorRegistry {
         direction: ConnectorDirection,
         validate: impl Fn(&BackendConfig) -> Result<C, Vec<KeyProblem>> + Send + Sync + 'static,
     ) -> Result<Self, NameTaken> {
-        // A registry of a configuration's own knows which names are taken.
+        // The registry that configurations use knows which names are taken.
         let mut known = ProviderRegistry::builtin();
         self.add_to(&mut known)?;
         known.add_connector(name, direction)?;
@@ -86,7 +86,7 @@ impl ConnectorRegistry {
         Ok(self)
     }
 
-    /// Tells `providers` of the kinds that are not built in: each is a backend type of its name.
+    /// Adds the kinds that are not built in to `providers`, each as a backend type with the same name.
     ///
     /// # Errors
     /// [`NameTaken`] if there is a type of that name already.
@@ -98,7 +98,7 @@ impl ConnectorRegistry {
     /// The connector of `backend`, ready to be started.
     ///
     /// # Errors
-    /// Every problem with what the configuration says of it, with its key below the backend's.
+    /// Every problem with the backend's configuration, each with its key below the backend's.
     pub fn validate(&self, backend: &BackendConfig) -> Result<Arc<dyn Connector>, Vec<KeyProblem>> {
         match &backend.definition.connector {
             ConnectorConfig::Http(_) => Ok(Arc::new(Http::new(backend, &self.tls)?)),

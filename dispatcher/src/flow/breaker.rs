@@ -1,15 +1,15 @@
 //! A circuit breaker: whether a provider is down, by what its last answers said.
 //!
-//! It counts failures in a row that say that the provider is down (`Failure::says_down`) or that it
-//! accepts nothing (`Failure::was_not_accepted`). A failure counts by its code and not by its class
-//! alone: `transient` is also what a provider says of one message, and that must not stop the others. One
-//! `200 ERROR` is said of one message as well, but a run of them without any success is a wrong
+//! It counts consecutive failures that say that the provider is down (`Failure::says_down`) or that it
+//! accepts nothing (`Failure::was_not_accepted`). A failure counts by its code and not by its class alone:
+//! a provider also uses `transient` for single messages, and those must not stop the others. A single
+//! `200 ERROR` is about one message as well, but a run of them without any success means a wrong
 //! `send.success`, and each attempt would send to everybody again.
 //!
-//! When the breaker opens, the subscription ends and what was prefetched goes back. After a growing pause
-//! with jitter one message is taken, from the normal lane if one waits there, and its success subscribes
-//! again. The messages that failed before have used up an attempt. Those in hand and those that are tried
-//! meanwhile have not, unless the provider may have sent them.
+//! When the breaker opens, the subscription ends and prefetched messages are requeued. After a growing
+//! pause with jitter, one message is taken as a probe, from the normal lane if one waits there; if it
+//! succeeds, the subscription begins again. The messages that failed before have used up an attempt.
+//! Messages in hand and probes have not, unless the provider may have sent them.
 
 use postern_config::BreakerSection;
 use postern_shared::backoff::Backoff;
@@ -19,30 +19,30 @@ use tokio::time::Instant;
 /// What the answer to one request says about the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sign {
-    /// It works: it took a message over, or refused one for the message's own sake.
+    /// It works: it accepted a message, refused one because of the message itself, or asked for less.
     Up,
-    /// It does not, or accepted nothing.
+    /// It is down, or it accepted nothing.
     Down,
-    /// Nothing.
+    /// The answer says nothing about it.
     None,
 }
 
-/// What a sign changed.
+/// How a sign changed the breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BreakerChange {
     /// It opened: nothing is sent for this long.
     Opened(Duration),
-    /// The message that was tried failed: nothing is sent for this long.
+    /// The probe failed: nothing is sent for this long.
     StaysOpen(Duration),
     /// It closed.
     Closed,
 }
 
-/// A circuit breaker. Open, it lets nothing through until its pause is over, and then one message
-/// at a time until one of them has shown something.
+/// A circuit breaker. While it is open, it lets nothing through until its pause is over, and then one
+/// message at a time until one shows whether the provider works.
 #[derive(Debug)]
 pub(crate) struct Breaker {
-    /// 0: it never opens.
+    /// The number of consecutive failures that opens it. 0: it never opens.
     failures: u32,
     in_a_row: u32,
     /// The end of the pause. `None` while it is closed.
@@ -66,7 +66,8 @@ impl Breaker {
         self.until
     }
 
-    /// Notes a sign. What was on its way when it opened changes nothing: the pause is waited for.
+    /// Notes a sign. During the pause, signs change nothing: those requests were in flight when the breaker
+    /// opened.
     pub(crate) fn note(&mut self, sign: Sign, now: Instant) -> Option<BreakerChange> {
         if sign == Sign::Up {
             self.last_up = Some(now);
@@ -93,8 +94,8 @@ impl Breaker {
         }
     }
 
-    /// Opens it although fewer sends failed in a row than it waits for, if for `waited`, and for the first
-    /// pause, nothing showed that the other side works.
+    /// Opens the breaker before enough sends have failed in a row, if nothing showed for `waited`, and for
+    /// the first pause, that the other side works.
     pub(crate) fn note_alone(&mut self, waited: Duration, now: Instant) -> Option<BreakerChange> {
         let since = now.checked_sub(waited.max(self.first_pause));
         let worked = self.last_up.is_some_and(|up| since.is_none_or(|since| up >= since));

@@ -1,33 +1,35 @@
-//! How many requests are in flight, if that may follow the provider: additive increase, multiplicative
-//! decrease (AIMD), as TCP does it.
+//! How many requests may be in flight, if that follows the provider: additive increase, multiplicative
+//! decrease (AIMD), as in TCP.
 //!
-//! What says that there are too many is what gets through. Latency alone does not: it grows with the
-//! number in flight if the provider is at its limit, and by itself if the provider is far away or slow,
-//! when only more in flight keep the rate.
+//! Throughput shows whether there are too many. Latency alone does not: it grows with the number in flight
+//! if the provider is at its limit, but also if the provider is slow or far away, when only more requests
+//! in flight keep the rate.
 //!
 //! The limit is judged in rounds of half a second, or of the time of two answers if that is longer. After
-//! each round it grows by half of `concurrency`, unless the last increase let through less than a quarter
-//! of what it could have: then 0.7 of it is left. A round in which there was room and no message for it
-//! sets the limit to what was in use. Without `concurrency_max` the number is fixed: what a provider
-//! allows is often a number of connections, which nobody should exceed unasked.
+//! each round it grows by half of `concurrency`, unless the last increases let through less than a quarter
+//! of what they could have: then it falls to 0.8 of the limit before them. After a round in which requests
+//! could have been made but no message waited, the limit is what was in use. Without `concurrency_max` the
+//! limit is fixed: a provider often allows a number of connections, which must not be exceeded unless the
+//! user says so.
 
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A round lasts at least this long, and as long as two answers take,
+/// A round lasts at least this long, and at least as long as two answers take.
 const ROUND: Duration = Duration::from_millis(500);
-/// and until this many answers have come.
+/// A round lasts until at least this many answers have come.
 const ENOUGH: u32 = 32;
-/// Increases are judged together once the limit has grown by this factor: less would be lost in noise.
+/// Increases are judged together once the limit has grown by this factor: a smaller one would be lost in
+/// noise.
 const JUDGED: f64 = 1.5;
-/// The part of what the increases could let through that they must let through, or there are too many
-/// in flight.
+/// The part of the possible gain in throughput that increases must bring. If they bring less, there are too
+/// many requests in flight.
 const WORTH: f64 = 0.25;
-/// What is then left of the limit before them.
+/// A decrease goes to this part of the limit before the increases, or of the upper end of the range.
 const DECREASE: f64 = 0.8;
-/// If less than this part of what came through before comes through now, the provider has changed.
+/// If the throughput falls below this part of the throughput before, the provider has changed.
 const CHANGED: f64 = 0.75;
-/// At the upper end of the range, fewer are tried after this many rounds.
+/// After this many rounds at the upper end of the range, a lower limit is tried.
 const ROUNDS_AT_MOST: u32 = 10;
 
 /// The limit on the requests in flight.
@@ -39,20 +41,20 @@ pub(super) struct Concurrency {
     /// How long answers take, smoothed.
     latency: Duration,
     round: Round,
-    /// The limit that the next ones are compared with, and the rate at which answers came through.
+    /// The limit with which later ones are compared, and the rate at which answers came through.
     before: Option<(u32, f64)>,
     /// Rounds in a row at the upper end of the range.
     at_most: u32,
 }
 
-/// What is counted at one limit.
+/// The answers of one round.
 #[derive(Debug, Clone, Copy)]
 struct Round {
     from: Instant,
     answers: u32,
-    /// Those whose message the provider took or refused for good.
+    /// Answers for messages that the provider accepted or refused for good.
     through: u32,
-    /// Those that came while the limit held nothing back.
+    /// Answers that came while the limit held nothing back.
     idle: u32,
 }
 
@@ -60,15 +62,15 @@ struct Round {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AnswerSample {
     pub(super) took: Duration,
-    /// Whether the provider took or refused the message for good.
+    /// Whether the provider accepted or refused the message for good.
     pub(super) through: bool,
     /// Whether more could have been in flight, and there was nothing to send.
     pub(super) idle: bool,
 }
 
 impl Concurrency {
-    /// A limit of at least `fewest` and at most `most`. It begins with the fewest, and stays there if
-    /// there is nothing between them.
+    /// A limit of at least `fewest` and at most `most`. It starts at `fewest`, and stays there unless
+    /// `most` is larger.
     pub(super) fn new(fewest: u16, most: u16, now: Instant) -> Self {
         let (fewest, most) = (u32::from(fewest.max(1)), u32::from(most.max(1)));
         let (limit, latency, round) = (fewest.min(most), Duration::ZERO, Round::from(now));
@@ -80,8 +82,8 @@ impl Concurrency {
         self.limit
     }
 
-    /// What was counted says nothing: the provider asks for less, or is down. Increases that were not
-    /// judged are taken back.
+    /// Discards what was counted: the provider asks for less, or is down. Increases that are not judged yet
+    /// are undone.
     pub(super) fn disturbed(&mut self, now: Instant) {
         if let Some((before, _)) = self.before.take() {
             self.limit = self.limit.min(before);
@@ -109,7 +111,7 @@ impl Concurrency {
         let (limit, idle) = (self.limit, round.idle * 10 > round.answers);
         let rate = f64::from(round.through) / lasted.as_secs_f64();
         self.limit = if idle { self.in_use(rate) } else { self.next(rate).clamp(self.fewest, self.most) };
-        // What is in flight now was begun at the limit before.
+        // Requests that are in flight now were begun at the limit before.
         self.round = Round::from(if self.limit == limit { now } else { now + self.latency });
     }
 
@@ -137,8 +139,8 @@ impl Concurrency {
         (f64::from(limit) * DECREASE) as u32
     }
 
-    /// The limit if nothing waited: what was in flight (Little's law) and a little more, no higher than
-    /// it is.
+    /// The limit if nothing waited: what was in flight (Little's law) and a tenth more, but not above the
+    /// present limit.
     fn in_use(&mut self, rate: f64) -> u32 {
         self.before = None;
         let in_flight = rate * self.latency.as_secs_f64() * 1.1;
@@ -156,15 +158,15 @@ impl Round {
 mod tests {
     use super::*;
 
-    /// A provider that answers after `latency`, but no more than `most` messages a second, and
-    /// whose messages never end.
+    /// A provider that answers after `latency`, but at most `most` messages a second. There is always a
+    /// message to send.
     struct Provider {
         latency: Duration,
         most: f64,
     }
 
     impl Provider {
-        /// Sends for so long; how many came through a second, in its last quarter.
+        /// Sends for `seconds`. Returns how many answers a second came in the last quarter of that time.
         fn takes(&self, limit: &mut Concurrency, now: &mut Instant, seconds: u64) -> f64 {
             let end = *now + Duration::from_secs(seconds);
             let last = *now + Duration::from_secs(seconds * 3 / 4);
@@ -194,11 +196,11 @@ mod tests {
         assert_eq!(limit.limit(), 64);
         let rate = FAR.takes(&mut limit, &mut now, 60);
         assert!(rate > 0.9 * 512.0 / 0.3, "{rate}/s, {} at a time", limit.limit());
-        // At its limit with 50 at a time: all above that only waits there.
+        // This provider is at its limit with 50 requests at a time: any more only wait there.
         let rate = NEAR.takes(&mut limit, &mut now, 300);
         assert!(rate > 0.95 * NEAR.most, "{rate}");
         assert!(limit.limit() <= 102, "{} at a time", limit.limit());
-        // Slow all at once.
+        // The provider suddenly becomes slow.
         let rate = FAR.takes(&mut limit, &mut now, 16);
         assert!(rate > 0.9 * 512.0 / 0.3, "{rate}/s, {} at a time", limit.limit());
     }
@@ -211,7 +213,7 @@ mod tests {
         assert_eq!(limit.limit(), 64);
     }
 
-    /// An answer after so many milliseconds.
+    /// An answer after `milliseconds`.
     fn after(milliseconds: u64) -> AnswerSample {
         AnswerSample { took: Duration::from_millis(milliseconds), through: true, idle: false }
     }
@@ -254,7 +256,7 @@ mod tests {
     fn a_higher_limit_at_which_nothing_waits_stays() {
         let mut now = Instant::now();
         let mut limit = Concurrency::new(64, 512, now);
-        // 300 a second come, of which 64 at a time would send 213.
+        // 300 messages a second come. With 64 at a time, only 213 a second would be sent.
         for _ in 0..60 * 250 {
             let rate = (f64::from(limit.limit()) / 0.3).min(300.0);
             now += Duration::from_secs_f64(1.0 / rate);
@@ -281,7 +283,7 @@ mod tests {
         for n in 0..100_000_u32 {
             let working = limit.limit();
             now += Duration::from_millis(100) / working;
-            // It takes 10 at a time, and lets the others come to nothing.
+            // The provider accepts 10 at a time, and the others fail.
             limit.answered(AnswerSample { through: n % working < 10, ..after(100) }, now);
         }
         assert!(limit.limit() <= 25, "{}", limit.limit());

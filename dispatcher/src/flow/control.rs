@@ -1,4 +1,4 @@
-//! Flow control of one backend, or of one receiver ([`receiver`]): the shell around what `state` decides.
+//! Flow control of one backend, or of one receiver ([`receiver`]): the shell around `state`, which decides.
 
 mod receiver;
 
@@ -23,7 +23,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How long a request takes at most if no `send.timeout` says so.
+/// The longest time of a request if there is no `send.timeout`.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Says what may be taken from a backend's queues, and when each request may be made.
@@ -33,7 +33,7 @@ pub(crate) struct FlowControl {
     state: Mutex<FlowState>,
     /// Notified whenever something changed in `state`.
     changed: Notify,
-    /// The requests in flight.
+    /// Limits the requests in flight.
     limit: ConcurrencyLimit,
     rated: bool,
     /// How many messages of each queue are held at a time.
@@ -49,7 +49,7 @@ pub(crate) struct FlowControl {
 /// Where flow control of deliveries to one receiver shows that the receiver is down.
 #[derive(Debug)]
 struct ReceiverShown {
-    /// Whom the log names.
+    /// The receiver's name in the log.
     to: &'static str,
     health: HealthReporter,
 }
@@ -110,8 +110,8 @@ impl FlowControl {
         self.rated
     }
 
-    /// How many messages a subscription for `intake` prefetches. With a rate it is what goes out in the
-    /// time that a request may take: more would wait here and not in the queue.
+    /// How many messages a subscription for `intake` prefetches. With a rate, no more than can be sent in
+    /// the time that a request may take: others would wait here instead of in the queue.
     pub(crate) fn prefetch(&self, intake: Intake) -> u16 {
         if intake == Intake::Open { self.prefetch } else { 1 }
     }
@@ -132,7 +132,8 @@ impl FlowControl {
         intake
     }
 
-    /// An operator paused the backend: nothing is taken and no request is begun, until [`unhold`].
+    /// Notes that an operator paused the backend: nothing is taken and no request is begun, until
+    /// [`unhold`].
     ///
     /// [`unhold`]: Self::unhold
     pub(crate) fn hold(&self) {
@@ -140,19 +141,19 @@ impl FlowControl {
         self.changed.notify_waiters();
     }
 
-    /// The operator's pause is over.
+    /// Notes that the operator's pause is over.
     pub(crate) fn unhold(&self) {
         self.state().unhold();
         self.changed.notify_waiters();
     }
 
-    /// Waits until something else than `intake` may be taken.
+    /// Waits until something other than `intake` may be taken.
     pub(crate) async fn leaves_off(&self, intake: Intake) {
         let still = || self.state().intake(Instant::now()).is_like(intake);
         self.until(|| if still() { Err(Release::OnChange) } else { Ok(()) }).await;
     }
 
-    /// A subscription begins.
+    /// Notes that a subscription begins.
     pub(crate) fn consuming(&self) {
         if let Some(rate) = &mut self.state().rate {
             rate.share.forget();
@@ -160,8 +161,8 @@ impl FlowControl {
         self.recount.notify_one();
     }
 
-    /// So many consumers of the backend's queue were counted, in all processes. `None` if the broker
-    /// is lost, and with it the subscription.
+    /// Notes how many `consumers` the backend's queue has in all processes. `None` if the broker, and with
+    /// it the subscription, is lost.
     pub(crate) fn counted(&self, consumers: Option<u32>) {
         let mut state = self.state();
         let Some(rate) = &mut state.rate else { return };
@@ -180,7 +181,7 @@ impl FlowControl {
         }
     }
 
-    /// Waits until another message may be taken by a subscription that there is.
+    /// Waits until another message may be taken by the existing subscription.
     pub(crate) async fn admits(&self) {
         let admits = || match self.state().admits(Instant::now()) {
             Release::Now => Ok(()),
@@ -189,7 +190,8 @@ impl FlowControl {
         self.until(admits).await;
     }
 
-    /// Waits until the next message of `lane` may be taken: no other one waits for the rate here.
+    /// Waits until the next message of `lane` may be taken. With a rate, no other message of the lane may
+    /// wait here.
     pub(crate) async fn admits_of(&self, lane: Priority) {
         if self.rated {
             let admits = || if self.state().admits_of(lane) { Ok(()) } else { Err(Release::OnChange) };
@@ -197,8 +199,8 @@ impl FlowControl {
         }
     }
 
-    /// From now on no request is begun: messages that are in work settle what they have sent, and leave the
-    /// rest to another process.
+    /// Lets no request begin from now on. Messages in work settle what they have sent, and leave the rest
+    /// to another process.
     pub(crate) fn drain(&self) {
         self.draining.cancel();
     }
@@ -214,17 +216,17 @@ impl FlowControl {
         self.limit.acquire().await
     }
 
-    /// Another message could be taken, and there is none, until one is taken.
+    /// Notes that another message could be taken but there is none, until one is taken.
     pub(crate) fn idles(&self) {
         self.state().idles();
     }
 
-    /// A message of `lane` was taken. Returns whether it shows if the provider is back.
+    /// Notes that a message of `lane` was taken. Returns whether it shows if the provider is back.
     pub(super) fn taken(&self, lane: Priority) -> bool {
         self.state().taken(lane, Instant::now())
     }
 
-    /// Every request of a message of `lane` was begun.
+    /// Notes that every request of a message of `lane` was begun.
     pub(super) fn begun(&self, lane: Priority) {
         if self.rated {
             self.state().begun(lane);
@@ -232,7 +234,7 @@ impl FlowControl {
         }
     }
 
-    /// A message is in work no more.
+    /// Notes that a message is no longer in work. `probe` is what [`taken`](Self::taken) returned for it.
     pub(super) fn ended(&self, probe: bool) {
         if probe {
             self.state().ended(probe);
@@ -240,18 +242,18 @@ impl FlowControl {
         }
     }
 
-    /// A request of `lane` begins to wait for the rate. Its ticket.
+    /// Notes that a request of `lane` begins to wait for the rate, and returns its ticket.
     pub(super) fn waits(&self, lane: Priority) -> u64 {
         self.state().waits(lane, Instant::now())
     }
 
-    /// A request waits for the rate no more.
+    /// Notes that a request no longer waits for the rate.
     pub(super) fn leaves(&self, lane: Priority, ticket: u64) {
         self.state().leaves(lane, ticket, Instant::now());
         self.changed.notify_waiters();
     }
 
-    /// A request had waited so long when the rate let it go.
+    /// Observes how long a request waited for the rate.
     pub(super) fn waited(&self, wait: Duration) {
         if let Some(FlowShown { metrics, .. }) = &self.shown {
             metrics.waited(wait.as_secs_f64());
@@ -261,7 +263,7 @@ impl FlowControl {
     /// Waits until `request` may be made.
     ///
     /// # Errors
-    /// Sending paused.
+    /// Sending is paused.
     pub(super) async fn released(&self, request: SendRequest) -> Result<(), Held> {
         self.until(|| match self.state().release(request, Instant::now()) {
             Release::Now => Ok(Ok(())),
@@ -271,9 +273,9 @@ impl FlowControl {
         .await
     }
 
-    /// Notes what a request came to for each of its recipients and how long it took; `probe`: its
-    /// message shows whether the provider is back. If the provider is to be given time before the next
-    /// attempt, the failures then say how much.
+    /// Notes the outcomes of a request, one for each recipient, and how long it took. `probe`: its message
+    /// shows whether the provider is back. If the provider needs time before the next attempt, the failures
+    /// then say how much.
     pub(super) fn note(&self, outcomes: &mut [Outcome], took: Duration, probe: bool) {
         let (now, room) = (Instant::now(), self.limit.has_room());
         let mut state = self.state();
@@ -283,7 +285,7 @@ impl FlowControl {
         let (limit, concurrency) = (state.limit(now), state.concurrency());
         drop(state);
         self.limit.resize(limit);
-        // Once the drain has begun, another may serve the backend, and show what it does.
+        // Once the drain has begun, a new part may serve the backend, and only that one may show its state.
         let shown = self.shown.as_ref().filter(|_| !self.draining.is_cancelled());
         if let (true, Some(FlowShown { metrics, .. })) = (concurrency != before, shown) {
             metrics.concurrency(concurrency);
@@ -297,7 +299,8 @@ impl FlowControl {
         }
     }
 
-    /// Waits until `condition` holds, asking again when it says so and whenever something changed.
+    /// Waits until `condition` holds. Checks it again at the time that it names, and whenever something
+    /// changes.
     async fn until<T>(&self, condition: impl Fn() -> Result<T, Release>) -> T {
         loop {
             let changed = self.changed.notified();
@@ -316,8 +319,8 @@ impl FlowControl {
 }
 
 fn prefetch(concurrency: u16, rate: Option<RateLimit>, timeout: Duration) -> u16 {
-    // Twice: while as many are sent, as many wait for the broker's confirm of what became of them.
-    // RabbitMQ prefetches no more than MAX_CONCURRENCY on a quorum queue.
+    // Twice the concurrency: while some messages are sent, as many wait for the broker to confirm their
+    // outcomes. RabbitMQ prefetches no more than MAX_CONCURRENCY on a quorum queue.
     let unrated = concurrency.saturating_mul(2).clamp(1, MAX_CONCURRENCY);
     let out = rate.map(|rate| rate.limit.per_second() * timeout.as_secs_f64() + 1.0);
     // Saturates.

@@ -1,4 +1,4 @@
-//! Why a request is not made.
+//! Requests that are not made.
 
 use crate::outcome::NOT_BEGUN;
 use postern_shared::error::Failure;
@@ -6,11 +6,11 @@ use postern_shared::error::Failure;
 /// Why a request was not made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Held {
-    /// Sending paused before.
+    /// Sending was paused before the request's turn.
     Paused,
-    /// It would have waited too long.
+    /// Its turn did not come in time.
     TooLong,
-    /// The process drains: what is in flight is to finish, and what is not begun is for another one.
+    /// The process drains: requests in flight finish, and the others are left to another process.
     Draining,
 }
 

@@ -1,4 +1,4 @@
-//! The lane scheduler: normal goes first, and bulk never stands still.
+//! The lane scheduler: the normal lane goes first, but never holds up the bulk lane completely.
 
 use postern_shared::message::Priority;
 
@@ -27,7 +27,7 @@ impl LaneScheduler {
         }
     }
 
-    /// Notes that something of `lane` went.
+    /// Notes that a message or a request of `lane` went.
     pub(crate) fn went(&mut self, lane: Priority) {
         self.normal_in_a_row =
             if lane == Priority::Normal { self.normal_in_a_row.saturating_add(1) } else { 0 };

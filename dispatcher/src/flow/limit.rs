@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(super) struct ConcurrencyLimit {
     free: Arc<Semaphore>,
     size: Mutex<u32>,
-    /// Permits that are forgotten when they are given back.
+    /// How many permits are removed when they are returned.
     surplus: Arc<AtomicU32>,
 }
 
@@ -30,7 +30,8 @@ impl ConcurrencyLimit {
         Self { free: Arc::new(free), size: Mutex::new(size), surplus: Arc::default() }
     }
 
-    /// Makes it `size` permits, at least 1. If more are taken, the next to be given back are forgotten.
+    /// Changes the limit to `size`, at least 1. If more permits are taken, the next ones to be returned are
+    /// removed.
     pub(super) fn resize(&self, size: u32) {
         let size = size.max(1);
         let mut current = self.size.lock().unwrap_or_else(PoisonError::into_inner);
@@ -54,7 +55,7 @@ impl ConcurrencyLimit {
         ConcurrencyPermit { permit, surplus: self.surplus.clone() }
     }
 
-    /// Whether there is a permit that nobody has.
+    /// Whether a permit is free.
     pub(super) fn has_room(&self) -> bool {
         self.free.available_permits() > 0
     }

@@ -1,5 +1,5 @@
-//! What Prometheus sees of what holds a backend's messages back: its rate, its circuit breaker, its
-//! provider's wish for less.
+//! The Prometheus metrics of flow control: a backend's rate, its circuit breaker, and throttling by its
+//! provider.
 
 use postern_service::metrics::Metrics;
 use postern_shared::message::BackendName;
@@ -11,7 +11,7 @@ const WAITS: [f64; 12] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.
 /// Whether a backend has a rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rated {
-    /// It has one.
+    /// It has a rate.
     Yes,
     /// Only its concurrency limits it.
     No,
@@ -29,10 +29,10 @@ pub(crate) struct AllFlowMetrics {
 }
 
 impl AllFlowMetrics {
-    /// Declares them on `metrics`.
+    /// Declares the metrics of flow control on `metrics`.
     ///
     /// # Errors
-    /// Another dispatcher of this process has declared them.
+    /// Another dispatcher of this process has already declared them.
     pub(crate) fn declare(metrics: &Metrics) -> Result<Self, Error> {
         let backend = &["backend"];
         let help = "This process's share of the backend's rate, per second";
@@ -67,16 +67,17 @@ impl AllFlowMetrics {
         })
     }
 
-    /// Shows no more what holds for `backend` now: it begins anew, or is no longer served.
+    /// Removes the present state of `backend`, which starts again or is no longer served.
     pub(crate) fn forget(&self, backend: &BackendName) {
         let labels = &[backend.as_str()];
-        // What was never shown is an error.
+        // Removing a value that was never shown fails, which does not matter.
         let _ = self.breaker_open.remove_label_values(labels);
         let _ = self.rate_share.remove_label_values(labels);
         let _ = self.concurrency.remove_label_values(labels);
     }
 
-    /// The metrics of `backend`, there from the start. Only a backend with a rate has a wait for it.
+    /// The metrics of `backend`, which appear from the start. Only a backend with a rate has a wait for the
+    /// rate.
     pub(crate) fn of(&self, backend: &BackendName, rate: Rated) -> FlowMetrics {
         let name = backend.as_str();
         self.breaker_open.with_label_values(&[name]);
@@ -104,7 +105,7 @@ impl FlowMetrics {
         }
     }
 
-    /// Shows what this process may send of the rate, a second.
+    /// Shows this process's share of the rate, per second.
     pub(crate) fn share(&self, per_second: f64) {
         self.all.rate_share.with_label_values(&[self.backend.as_str()]).set(per_second);
     }

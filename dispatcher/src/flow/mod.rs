@@ -1,7 +1,7 @@
 //! Flow control: whether a backend's messages may be taken from its queues and sent now.
 //!
-//! [`FlowControl`] answers that for one backend, with one limit and one rate, for a message and for each
-//! of its requests. It is a thin shell around `state`, a value that is told the time.
+//! [`FlowControl`] decides that for one backend, with one limit and one rate, for each message and each of
+//! its requests. It is a thin shell around `state`, a value that is told the time.
 //!
 //! - **Limit** (`limit`, `permit`). The number of requests in flight, `concurrency`: permits that are
 //!   handed out in the order in which they were asked for. A message is taken from its queue only with a
@@ -10,19 +10,19 @@
 //!   message to many recipients uses what is free, and never what the next message waits for.
 //! - **Requests** (`sender`). [`PacedSender`] is the one place that splits a queued message into
 //!   requests, each to as many recipients as the backend's request may have.
-//! - **Rate** (`rate`, `pacing`, `lanes`). With a rate, each request also waits for its turn, one bucket
-//!   in each process. The normal lane goes first, and bulk once in nine times. One message of each lane
-//!   waits here, so that its requests do not stand before another lane's; the others stay prefetched, no
-//!   more than go out in `send.timeout`. The wait ends before the call: no time-out and no in-flight
-//!   count includes it.
+//! - **Rate** (`rate`, `pacing`, `lanes`). With a rate, each request also waits for its turn, one bucket in
+//!   each process. The normal lane goes first, and bulk once in nine times. One message of each lane waits
+//!   here, so that its requests do not block the other lane's. The others stay prefetched, at most as many
+//!   as can be sent in `send.timeout`. The wait ends before the call: no timeout and no in-flight count
+//!   includes it.
 //! - **Sharing** (`processes`). Each process sends its share of the rate: the rate divided by the number
 //!   of consumers of the backend's queue.
-//! - **Breaker** (`breaker`). The provider is down: nothing is taken but one message after each pause.
-//! - **Throttling** (`throttle`). The provider asks for less: a pause, then a slow start.
+//! - **Breaker** (`breaker`). While the provider is down, only one message is taken after each pause.
+//! - **Throttling** (`throttle`). If the provider asks for less: a pause, then a slow start.
 //! - **Concurrency** (`concurrency`). With `concurrency_max`, the limit follows the provider.
 //!
-//! What goes back to the queue: a message of which no request was begun is released. One that was begun
-//! in part is queued again with the rest, as the same attempt. A request whose turn has not come in the
+//! What is requeued: a message of which no request was begun is released unchanged. Of one that was begun
+//! in part, the rest is published again, as the same attempt. A request whose turn does not come in the
 //! time that `lease` allows is not begun.
 
 mod breaker;

@@ -9,7 +9,7 @@ use postern_shared::message::Priority;
 use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
-/// If no request waited for this long, what was not used of the rate is lost, except for the burst.
+/// If no request waited for this long, the unused part of the rate is lost, except for the burst.
 const IDLE: Duration = Duration::from_millis(50);
 
 /// When something may be done.
@@ -17,11 +17,11 @@ const IDLE: Duration = Duration::from_millis(50);
 pub(super) enum Release {
     /// Now.
     Now,
-    /// Not before then.
+    /// Not before this instant.
     At(Instant),
     /// Not before something changes.
     OnChange,
-    /// Not at all: sending paused, and the message goes back to its queue.
+    /// Not at all: sending is paused, and the message is requeued.
     Paused,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct SendRequest {
     pub(super) ticket: u64,
 }
 
-/// How a rate is kept.
+/// Keeps a rate.
 #[derive(Debug)]
 pub(super) struct Pacing {
     pub(super) share: ProcessShare,
@@ -51,7 +51,7 @@ pub(super) struct Pacing {
     unbegun: [usize; 2],
     /// Since when no request has waited.
     idle_since: Instant,
-    /// The rate by which the bucket was last filled, a second.
+    /// The rate at which the bucket was last filled, per second.
     per_second: f64,
 }
 
@@ -72,12 +72,12 @@ impl Pacing {
         }
     }
 
-    /// A message of `lane` was taken, whose requests are still to be made.
+    /// Notes that a message of `lane` was taken, whose requests are still to be made.
     pub(super) fn taken(&mut self, lane: Priority) {
         self.unbegun[index(lane)] += 1;
     }
 
-    /// Every request of a message of `lane` was begun, or will not be.
+    /// Notes that no request of a message of `lane` is still to be begun.
     pub(super) fn begun(&mut self, lane: Priority) {
         self.unbegun[index(lane)] = self.unbegun[index(lane)].saturating_sub(1);
     }
@@ -87,7 +87,7 @@ impl Pacing {
         self.unbegun[index(lane)] == 0
     }
 
-    /// A request waits no more.
+    /// Notes that a request no longer waits.
     pub(super) fn leaves(&mut self, lane: Priority, ticket: u64, now: Instant) {
         self.waiting[index(lane)].retain(|waiting| *waiting != ticket);
         if self.nobody_waits() {
@@ -95,7 +95,7 @@ impl Pacing {
         }
     }
 
-    /// No request may be made before `until`.
+    /// Lets no request be made before `until`.
     pub(super) fn not_before(&mut self, until: Instant) {
         self.bucket.not_before(until);
     }
@@ -104,7 +104,7 @@ impl Pacing {
         self.waiting.iter().all(VecDeque::is_empty)
     }
 
-    /// A request of `lane` begins to wait for its turn. Its ticket.
+    /// Notes that a request of `lane` begins to wait for its turn, and returns its ticket.
     pub(super) fn waits(&mut self, lane: Priority, now: Instant) -> u64 {
         if self.nobody_waits() && now.saturating_duration_since(self.idle_since) > IDLE {
             self.bucket.idle(now, self.per_second, self.burst * self.share.part());
@@ -114,8 +114,8 @@ impl Pacing {
         self.next_ticket
     }
 
-    /// When `request` may be made, at `speed`, the part of the rate that is used now. [`Release::Now`] counts
-    /// it.
+    /// When `request` may be made. `speed` is the part of the rate that is used now. If the answer is
+    /// [`Release::Now`], the request is counted.
     pub(super) fn release(&mut self, request: SendRequest, speed: f64, now: Instant) -> Release {
         let (Some(share), Some(from)) = (self.share.per_second(), self.share.from()) else {
             return Release::OnChange;

@@ -1,4 +1,4 @@
-//! What lets a message be worked on, and each of its requests be made.
+//! Permits to work on a message, and to make each of its requests.
 
 use super::{control::FlowControl, held::Held, limit::ConcurrencyPermit, pacing::SendRequest};
 use crate::{
@@ -33,7 +33,7 @@ pub(crate) struct WorkPermit {
     unbegun: AtomicBool,
 }
 
-/// The right to make one request, until it was answered.
+/// The right to make one request, until it is answered.
 #[derive(Debug)]
 pub(crate) struct SendPermit<'w> {
     work: &'w WorkPermit,
@@ -48,15 +48,15 @@ impl WorkPermit {
         Self { flow, lane, probe, taken, own, unbegun: AtomicBool::new(true) }
     }
 
-    /// Waits until a request that counts `cost` for the rate may be made. To be polled in the task that
-    /// polls the message's other requests.
+    /// Waits until a request that counts `cost` for the rate may be made. Must be polled in the same task
+    /// as the message's other requests.
     ///
     /// # Errors
-    /// It must not be made: its recipients go back to the queue.
+    /// The request must not be made: its recipients are requeued.
     pub(crate) async fn request(&self, cost: u32) -> Result<SendPermit<'_>, Held> {
         let permit = async {
             let permit = Some(self.acquire().await);
-            // From here on the permit is given back whatever happens.
+            // From here on the permit is returned in every case.
             let permit = SendPermit { work: self, permit };
             self.turn(cost).await.map(|()| permit)
         };
@@ -67,14 +67,14 @@ impl WorkPermit {
         }
     }
 
-    /// Every request of the message was begun: the next message of its lane may be taken.
+    /// Notes that every request of the message was begun: the next message of its lane may be taken.
     pub(crate) fn all_begun(&self) {
         if self.unbegun.swap(false, Ordering::Relaxed) {
             self.flow.begun(self.lane);
         }
     }
 
-    /// The message's own permit once that is free, or a further one.
+    /// The message's own permit once it is free, or a further one.
     async fn acquire(&self) -> ConcurrencyPermit {
         let mut further = pin!(self.flow.acquire());
         poll_fn(|context| match self.own_permit().take() {
@@ -118,13 +118,13 @@ impl SendPermit<'_> {
         (self.work.taken + ANSWERED_WITHIN).saturating_duration_since(Instant::now())
     }
 
-    /// Notes what a delivery to the only receiver came to; see [`FlowControl::note_delivery`].
+    /// Notes the outcome of a delivery to the only receiver; see [`FlowControl::note_delivery`].
     pub(crate) fn note_delivery(self, outcome: &Outcome, last_wait: Option<Duration>) -> Option<Duration> {
         self.work.flow.note_delivery(outcome, last_wait)
     }
 
-    /// Notes what the request came to for each of its recipients, and how long that took. If the
-    /// provider is to be given time before the next attempt, the failures then say how much.
+    /// Notes the outcomes of the request, one for each recipient, and how long it took. If the provider
+    /// needs time before the next attempt, the failures then say how much.
     pub(crate) fn note(self, outcomes: &mut [Outcome], took: Duration) {
         self.work.flow.note(outcomes, took, self.work.probe);
     }
@@ -132,7 +132,7 @@ impl SendPermit<'_> {
 
 impl Drop for SendPermit<'_> {
     fn drop(&mut self) {
-        // A message keeps one permit for its further requests, and gives back the others.
+        // A message keeps one permit for its further requests, and returns the others.
         let mut own = self.work.own_permit();
         if own.is_none() {
             *own = self.permit.take();

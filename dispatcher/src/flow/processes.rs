@@ -2,13 +2,13 @@
 //! queue has.
 //!
 //! Each process divides the limit by that number, every half second and 5 ms more for each backend with a
-//! rate. A process that begins to consume sends nothing until the others have had two such periods to
-//! count it, unless it is alone, so the shares add up to the limit or less. RabbitMQ drops the consumer
-//! of a killed process at once, and the others go faster at their next count.
+//! rate. A process that begins to consume sends nothing until the others have had twice that time to count
+//! it, unless it is alone, so the shares add up to the limit or less. RabbitMQ drops the consumer of a
+//! killed process at once, and the others go faster at their next count.
 //!
-//! No server hands out tokens: RabbitMQ knows the number already, and nothing more can fail. What one
-//! process leaves unused of its share, the others do not get; RabbitMQ hands messages round evenly, so a
-//! busy queue keeps all processes busy.
+//! No server hands out tokens: RabbitMQ knows the number already, and nothing more can fail. The unused
+//! part of a process's share does not go to the others, but RabbitMQ distributes messages evenly, so a busy
+//! queue keeps all processes busy.
 
 use super::FlowControl;
 use futures_util::{StreamExt, stream};
@@ -23,7 +23,7 @@ use tokio::{sync::Notify, time::sleep};
 
 /// The least time between two counts.
 const PERIOD: Duration = Duration::from_millis(500);
-/// What each backend with a rate adds to that.
+/// The time that each backend with a rate adds to [`PERIOD`].
 const PERIOD_EACH: Duration = Duration::from_millis(5);
 /// How many queues are asked about at a time.
 const AT_A_TIME: usize = 16;
@@ -44,7 +44,7 @@ pub(crate) struct RatedQueues(Arc<Mutex<RatedState>>);
 
 #[derive(Debug, Default)]
 struct RatedState {
-    /// How many backends of the configuration have a rate, also those that are not served here.
+    /// How many backends of the configuration have a rate, including those that are not served here.
     configured: usize,
     queues: BTreeMap<BackendName, (QueueName, Arc<FlowControl>)>,
 }
@@ -54,12 +54,14 @@ impl RatedQueues {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// So many backends of the configuration have a rate, also those that are not served here.
+    /// Notes that `number` backends of the configuration have a rate, including those that are not served
+    /// here.
     pub(crate) fn configured(&self, number: usize) {
         self.rated().configured = number;
     }
 
-    /// `backend` is served from `queue` with this flow control: its consumers are counted if it has a rate.
+    /// Notes that `backend` is served from `queue` with this flow control. Its consumers are counted if it
+    /// has a rate.
     pub(crate) fn note(&self, backend: &BackendName, queue: &QueueName, flow: &Arc<FlowControl>) {
         let mut rated = self.rated();
         rated.queues.remove(backend);
@@ -68,13 +70,13 @@ impl RatedQueues {
         }
     }
 
-    /// `backend` is no longer served.
+    /// Notes that `backend` is no longer served.
     pub(crate) fn forget(&self, backend: &BackendName) {
         self.rated().queues.remove(backend);
     }
 
-    /// Counts the consumers of each queue for its flow control, again and again until it is dropped, and at
-    /// once when `recount` is notified.
+    /// Counts the consumers of each queue for its flow control, repeatedly until it is dropped, and at once
+    /// when `recount` is notified.
     pub(crate) async fn count_processes(self, broker: Arc<dyn Broker>, recount: Arc<Notify>) {
         loop {
             let (configured, queues) = {
@@ -98,7 +100,7 @@ impl RatedQueues {
 async fn count(broker: &dyn Broker, queue: &QueueName, flow: &FlowControl) {
     match broker.depth(queue).await {
         Ok(depth) => flow.counted(Some(depth.consumers)),
-        // The broker may be busy, and the subscription as it was.
+        // The broker may only be busy, with the subscription unchanged.
         Err(BrokerError::TimedOut(_)) => {}
         Err(_) => flow.counted(None),
     }

@@ -1,18 +1,18 @@
-//! A rate kept by one process: when the next request may go, and which share of the limit this
-//! process has. Both are values that are told the time.
+//! The rate of one process: when the next request may go, and which share of the limit this process has.
+//! Both are values that are told the time.
 
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What may be caught up at once after the process was held up: a timer that fires late must not
-/// lower the rate.
+/// How many seconds may be caught up at once after the process was held up: a timer that fires late must
+/// not lower the rate.
 const CATCH_UP: f64 = 0.1;
 
 /// When the next request may go: the generic cell rate algorithm (ITU-T I.371), in which a request
 /// that costs more than one makes the next one wait longer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bucket {
-    /// From when on the next request may go.
+    /// The earliest instant of the next request.
     due: Instant,
 }
 
@@ -22,28 +22,28 @@ impl Bucket {
         Self { due: now }
     }
 
-    /// From when on the next request may go.
+    /// The earliest instant of the next request.
     pub(crate) fn due(self) -> Instant {
         self.due
     }
 
-    /// No request waited until `now`: what was not used is lost, except for `burst` requests.
+    /// Notes that no request waited until `now`: the unused rate is lost, except for `burst` requests.
     pub(crate) fn idle(&mut self, now: Instant, per_second: f64, burst: f64) {
         self.keep(now, (burst - 1.0).max(0.0) / per_second);
     }
 
-    /// A request of this `cost` goes at `now`, after it was [`due`](Self::due).
+    /// Counts a request of this `cost` that goes at `now`, after it was [`due`](Self::due).
     pub(crate) fn take(&mut self, now: Instant, per_second: f64, burst: f64, cost: u32) {
         self.keep(now, ((burst - 1.0).max(0.0) / per_second).max(CATCH_UP));
         self.due += seconds(f64::from(cost) / per_second);
     }
 
-    /// Nothing was to go before `then`: nothing is caught up for that.
+    /// Lets no request go before `then`. Nothing is caught up for that time.
     pub(crate) fn not_before(&mut self, then: Instant) {
         self.due = self.due.max(then);
     }
 
-    /// The rate changed: what is owed at the old rate is owed at the new one.
+    /// Notes that the rate changed: what is owed at the old rate is owed at the new one.
     pub(crate) fn changed(&mut self, now: Instant, before: f64, after: f64) {
         let owed = self.due.saturating_duration_since(now).as_secs_f64();
         if owed > 0.0 && before > 0.0 {
@@ -83,13 +83,13 @@ impl ProcessShare {
         Self { limit, settle, consumers: None, from: None }
     }
 
-    /// This process begins to consume, or does not know whether it still does.
+    /// Notes that this process begins to consume, or does not know whether it still does.
     pub(crate) fn forget(&mut self) {
         self.consumers = None;
         self.from = None;
     }
 
-    /// So many consumers were counted, this process's among them.
+    /// Notes how many `consumers` were counted, including this process.
     pub(crate) fn counted(&mut self, consumers: u32, now: Instant) {
         // This process is there even if it is not counted yet.
         let consumers = consumers.max(1);
@@ -104,12 +104,12 @@ impl ProcessShare {
         Some(self.limit / f64::from(self.consumers?))
     }
 
-    /// From when on it may be sent. `None` until that is known.
+    /// The instant from which it may be sent. `None` until that is known.
     pub(crate) fn from(&self) -> Option<Instant> {
         self.from
     }
 
-    /// Which part of the limit the share is.
+    /// The share as a part of the limit.
     pub(crate) fn part(&self) -> f64 {
         1.0 / f64::from(self.consumers.unwrap_or(1))
     }
@@ -123,7 +123,7 @@ mod tests {
         from + Duration::from_millis(milliseconds)
     }
 
-    /// The times, in milliseconds from `now`, at which `number` requests go that all wait.
+    /// The times, in milliseconds from `now`, at which `number` waiting requests go.
     fn times(bucket: &mut Bucket, now: Instant, per_second: f64, burst: f64, number: usize) -> Vec<u128> {
         bucket.idle(now, per_second, burst);
         let mut clock = now;

@@ -1,8 +1,9 @@
 //! A backend's sender behind its flow control: a message becomes requests, each of which is made when it
 //! may be.
 //!
-//! With a rate, a sender that does not say how many recipients it takes gets one for each call: what it
-//! makes of several is not known, and they would go out at once.
+//! With a rate, a sender that does not say how many recipients it takes gets one for each call, unless its
+//! `send` table has several in one request: what it makes of more is not known, and they would go out at
+//! once.
 
 use super::{
     held::Held,
@@ -40,8 +41,8 @@ impl PacedSender {
         Self { backend, metrics, count, recipients }
     }
 
-    /// Makes `call`, in as many requests as it takes. One outcome for each of its identities, in their order.
-    /// Those whose turn did not come in time failed with `not_begun`.
+    /// Makes `call`, in as many requests as it takes. Returns one outcome for each of its identities, in
+    /// their order. An identity whose turn did not come in time fails with `not_begun`.
     pub(crate) async fn send(&self, work: &WorkPermit, call: Call<'_>) -> Vec<Outcome> {
         let Call { text, identities, .. } = call;
         let cost = |some: &[Identity]| self.count.map_or(0, |count| cost(count, text, some.len()));
@@ -78,7 +79,7 @@ impl PacedSender {
         };
         let begun = Instant::now();
         self.metrics.in_flight.inc();
-        // Also when the drain's deadline ends it.
+        // A guard, so that the end also counts if the drain's deadline drops the call.
         let _ends = Ends(&self.metrics);
         let mut outcomes = send_guarded(&*self.backend, call, permit.time_left()).await;
         let took = begun.elapsed();
@@ -89,16 +90,15 @@ impl PacedSender {
     }
 }
 
-/// The most recipients of one request of the backend that `config` describes, whose sender takes
-/// `own`. With a rate, a sender that does not say gets one recipient at a time, unless its `send`
-/// table has several: what it makes of more is not known, and they would go out at once.
+/// The most recipients of one request of the backend that `config` describes. `own` is what its sender
+/// says, if it says anything; the default depends on the rate, see the module.
 fn recipients(config: &BackendConfig, own: Option<usize>) -> usize {
     let table = || config.definition.connector.calls().recipients_per_request();
     let rated = |_: RateLimit| table();
     own.or_else(|| config.definition.rate.map(rated)).unwrap_or(usize::MAX).max(1)
 }
 
-/// What a request with `text` to so many identities counts for the rate.
+/// What a request with `text` to this many identities counts for the rate.
 fn cost(count: Counted, text: &str, identities: usize) -> u32 {
     let cost = match count {
         Counted::Messages => identities,

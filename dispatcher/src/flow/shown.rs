@@ -1,4 +1,4 @@
-//! What flow control shows of a backend: to its log, its metrics, and whoever asks for its health.
+//! Shows a backend's flow control in the log, in the metrics and in the backend's health.
 
 use super::{breaker::BreakerChange, metrics::FlowMetrics, state::Noted};
 use crate::outcome::Outcome;
@@ -9,15 +9,15 @@ use std::time::Duration;
 /// Where flow control shows what it does.
 #[derive(Debug)]
 pub(crate) struct FlowShown {
-    /// What Prometheus reads.
+    /// The Prometheus metrics.
     pub(crate) metrics: FlowMetrics,
     /// Whether the backend sends.
     pub(crate) health: HealthReporter,
 }
 
 impl FlowShown {
-    /// Counts and logs what followed from the answers to a request of `backend`. `is_closed`: nothing is taken
-    /// from its queues for now.
+    /// Counts and logs what followed from the answers to a request of `backend`. `is_closed`: nothing is
+    /// taken from its queues at present.
     pub(super) fn report(&self, backend: &str, noted: Noted, outcomes: &[Outcome], is_closed: bool) {
         let failure = outcomes.iter().find_map(|outcome| outcome.as_ref().err());
         if let Some((pause, new)) = noted.throttled {
@@ -31,7 +31,7 @@ impl FlowShown {
         }
     }
 
-    /// `new` has the failure's code if it is a new pause.
+    /// Counts an answer that asks for less. `new` holds the failure's code if the pause is a new one.
     fn throttled(&self, backend: &str, pause: Duration, new: Option<Option<&str>>) {
         self.metrics.throttled();
         if let Some(code) = new {
@@ -50,7 +50,7 @@ impl FlowShown {
         let unreached = failure.and_then(|failure| failure.unreached.as_ref());
         let reason = unreached.map(|unreached| unreached.reason);
         let said = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-        let why = || format!("{what}: consecutive sends failed, the last with {code}{said}");
+        let why = || format!("breaker open: {what}: consecutive sends failed, the last with {code}{said}");
         match change {
             BreakerChange::Opened(pause) => {
                 self.metrics.breaker_opened();
@@ -74,10 +74,10 @@ impl FlowShown {
     }
 }
 
-/// What a provider is that fails in a row in any other way than those of [`what_is_wrong`].
+/// The text of [`what_is_wrong`] for any other run of failures.
 const DOWN: &str = "the provider is down";
 
-/// What a run of failures such as `failure` says, for an operator.
+/// What a run of failures such as `failure` means, for an operator.
 fn what_is_wrong(failure: &Failure) -> &'static str {
     if failure.was_not_accepted() {
         "no answer matches send.success, although messages may have been sent"
@@ -88,7 +88,7 @@ fn what_is_wrong(failure: &Failure) -> &'static str {
     }
 }
 
-/// The moment at which a pause from now on is over.
+/// The instant at which a pause that begins now ends.
 pub(super) fn after(pause: Duration) -> std::time::Instant {
     std::time::Instant::now() + pause
 }

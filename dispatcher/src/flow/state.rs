@@ -16,7 +16,7 @@ use postern_shared::{
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A pause that the provider asked for is waited for with messages in hand if it is no longer.
+/// The longest pause requested by the provider during which messages are kept in hand.
 const SHORT: Duration = Duration::from_secs(5);
 
 /// What may be taken from a backend's queues.
@@ -26,14 +26,14 @@ pub(crate) enum Intake {
     Open,
     /// One message at a time, to see whether the provider is back.
     Probe,
-    /// Nothing until then.
+    /// Nothing until this instant.
     Closed(Instant),
     /// Nothing until an operator resumes the backend.
     Held,
 }
 
 impl Intake {
-    /// Whether it is the same except for the time.
+    /// Whether both are the same except for the time.
     pub(crate) fn is_like(self, other: Self) -> bool {
         std::mem::discriminant(&self) == std::mem::discriminant(&other)
     }
@@ -55,28 +55,28 @@ pub(super) struct FlowState {
     /// Whether the one message of [`Intake::Probe`] is in work.
     probing: bool,
     concurrency: Concurrency,
-    /// Whether another message could be taken, and there is none.
+    /// Whether another message could be taken but there is none.
     idle: bool,
     /// Whether an operator paused the backend.
     held: bool,
 }
 
 impl FlowState {
-    /// `backend`'s. The processes that share its rate count each other within `settle`.
+    /// The state of `backend`. The processes that share its rate count each other within `settle`.
     pub(super) fn new(backend: &BackendConfig, settle: Duration, now: Instant) -> Self {
         let concurrency = Concurrency::new(backend.concurrency_min, backend.concurrency, now);
         let rate = backend.definition.rate.map(|rate| Pacing::new(rate, settle, now));
         Self { rate, ..Self::of(backend.breaker, concurrency) }
     }
 
-    /// One that only limits the number of requests in flight.
+    /// A state that only limits the number of requests in flight.
     pub(super) fn fixed(concurrency: u16, now: Instant) -> Self {
         let zero = Span(Duration::ZERO);
         let never = BreakerSection { failures: 0, pause: zero, max_pause: zero };
         Self::with_breaker(concurrency, never, now)
     }
 
-    /// One that limits the number of requests in flight, and pauses as `breaker` says.
+    /// A state that limits the number of requests in flight, and pauses as `breaker` says.
     pub(super) fn with_breaker(concurrency: u16, breaker: BreakerSection, now: Instant) -> Self {
         Self::of(breaker, Concurrency::new(concurrency, concurrency, now))
     }
@@ -93,12 +93,12 @@ impl FlowState {
         }
     }
 
-    /// An operator paused the backend.
+    /// Notes that an operator paused the backend.
     pub(super) fn hold(&mut self) {
         self.held = true;
     }
 
-    /// The operator's pause is over.
+    /// Notes that the operator's pause is over.
     pub(super) fn unhold(&mut self) {
         self.held = false;
     }
@@ -118,7 +118,7 @@ impl FlowState {
         }
     }
 
-    /// When the next message may be taken by a subscription that there is.
+    /// When the next message may be taken by the existing subscription.
     pub(super) fn admits(&self, now: Instant) -> Release {
         match self.throttle.until(now) {
             Some(until) => Release::At(until),
@@ -127,13 +127,13 @@ impl FlowState {
         }
     }
 
-    /// Whether the next message of `lane` may be taken. With a rate, only one message of each lane
-    /// waits here for its turn, and the others in their queue.
+    /// Whether the next message of `lane` may be taken. With a rate, only one message of each lane waits
+    /// here for its turn, and the others stay prefetched.
     pub(super) fn admits_of(&self, lane: Priority) -> bool {
         self.rate.as_ref().is_none_or(|pacing| pacing.has_begun_all(lane))
     }
 
-    /// A message of `lane` was taken. Whether it is the one that shows whether the provider is back.
+    /// Notes that a message of `lane` was taken. Returns whether it shows if the provider is back.
     pub(super) fn taken(&mut self, lane: Priority, now: Instant) -> bool {
         self.idle = false;
         if let Some(pacing) = &mut self.rate {
@@ -144,25 +144,25 @@ impl FlowState {
         probe
     }
 
-    /// Another message could be taken, and there is none, until one is [`taken`](Self::taken).
+    /// Notes that another message could be taken but there is none, until one is [`taken`](Self::taken).
     pub(super) fn idles(&mut self) {
         self.idle = true;
     }
 
-    /// Every request of a message of `lane` was begun, or will not be.
+    /// Notes that no request of a message of `lane` is still to be begun.
     pub(super) fn begun(&mut self, lane: Priority) {
         if let Some(pacing) = &mut self.rate {
             pacing.begun(lane);
         }
     }
 
-    /// A message is in work no more; `probe` is what [`taken`](Self::taken) said of it.
+    /// Notes that a message is no longer in work. `probe` is what [`taken`](Self::taken) returned for it.
     pub(super) fn ended(&mut self, probe: bool) {
         self.probing &= !probe;
     }
 
-    /// How many requests may be in flight: while a throttled provider's speed comes back, a part of
-    /// them, unless that slows the rate.
+    /// How many requests may be in flight. Without a rate, they are only a part of the usual number while a
+    /// throttled provider's speed recovers.
     pub(super) fn limit(&self, now: Instant) -> u32 {
         let all = self.concurrency.limit();
         if self.rate.is_some() {
@@ -172,19 +172,19 @@ impl FlowState {
         (f64::from(all) * self.throttle.speed(now)).max(1.0) as u32
     }
 
-    /// A request of `lane` begins to wait for the rate. Its ticket.
+    /// Notes that a request of `lane` begins to wait for the rate, and returns its ticket.
     pub(super) fn waits(&mut self, lane: Priority, now: Instant) -> u64 {
         self.rate.as_mut().map_or(0, |pacing| pacing.waits(lane, now))
     }
 
-    /// A request waits no more.
+    /// Notes that a request no longer waits.
     pub(super) fn leaves(&mut self, lane: Priority, ticket: u64, now: Instant) {
         if let Some(pacing) = &mut self.rate {
             pacing.leaves(lane, ticket, now);
         }
     }
 
-    /// When `request` may be made. [`Release::Now`] counts it.
+    /// When `request` may be made. If the answer is [`Release::Now`], the request is counted.
     pub(super) fn release(&mut self, request: SendRequest, now: Instant) -> Release {
         match self.intake(now) {
             Intake::Held | Intake::Closed(_) => return Release::Paused,
@@ -201,8 +201,8 @@ impl FlowState {
         self.rate.as_mut().map_or(Release::Now, |pacing| pacing.release(request, speed, now))
     }
 
-    /// Notes what one request came to for each of its recipients. If the provider is to be given time
-    /// before the next attempt, the failures then say how much.
+    /// Notes the outcomes of one request, one for each recipient. If the provider needs time before the
+    /// next attempt, the failures then say how much.
     pub(super) fn note(&mut self, outcomes: &mut [Outcome], probe: bool, now: Instant) -> Noted {
         let mut noted = Noted::default();
         let sign = sign(outcomes);
@@ -229,15 +229,15 @@ impl FlowState {
         noted
     }
 
-    /// Notes what one delivery to the only receiver came to. `last_wait` is how long the message had waited
-    /// for this attempt if it is the last one. Returns what changed, and how long the receiver is left alone
-    /// if the failure says that it is down: then the attempt does not count.
+    /// Notes the outcome of a delivery to the only receiver. `last_wait` is how long the message waited for
+    /// this attempt if it is the last one. Returns what changed, and how long the receiver is not called if
+    /// it is down and the breaker open: then the attempt does not count.
     ///
-    /// Few messages may come, so that a run of failures would take too long to show. A failure to connect
-    /// opens the breaker if nothing went through for the first pause, and so does a last attempt if
-    /// nothing went through since the one before it.
+    /// A run of failures would take too long if few messages come. So a failure to connect opens the
+    /// breaker if nothing went through for the first pause, and so does a last attempt if nothing went
+    /// through since the one before it.
     ///
-    /// Other than for a backend, a `Retry-After` is the message's own: it pauses nothing.
+    /// Unlike for a backend, a `Retry-After` is only about its message: it pauses nothing.
     pub(super) fn note_delivery(
         &mut self,
         outcome: &Outcome,
@@ -260,7 +260,7 @@ impl FlowState {
         (change, self.breaker.until().map(|until| until.saturating_duration_since(now)))
     }
 
-    /// Notes that the answer to a request took so long. `room`: there was a permit that nobody had.
+    /// Notes how long the answer to a request took. `room`: a permit was free.
     pub(super) fn answered(&mut self, outcomes: &[Outcome], took: Duration, room: bool, now: Instant) {
         if self.throttle.speed(now) < 1.0 || self.breaker.until().is_some() {
             return self.concurrency.disturbed(now);
@@ -288,9 +288,10 @@ fn asks_for_less(failure: &Failure) -> bool {
     failure.class == FailureClass::Throttled || failure.retry_after.is_some()
 }
 
-/// What the outcomes of one request say about the provider. A provider that took over or refused a
-/// single recipient, or asked for less, works. One that accepts nothing for many requests in a row is
-/// down for us: it may have sent every one of them, and would send it again with each attempt.
+/// What the outcomes of one request say about the provider. A provider that accepted, refused or throttled
+/// a single recipient works. A failure with a `Retry-After` says nothing. A provider that accepts nothing
+/// in many requests in a row is as good as down: it may have sent all of them, and would send them again
+/// with each attempt.
 fn sign(outcomes: &[Outcome]) -> Sign {
     let mut sign = Sign::None;
     for outcome in outcomes {

@@ -1,36 +1,36 @@
 //! A provider that asks for less: how long nothing is sent, and how slowly it begins again.
 //!
-//! A 429 or a `Retry-After` pauses the backend: up to five seconds with messages in hand, longer without
-//! a subscription, and at most an hour. Then it goes on at half its speed (half the rate, or half the
-//! limit without a rate), and is back at full speed within a minute.
+//! A 429 or a `Retry-After` pauses the backend, at most for an hour. Up to five seconds, messages are kept
+//! in hand; a longer pause ends the subscription. Then the backend goes on at half its speed (half the
+//! rate, or half the limit without a rate), and is back at full speed within a minute.
 
 use postern_shared::backoff::Backoff;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The pause after a 429 that names none; it doubles with each one that follows.
+/// The pause after a 429 that names no pause; it doubles with each one that follows.
 const FIRST: Duration = Duration::from_secs(1);
-/// The longest pause where the provider names none.
+/// The longest pause if the provider names no pause.
 const LONGEST: Duration = Duration::from_secs(60);
 /// The longest pause that a provider can ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(3_600);
-/// The least part of the usual speed.
+/// The lowest speed, as a part of the usual speed.
 const SLOWEST: f64 = 1.0 / 16.0;
-/// How long it takes from nothing to the usual speed.
+/// How long the speed takes to grow from nothing to the usual speed.
 const RECOVERY: Duration = Duration::from_secs(60);
 
-/// How much slower than usual one sends, because the provider asked for it.
+/// How much slower than usual the backend sends, because the provider asked for it.
 #[derive(Debug)]
 pub(crate) struct Throttle {
     pause: Option<ThrottlePause>,
-    /// The pauses after answers that name none.
+    /// The pauses after answers that name no pause.
     backoff: Backoff,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct ThrottlePause {
     until: Instant,
-    /// The part of the usual speed at its end.
+    /// The speed when the pause ends, as a part of the usual speed.
     speed: f64,
 }
 
@@ -41,10 +41,11 @@ impl Default for Throttle {
 }
 
 impl Throttle {
-    /// The provider asked for less, and perhaps for how long. Returns how long nothing is sent, and
-    /// whether that is a new pause.
+    /// Notes that the provider asked for less, for the time `wish` if it named one. Returns how long
+    /// nothing is sent, and whether that is a new pause.
     ///
-    /// Each new pause halves the speed; what else comes back meanwhile was sent before it.
+    /// Each new pause halves the speed. Further answers of this kind during a pause do not: they are to
+    /// earlier requests.
     pub(crate) fn asked(&mut self, wish: Option<Duration>, now: Instant) -> (Duration, bool) {
         let pausing = self.pause.is_some_and(|pause| now < pause.until);
         let own = if pausing { Duration::ZERO } else { self.backoff.pause() };
@@ -58,7 +59,7 @@ impl Throttle {
         (until.saturating_duration_since(now), !pausing)
     }
 
-    /// The provider took a message over. After a pause, the next one is a first one again.
+    /// Notes that the provider accepted a message. If the pause is over, the next one is short again.
     pub(crate) fn taken(&mut self, now: Instant) {
         if self.pause.is_some_and(|pause| now >= pause.until) {
             self.backoff.reset();
@@ -73,7 +74,7 @@ impl Throttle {
         self.pause.map(|pause| pause.until).filter(|until| now < *until)
     }
 
-    /// Which part of the usual speed is right at `now`: 1 if nobody asked for less.
+    /// The speed to use at `now`, as a part of the usual speed: 1 if nobody asked for less.
     pub(crate) fn speed(&self, now: Instant) -> f64 {
         self.pause.map_or(1.0, |ThrottlePause { until, speed }| {
             let since = now.saturating_duration_since(until);

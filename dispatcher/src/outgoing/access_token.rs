@@ -28,9 +28,9 @@ use std::{
 use tokio::{sync::Mutex, time::timeout_at};
 use url::form_urlencoded;
 
-/// How long a token is good whose answer does not say: RFC 6749, 5.1, only recommends that it does.
+/// How long a token is used if its answer does not say: RFC 6749, 5.1, only recommends that it does.
 const ASSUMED_LIFETIME: Duration = Duration::from_secs(5 * 60);
-/// No token is used for longer, whatever its answer says.
+/// The longest time for which a token is used, even if its answer says more.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// A token is no longer used this long before its end, or in the last quarter of its life if that is shorter: a
 /// request takes its time to arrive.
@@ -45,11 +45,11 @@ pub(crate) struct TokenSource {
     body: String,
     timeout: Duration,
     classifier: Classifier,
-    /// Held while a token is fetched: whoever needs one meanwhile waits for it instead of fetching another.
+    /// Held while a token is fetched: other requests wait for that one instead of fetching another.
     state: Mutex<TokenState>,
 }
 
-/// A token, as requests show it.
+/// A token, and the header in which requests show it.
 #[derive(Debug)]
 pub(crate) struct AccessToken {
     /// The `Authorization` header.
@@ -61,7 +61,7 @@ pub(crate) struct AccessToken {
 #[derive(Debug, Default)]
 struct TokenState {
     held: Option<HeldToken>,
-    /// The last fetch, if it failed: those who waited for it do not repeat it.
+    /// The last fetch, if it failed: requests that waited for it do not repeat it.
     failed: Option<(Instant, Failure)>,
 }
 
@@ -72,10 +72,11 @@ struct HeldToken {
 }
 
 impl TokenSource {
-    /// The tokens of `backend` that `auth` describes, whose secrets are resolved. `None` if it describes none.
+    /// The source of the tokens of `backend` that `auth` describes, whose secrets are resolved. `None` if
+    /// `auth` needs no token.
     ///
     /// # Errors
-    /// The key below the backend's that cannot be, and why.
+    /// The key below the backend's that is wrong, and why.
     pub(crate) fn new(
         backend: &BackendName,
         auth: Option<&SendAuth>,
@@ -108,11 +109,11 @@ impl TokenSource {
         }))
     }
 
-    /// The token for a request, fetched with `client` if there is none that is good; `rejected` is one that the
-    /// provider has just refused.
+    /// The token for a request, fetched with `client` if there is no valid one. `rejected` is a token that
+    /// the provider has just refused.
     ///
     /// # Errors
-    /// There is none now, and the failure says why. Nothing was sent.
+    /// There is no token at present, and the failure says why. Nothing was sent.
     pub(crate) async fn token(
         &self,
         client: &Client,
@@ -173,10 +174,10 @@ impl TokenSource {
         fetched
     }
 
-    /// What the token endpoint answers within `time` to a request for a token.
+    /// Requests a token, and returns what the token endpoint answers within `time`.
     ///
     /// # Errors
-    /// It did not answer, or refused.
+    /// The endpoint did not answer, or refused.
     async fn ask(&self, client: &Client, time: Duration) -> Result<ProviderAnswer, Failure> {
         let mut request = Request::new(Method::POST, self.url.clone());
         *request.timeout_mut() = Some(time);
@@ -193,7 +194,7 @@ impl TokenSource {
     }
 }
 
-/// A `failure` of the token endpoint, by what it means for the message, of which nothing was sent.
+/// The meaning of a `failure` of the token endpoint for the message, of which nothing was sent.
 fn of_endpoint(failure: Failure) -> Failure {
     let Failure { class, code, detail, .. } = &failure;
     let told = if detail.is_empty() { String::new() } else { format!(": {detail}") };
@@ -202,12 +203,12 @@ fn of_endpoint(failure: Failure) -> Failure {
             let (code, detail) = (format!("token_{code}"), format!("the token endpoint{told}"));
             Failure { code: code.into(), detail, ..failure }
         }
-        // The message was not sent, whatever became of the request for the token.
+        // The token endpoint may have got its request, but the message was not sent.
         FailureClass::Unknown => {
             let (code, detail) = (format!("token_{code}"), format!("the token endpoint{told}"));
             Failure { class: FailureClass::Transient, code: code.into(), detail, ..failure }
         }
-        // RFC 6749, 5.2: whatever is wrong is wrong with the configuration.
+        // RFC 6749, 5.2: a refusal means that the configuration is wrong.
         FailureClass::Permanent | FailureClass::Config => {
             let detail = format!("the token endpoint refused send.auth.oauth2 ({code}){told}");
             Failure { class: FailureClass::Config, code: "token_refused".into(), detail, ..failure }
@@ -235,7 +236,7 @@ fn held(answer: &ProviderAnswer, begun: Instant) -> Result<HeldToken, Failure> {
     Ok(HeldToken { token: Arc::new(AccessToken { header, text: text.to_owned().into() }), until })
 }
 
-/// The `Authorization` header of a request for a token: RFC 6749, 2.3.1, has both parts encoded as in a form.
+/// The `Authorization` header of a request for a token. RFC 6749, 2.3.1, wants both parts form-encoded.
 fn client_header(table: &OAuth2) -> Option<HeaderValue> {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     let id = table.client_id.as_ref().filter(|_| table.client_auth == ClientAuth::Basic)?;

@@ -1,10 +1,10 @@
-//! Reading an answer, no further than is good.
+//! Reads an answer, up to a limit.
 
 use postern_config::backend::send::AnswerBody;
 use postern_shared::read::without_byte_order_mark;
 use reqwest::{Response, header::HeaderMap};
 
-/// How much of an answer's body is read, in bytes; the rest is not.
+/// How many bytes of an answer's body are read, apart from what it says about each recipient.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
 
 /// A provider's answer.
@@ -12,14 +12,14 @@ pub(crate) const MAX_BODY: usize = 64 * 1024;
 pub(crate) struct ProviderAnswer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
-    /// What came of the body, without a byte order mark, and with U+FFFD for what is not UTF-8.
+    /// What arrived of the body, without a byte order mark, and with U+FFFD for invalid UTF-8.
     pub(crate) body: AnswerBody,
-    /// Whether the connection held until all of the body that is wanted was there.
+    /// Whether everything arrived that is wanted of the body.
     pub(crate) complete: bool,
 }
 
 impl ProviderAnswer {
-    /// Reads `response`, at most `most` bytes of its body, within the time-out of its request.
+    /// Reads `response`, at most `most` bytes of its body, within the timeout of its request.
     pub(crate) async fn read(mut response: Response, most: usize) -> Self {
         let mut body = Vec::new();
         let complete = loop {

@@ -6,10 +6,10 @@ use postern_shared::value::NOT_A_HEADER_VALUE;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use std::time::Duration;
 
-/// The `Authorization` header, hidden from whoever prints a request.
+/// The `Authorization` header of `auth`, which is hidden if a request is printed.
 ///
 /// # Errors
-/// The key `auth`, and why it cannot be.
+/// The key `auth`, and why it is wrong.
 pub(crate) fn authorization(auth: &Auth) -> Result<HeaderValue, KeyProblem> {
     let problem = |why: &str| ("auth".to_owned(), why.to_owned());
     let client = client(Duration::from_secs(1), None).map_err(|why| problem(&why))?;

@@ -15,7 +15,7 @@ use reqwest::{
 };
 use sha2::{Digest as _, Sha256};
 
-/// RFC 3986, 2.3: what signatures do not encode.
+/// The characters that signatures encode: all but those of RFC 3986, 2.3.
 const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
@@ -31,10 +31,10 @@ pub(crate) struct AwsSigner {
 }
 
 impl AwsSigner {
-    /// What `auth` describes, whose secrets are resolved. `None` if it describes no signer.
+    /// The signer that `auth` describes, whose secrets are resolved. `None` if `auth` describes no signer.
     ///
     /// # Errors
-    /// The key below the backend's that cannot be, and why.
+    /// The key below the backend's that is wrong, and why.
     pub(crate) fn new(auth: Option<&SendAuth>, settings: &Settings) -> Result<Option<Self>, KeyProblem> {
         let Some(SendAuth::AwsSigv4(table)) = auth else { return Ok(None) };
         let AwsSigV4 { region, service, access_key_id, secret_access_key, session_token } = &**table;
@@ -62,8 +62,8 @@ impl AwsSigner {
         }))
     }
 
-    /// Signs `request` as made at `now`: its method, its URL, its body, and of its headers those that no proxy
-    /// changes.
+    /// Signs `request` as made at `now`: its method, its URL, its body, and those of its headers that no
+    /// proxy changes.
     pub(crate) fn sign(&self, request: &mut Request, now: Timestamp) {
         let time = now.strftime("%Y%m%dT%H%M%SZ").to_string();
         let date = time[..8].to_owned();
@@ -99,7 +99,7 @@ fn hmac(key: &[u8], text: &str) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-/// The names of the headers that are signed, and the request in the one form that both sides make of it.
+/// The names of the headers that are signed, and the canonical request, which both sides compute.
 fn canonical(method: &str, url: &Url, headers: &HeaderMap, body: &[u8]) -> (String, String) {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let mut signed = vec![("host", format!("{}{port}", url.host_str().unwrap_or_default()))];
@@ -112,14 +112,14 @@ fn canonical(method: &str, url: &Url, headers: &HeaderMap, body: &[u8]) -> (Stri
     signed.sort();
     let names = signed.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
     let lines = signed.iter().map(|(name, value)| format!("{name}:{value}\n")).collect::<String>();
-    // Of every service but S3, what stands in the path is encoded once more.
+    // For every service but S3, the path is encoded a second time.
     let path = url.path().split('/').map(encoded).collect::<Vec<_>>().join("/");
     let hash = Sha256::digest(body);
     let text = format!("{method}\n{path}\n{}\n{lines}\n{names}\n{hash:x}", query(url));
     (names, text)
 }
 
-/// The parameters in order, each name and each value encoded anew.
+/// The parameters in order, with each name and each value encoded again.
 fn query(url: &Url) -> String {
     let parts = url.query().unwrap_or_default().split('&').filter(|part| !part.is_empty());
     let anew = |part: &str| encoded(&percent_decode_str(&part.replace('+', " ")).decode_utf8_lossy());
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
     use reqwest::Method;
 
-    /// Of AWS's own test suite, by the names of its cases.
+    /// From AWS's own test suite, by the names of its cases.
     #[test]
     fn signatures_are_those_of_the_published_vectors() {
         let signer = AwsSigner {
@@ -186,7 +186,7 @@ mod tests {
         ] {
             let url = format!("https://example.amazonaws.com{target}").parse().unwrap();
             let mut request = Request::new(method, url);
-            // What is on the way only is not signed.
+            // Headers that proxies may change are not signed.
             request.headers_mut().insert("traceparent", HeaderValue::from_static("00-1-1-00"));
             if !body.is_empty() {
                 let form = HeaderValue::from_static("application/x-www-form-urlencoded");

@@ -2,21 +2,21 @@
 //!
 //! | answer | outcome |
 //! | --- | --- |
-//! | status and body as `success` says | sent |
-//! | the status as `success` says, the body cut short | sent where `success` asks for nothing in the body or what came is as it says, else unknown |
-//! | no success, and one of `failures` | as that says |
+//! | status and body match `success` | sent |
+//! | the status matches `success`, the body is cut short | sent if `success` asks for nothing in the body or what arrived matches, else unknown |
+//! | no success, and one of `failures` matches | as that one says |
 //! | 429 | throttled, after `Retry-After` |
 //! | 408, 425, any 5xx | transient, after `Retry-After` |
 //! | 401, 403, 407 | config: the credentials |
 //! | 404, 405, any 3xx | config: the URL or the method; redirects are not followed, they would carry the message elsewhere |
 //! | any other 4xx | permanent |
-//! | a status that `success` does not name, below 300; a body that it does not match | transient: "200 ERROR" may be over soon, and what is not tried again is lost |
+//! | a status below 300 that `success` does not name; a body that it does not match | transient: "200 ERROR" may be over soon, and a message that is not retried is lost |
 //! | no connection | transient |
-//! | a handshake that ends with a word about our certificate; a proxy that refuses our password | config |
+//! | a TLS handshake that fails because of our certificate; a proxy that refuses our password | config |
 //! | a connection, then no whole answer | unknown: the provider may have the message |
 //!
-//! 404 is not permanent: it is what a mistyped `url` answers to every message, and a few vain
-//! retries for a recipient that is unknown cost less than a queue of dead letters.
+//! 404 is not permanent: with a mistyped `url` it is the answer to every message, and a few useless retries
+//! for an unknown recipient cost less than a queue of dead letters.
 
 use super::{
     answer::{MAX_BODY, ProviderAnswer},
@@ -39,7 +39,7 @@ pub(crate) struct Classifier {
     pub(crate) success: Success,
     pub(crate) external_id: Option<AnswerPart>,
     pub(crate) failures: Vec<KnownFailure>,
-    /// What a successful answer says of each recipient.
+    /// What a successful answer says about each recipient.
     pub(crate) results: Option<Results>,
     /// Where an answer holds how long to wait, in seconds.
     pub(crate) retry_after: Option<AnswerPart>,
@@ -48,11 +48,11 @@ pub(crate) struct Classifier {
     pub(crate) redactor: Redactor,
 }
 
-/// What an answer may say of one recipient, in bytes.
+/// The bytes that an answer may use for one recipient.
 const RESULT: usize = 1024;
 
 impl Classifier {
-    /// For answers of which the status alone counts.
+    /// A classifier for answers of which only the status counts.
     pub(crate) fn by_status(redactor: Redactor) -> Self {
         Self {
             success: Success::default(),
@@ -65,7 +65,7 @@ impl Classifier {
         }
     }
 
-    /// How much of an answer is read, in bytes: all that it says of each recipient.
+    /// How many bytes of an answer are read: enough for what it says about every recipient.
     pub(crate) fn most_of_answer(&self) -> usize {
         MAX_BODY + self.results.as_ref().map_or(0, |_| self.recipients * RESULT)
     }
@@ -94,7 +94,8 @@ impl Classifier {
         }
     }
 
-    /// What `whole`, the outcome of the request that `answer` answers, is for each of its `identities`.
+    /// The outcome for each of `identities`. `whole` is the outcome of their request as a whole, from
+    /// `answer`.
     pub(crate) fn each(
         &self,
         whole: Outcome,
@@ -111,12 +112,12 @@ impl Classifier {
         }
     }
 
-    /// What the backend's `failures` say of an answer.
+    /// The class and the code that the backend's `failures` give an answer.
     fn known(&self, body: &AnswerBody) -> Option<(FailureClass, String)> {
         self.failures.iter().find_map(|known| known.meant(known.at.find(body)))
     }
 
-    /// A failure with a class and a code, of which `said`, a part of `answer`, tells.
+    /// A failure with this class and code. Its detail is `said`, a part of `answer`.
     fn failure(
         &self,
         (class, code): (FailureClass, String),
@@ -138,7 +139,7 @@ impl Classifier {
         told.or_else(|| retry_after(&answer.headers, now))
     }
 
-    /// The outcome for the recipients of a request to which no answer began.
+    /// The outcome for the recipients of a request to which no answer began to arrive.
     pub(crate) fn no_answer(&self, error: &reqwest::Error) -> Failure {
         let mut innermost: &dyn Error = error;
         while let Some(source) = innermost.source() {
@@ -177,8 +178,8 @@ fn class_of(status: u16) -> FailureClass {
     }
 }
 
-/// RFC 9110, 10.2.3: seconds, or a date in one of the three forms of 5.6.7. A date with a numeric time zone,
-/// which the RFC does not allow, is understood, too.
+/// The pause that `Retry-After` asks for (RFC 9110, 10.2.3): seconds, or a date in one of the three forms
+/// of 5.6.7. A date with a numeric time zone, which the RFC does not allow, is understood, too.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {

@@ -16,13 +16,13 @@ use std::{
 /// answered.
 const IDLE: Duration = Duration::from_secs(20);
 
-/// How providers are recognised: by the platform's root certificates, read when they are first
-/// needed. Clones share them; a copy for each of a thousand backends would be a hundred megabytes.
+/// The TLS settings with which providers are verified: the platform's root certificates, read when they are
+/// first needed. Clones share them; a copy for each of a thousand backends would be a hundred megabytes.
 #[derive(Debug, Clone, Default)]
 pub struct ClientTls(Arc<OnceLock<Result<ClientConfig, String>>>);
 
 impl ClientTls {
-    /// Of one provider: as `tls` says, whose files are read.
+    /// The TLS settings for one provider, as `tls` says, whose files are read.
     ///
     /// # Errors
     /// The key below the backend's that is wrong, and why.
@@ -67,35 +67,34 @@ fn with_protocols(mut config: ClientConfig) -> ClientConfig {
     config
 }
 
-/// For URLs that need no TLS: it trusts nobody.
+/// The TLS settings for URLs that need no TLS: they trust nobody.
 fn for_http() -> Result<ClientConfig, String> {
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| error.to_string())?;
     Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
-/// The one crypto provider of the process, for whatever else makes TLS connections in it too.
+/// The one crypto provider of the process, also for other code in it that makes TLS connections.
 fn provider() -> Arc<CryptoProvider> {
     let ring = rustls::crypto::ring::default_provider();
     let _ = ring.clone().install_default();
     CryptoProvider::get_default().cloned().unwrap_or_else(|| Arc::new(ring))
 }
 
-/// A client with a pool of its own: what one backend's provider does to its connections is no
-/// other's concern. It follows no redirect, keeps no cookie and ignores the environment's
-/// `HTTP_PROXY`: messages go where the configuration says and nowhere else. Without `tls`, it can
-/// make plain connections only.
+/// A client with a separate connection pool, so that one backend's provider cannot affect the connections
+/// of another. It follows no redirect, keeps no cookie and ignores the environment's `HTTP_PROXY`: messages
+/// go where the configuration says and nowhere else. Without `tls`, it can make plain connections only.
 ///
 /// # Errors
-/// A text for the user.
+/// A text for the user that says why.
 pub(crate) fn client(timeout: Duration, tls: Option<&ClientTls>) -> Result<Client, String> {
     build(builder(timeout, tls)?)
 }
 
-/// The same by way of `proxy`, which `https` URLs are reached through by CONNECT.
+/// A client that connects through `proxy`, to `https` URLs by CONNECT, and is otherwise like [`client`].
 ///
 /// # Errors
-/// A text for the user.
+/// A text for the user that says why.
 pub(crate) fn client_through(
     proxy: &Proxy,
     timeout: Duration,
@@ -107,7 +106,7 @@ pub(crate) fn client_through(
 /// The proxy at `url`, which may hold a user and a password.
 ///
 /// # Errors
-/// What is wrong with it, without what stands in it.
+/// What is wrong with the URL, without quoting it.
 pub(crate) fn proxy(url: &Secret) -> Result<Proxy, String> {
     let why = "must be the URL of an HTTP proxy, such as http://user:password@proxy.example.org:3128";
     let parsed = Url::parse(url.expose()).map_err(|_| why.to_owned())?;
@@ -118,11 +117,11 @@ pub(crate) fn proxy(url: &Secret) -> Result<Proxy, String> {
     Proxy::all(parsed).map_err(|_| why.to_owned())
 }
 
-/// The same, for URLs that others have chosen: names lead only where `reach` says. Numbers are
-/// connected to as they are: whoever has such a URL asks `EgressPolicy::url` first.
+/// A client for URLs that others have chosen: host names lead only where `reach` allows. IP addresses in
+/// URLs are not checked here: a caller must ask `EgressPolicy::url` first.
 ///
 /// # Errors
-/// A text for the user.
+/// A text for the user that says why.
 pub(crate) fn client_in_bounds(
     timeout: Duration,
     tls: &ClientTls,
@@ -143,12 +142,12 @@ fn builder(timeout: Duration, tls: Option<&ClientTls>) -> Result<ClientBuilder, 
         .redirect(Policy::none())
         .referer(false)
         .no_proxy()
-        // A sloppy answer is an answer: the message was sent, and must not be sent again for it.
+        // A sloppy answer counts: the message was sent, and must not be sent again because of it.
         .http1_allow_obsolete_multiline_headers_in_responses(true)
         .http1_allow_spaces_after_header_name_in_responses(true)
         .http1_ignore_invalid_headers_in_responses(true)
         .pool_idle_timeout(IDLE)
         .tcp_keepalive(Duration::from_secs(60))
-        // Shorter than the whole: a time-out while connecting wrote nothing.
+        // Shorter than the whole timeout: while connecting, nothing was written.
         .connect_timeout(timeout / 2))
 }

@@ -1,10 +1,10 @@
-//! Requests to other people's servers, whoever they are: a provider, the application's webhook, a
-//! client that wants to be called back.
+//! Requests to other people's servers: a provider, the application's webhook, or a client that asked for
+//! callbacks.
 //!
-//! `client` makes them and `resolve` keeps those in bounds whose address a client chose,
-//! `authorization` is the header that stays the same, `access_token` and `aws_sigv4` make one that does not,
-//! `answer` reads what comes back, `classify` says what it means, `results` what it means for each recipient,
-//! `unreached` why there was none, `redact` what of it may be told, `trace` tells of a trace.
+//! `client` makes them, and `resolve` restricts those whose address a client chose. `authorization` makes
+//! an `Authorization` header that stays the same, `access_token` and `aws_sigv4` make one that changes.
+//! `answer` reads an answer, `classify` says what it means, `results` what it means for each recipient, and
+//! `unreached` why there was none. `redact` removes secrets from it. `trace` adds the headers of a trace.
 
 pub(crate) mod access_token;
 pub(crate) mod answer;

@@ -1,14 +1,14 @@
-//! What of an answer goes into a report: a short text without our secrets.
+//! The part of an answer that goes into a report: a short text without our secrets.
 //!
-//! A secret is whatever a request carries that is not the message's own:
+//! A secret is anything in a request that is not the message's own:
 //!
 //! - every text in `settings`, `auth` and `receive.auth`, the `Authorization` header, and an access token;
-//! - what is the same in every request: the fixed texts of `url`, `query`, `form`, `json`, `headers`
-//!   and `defaults`, also those beside a value in one template. The host is none, and neither are words
-//!   that many interfaces have in common: see [`fixed_texts`].
+//! - everything that is the same in every request: the fixed texts of `url`, `query`, `form`, `json`,
+//!   `headers` and `defaults`, also those next to a value in one template. The host is not a secret, and
+//!   neither are words that many interfaces have in common: see [`fixed_texts`].
 //!
-//! Texts of fewer than four characters are not hidden: nothing would be left to read. A secret is found
-//! in whatever spelling an answer repeats it: see [`spellings`].
+//! Texts of fewer than four characters are not hidden: nothing would be left to read. A secret is found in
+//! any spelling in which an answer may repeat it: see [`spellings`].
 
 mod fixed_texts;
 mod spellings;
@@ -26,16 +26,16 @@ pub(crate) use fixed_texts::{of_header, of_url};
 
 /// The most characters of an answer that go into a report.
 const MAX_DETAIL: usize = 200;
-/// The most characters of an answer that are looked at for what goes into a report.
+/// The most characters of an answer that are searched for the text in a report.
 const LOOKED_AT: usize = 4_096;
-/// A character of a secret takes no more than this many in any spelling.
+/// The most characters that one character of a secret takes in any spelling.
 const LONGEST_SPELLING: usize = 12;
 /// Shorter texts are not taken for secrets: hiding them would leave nothing to read.
 const MIN_SECRET: usize = 4;
-/// What stands in a secret's place.
+/// The text that replaces a secret.
 const HIDDEN: &str = "[REDACTED]";
 
-/// How many of the secrets that change are known: requests with the one before may still be answered.
+/// How many access tokens are known: requests with the previous one may still be answered.
 const CHANGING: usize = 2;
 
 /// Shortens what a provider answered, without the secrets that it may have echoed.
@@ -46,21 +46,21 @@ pub(crate) struct Redactor {
 }
 
 impl Redactor {
-    /// Knows what the requests of `backend` carry: see the module.
+    /// A redactor that knows the secrets in the requests of `backend`: see the module.
     pub(crate) fn new(backend: &BackendConfig, table: &SendTable, authorization: Option<&str>) -> Self {
         let mut plain = credentials(table.secrets().map(|(_, secret)| secret), authorization);
         plain.extend(table.proxy.iter().flat_map(|proxy| of_url(proxy.expose())));
         for value in backend.definition.settings.expose().values() {
             texts(value, &mut plain);
         }
-        // Its address for delivery reports may hold the token that it shows there.
+        // The address for delivery reports may hold the token that the provider shows there.
         let shown = backend.definition.receive.auth.secrets();
         plain.extend(shown.into_iter().map(|secret| secret.expose().to_owned()));
         plain.extend(fixed_texts::of_table(table));
         Self::hiding(&plain)
     }
 
-    /// Knows the texts in `plain`.
+    /// A redactor that knows the texts in `plain`.
     pub(crate) fn hiding(plain: &[String]) -> Self {
         let chars = plain.iter().map(|secret| secret.chars().collect::<Vec<_>>());
         let mut secrets: Vec<_> = chars.filter(|secret| secret.len() >= MIN_SECRET).collect();
@@ -69,7 +69,7 @@ impl Redactor {
         Self { secrets, changing: RwLock::default() }
     }
 
-    /// Knows `secret`, too, which takes the place of others from time to time.
+    /// Hides `secret`, too: an access token, which replaces earlier ones.
     pub(crate) fn hide(&self, secret: &str) {
         let is_last =
             |all: &Vec<Vec<char>>| all.last().is_some_and(|last| last.iter().copied().eq(secret.chars()));
@@ -89,7 +89,8 @@ impl Redactor {
     pub(crate) fn detail(&self, text: &str) -> String {
         let changing = self.changing.read().unwrap_or_else(PoisonError::into_inner).clone();
         let longest = self.secrets.iter().chain(&changing).map(Vec::len).max().unwrap_or_default();
-        // What begins within the characters that may be told ends within those that are looked at.
+        // A secret that begins within the first LOOKED_AT characters must also end within those that are
+        // searched.
         let chars: Vec<char> = text.chars().take(LOOKED_AT + longest * LONGEST_SPELLING).collect();
         let mut told = String::new();
         let mut next = 0;
@@ -106,7 +107,7 @@ impl Redactor {
         shortened(&words.take(MAX_DETAIL).collect::<Vec<_>>().join(" "), MAX_DETAIL)
     }
 
-    /// All of `text` without the secrets.
+    /// All of `text` without the secrets. Access tokens are not looked for.
     pub(crate) fn hidden(&self, text: &str) -> String {
         let chars: Vec<char> = text.chars().collect();
         let (mut told, mut next) = (String::new(), 0);
@@ -119,7 +120,7 @@ impl Redactor {
         told
     }
 
-    /// Where the secrets are, in order; places that overlap are one.
+    /// The places of the secrets, in order. Places that overlap are merged.
     fn places(&self, chars: &[char], changing: &[Vec<char>]) -> Vec<Range<usize>> {
         let readings = readings(chars);
         let found =
@@ -137,7 +138,7 @@ impl Redactor {
     }
 }
 
-/// The `secrets`, and what follows the scheme in the `Authorization` header that they make.
+/// The `secrets`, and the parts of the `Authorization` header that contains them.
 pub(crate) fn credentials<'s>(
     secrets: impl IntoIterator<Item = &'s Secret>,
     authorization: Option<&str>,

@@ -1,9 +1,9 @@
-//! Names that a client chose: looked up once, connected to only where they may be, and never so many at a
-//! time that nobody else's names are looked up.
+//! Names that a client chose: looked up once, connected to only if their address is allowed, and only a
+//! limited number at a time, so that other names can still be looked up.
 //!
 //! An address that a client gave is judged three times: its text when it is given (400), its text again
-//! before the call, and here the addresses that its name has, by the resolver that hands them to the
-//! connection, so that none can change in between. Redirects are not followed.
+//! before the call, and here the addresses of its name. The resolver hands them to the connection, so that
+//! none can change in between. Redirects are not followed.
 
 use postern_shared::callback::{EgressPolicy, EgressRefused};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -13,10 +13,10 @@ use tokio::{
     task::JoinError,
 };
 
-/// The most look-ups of names that clients chose. Each blocks a thread until the system's resolver gives up,
-/// of the 512 that the runtime has for the look-ups of everybody.
+/// The most look-ups at a time of names that clients chose. Each blocks one of the 512 threads that the
+/// runtime has for all look-ups, until the system's resolver gives up.
 const ALL_LOOKUPS: usize = 32;
-/// The most of them for one client.
+/// The most look-ups at a time for one client.
 const LOOKUPS_OF_ONE: usize = ALL_LOOKUPS / 4;
 
 /// The look-ups of the names that one client chose.
@@ -47,8 +47,8 @@ impl Lookups {
         Self { all: self.all.clone(), own: Arc::new(Semaphore::new(LOOKUPS_OF_ONE)) }
     }
 
-    /// Does `lookup` when there are few enough. Once begun, it goes on and counts until it ends, also when
-    /// its caller has given up: only then is its thread free.
+    /// Does `lookup` as soon as there are few enough. Once begun, it goes on and counts until it ends, even
+    /// if its caller has given up: only then is its thread free.
     async fn when_few<T: Send + 'static>(
         &self,
         lookup: impl Future<Output = T> + Send + 'static,
@@ -64,8 +64,8 @@ impl Lookups {
     }
 }
 
-/// Resolves a name to those of its addresses that may be called; the connection is made to one of
-/// these, so that a name cannot mean one thing when it is judged and another when it is used.
+/// Resolves a name to those of its addresses that may be called. The connection is made to one of them, so
+/// that a name cannot mean one thing when it is judged and another when it is used.
 #[derive(Debug, Clone)]
 pub(crate) struct InBounds {
     pub(crate) policy: EgressPolicy,
@@ -97,7 +97,7 @@ impl Resolve for InBounds {
     }
 }
 
-/// Why a request was not made, where an [`InBounds`] stopped it.
+/// Why a request was not made, if an [`InBounds`] stopped it.
 pub(crate) fn refusal(error: &reqwest::Error) -> Option<&EgressRefused> {
     let mut source: Option<&(dyn Error + 'static)> = error.source();
     while let Some(error) = source {
@@ -136,7 +136,7 @@ mod tests {
                 timeout(SOON, lookups.when_few(hangs)).await.is_err()
             });
         }
-        // All callers give up, and what was begun still counts.
+        // All callers give up, but the look-ups that were begun still count.
         assert!(callers.join_all().await.into_iter().all(|gave_up| gave_up));
         assert_eq!(begun.load(Ordering::Relaxed), LOOKUPS_OF_ONE);
         assert!(timeout(SOON, first.when_few(async {})).await.is_err());

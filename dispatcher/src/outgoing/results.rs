@@ -1,8 +1,9 @@
-//! What one answer says of each recipient of its request: a backend's `send.results`.
+//! What one answer says about each recipient of its request: a backend's `send.results`.
 //!
-//! A provider may name a recipient otherwise than the request did: `0712 345678` comes back as
-//! `+254712345678`. Whom an answer does not mention has an unknown outcome; who got the message, as an answer
-//! says, is never sent it again, though the answer says something else of the same recipient, too.
+//! A provider may write a recipient differently from the request: `0712 345678` comes back as
+//! `+254712345678`. A recipient whom an answer does not mention has an unknown outcome. A recipient who got
+//! the message, according to the answer, is never sent it again, even if the answer says something else
+//! about the same recipient, too.
 
 use super::answer::ProviderAnswer;
 use crate::outcome::{Outcome, Outcomes, Sent};
@@ -14,11 +15,11 @@ use postern_shared::{
 use serde_json::Value;
 use std::collections::HashMap;
 
-/// Fewer digits than these say too little of a number to tell it by its end.
+/// The fewest digits by which a number is recognized by its end.
 const MIN_DIGITS: usize = 7;
 
-/// The outcome for each of `identities` of the request that `answer` answers, which was taken over as a whole
-/// as `sent` says. `failed` makes a failure of a class, a code and what the answer says of the recipient.
+/// The outcome for each of `identities`, whose request was accepted as a whole, as `sent` says, with
+/// `answer`. `failed` makes a failure from a class, a code and what the answer says about the recipient.
 pub(super) fn outcomes(
     table: &Results,
     sent: &Sent,
@@ -53,7 +54,7 @@ pub(super) fn outcomes(
     each.into_iter().map(|outcome| outcome.unwrap_or_else(|| unknown("no_outcome", why))).collect()
 }
 
-/// What `item` says of its recipient.
+/// What `item` says about its recipient.
 fn outcome(
     table: &Results,
     sent: &Sent,
@@ -75,7 +76,7 @@ fn outcome(
     }
 }
 
-/// The recipients that are one for a provider, and what its answer says of them.
+/// Identities that are one recipient for a provider, and what its answer says about it.
 struct Group {
     key: String,
     /// Their places among the request's identities.
@@ -83,7 +84,7 @@ struct Group {
     outcomes: Vec<Outcome>,
 }
 
-/// The results of the recipients that they name, in the order of `identities`.
+/// The outcomes in the order of `identities`, matched by the recipient that each result names.
 fn by_recipient(identities: &[Identity], results: Vec<(String, Outcome)>) -> Vec<Option<Outcome>> {
     let mut groups: Vec<Group> = Vec::new();
     let mut known: HashMap<String, usize> = HashMap::new();
@@ -112,8 +113,9 @@ fn by_recipient(identities: &[Identity], results: Vec<(String, Outcome)>) -> Vec
     each
 }
 
-/// Gives the outcomes of numbers that no recipient is written as to those without an outcome that they end in, or
-/// that end in them: one is written with, the other without the code of its country. What fits several fits none.
+/// Matches numbers that are not written like any recipient with recipients that have no outcome, if one of
+/// the two ends with the other: one has a country code, the other has none. A number that fits several is
+/// not matched.
 fn by_ending(groups: &mut [Group], others: Vec<(String, Vec<Outcome>)>) {
     let fits = |ours: &str, theirs: &str| {
         let digits = |text: &str| text.len() >= MIN_DIGITS && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -139,8 +141,9 @@ fn by_ending(groups: &mut [Group], others: Vec<(String, Vec<Outcome>)>) {
 }
 
 impl Group {
-    /// Writes the outcomes to their places: one each in their order, the last for all that are left. What is
-    /// beyond the places, as with a text in several parts, is the last place's, and a success counts first.
+    /// Writes the outcomes to their places, in order. If there are too few, the last one counts for all
+    /// further places. If there are too many, as with a text in several parts, the last place takes the
+    /// rest, and a success among them counts first.
     fn into_places(self, each: &mut [Option<Outcome>]) {
         let last = self.places.len() - 1;
         for (number, &place) in self.places.iter().enumerate() {
@@ -156,8 +159,8 @@ impl Group {
     }
 }
 
-/// What is the same of a recipient however a provider writes it: of a number the digits, without the zeros that it
-/// begins with; anything else as it is.
+/// A form of a recipient that is the same in every spelling: the digits of a number without leading zeros,
+/// or any other text unchanged except for spaces around it.
 fn key(name: &str) -> String {
     let name = name.trim();
     let written =

@@ -1,9 +1,9 @@
-//! The headers of a request that tell its receiver of a trace.
+//! The headers of a request that pass a trace on to its receiver.
 
 use postern_shared::trace_context::{TRACEPARENT, TRACESTATE, TraceContext};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
-/// Adds the headers that say `trace` to `headers`, unless the configuration has set a `traceparent` of its own.
+/// Adds the headers for `trace` to `headers`, unless the configuration has set a `traceparent` of its own.
 pub(crate) fn trace_headers(trace: &TraceContext, headers: &mut HeaderMap) {
     let parent = HeaderName::from_static(TRACEPARENT);
     if headers.contains_key(&parent) {

@@ -1,10 +1,10 @@
-//! Why a host gave no answer, in words that may go into a log: those of our own side, never the host's.
+//! Why a host gave no answer, in words that may be logged: always our own, never the host's.
 
 use reqwest::Url;
 use rustls::{AlertDescription, CertificateError};
 use std::{error::Error, io};
 
-/// Why there was no way through a proxy that wants to know whose requests they are.
+/// The reason if a proxy asks for a user name and a password and does not accept ours.
 const NOT_BY_PROXY: &str = "the proxy refused the user name and password";
 
 /// The host of `url`, with its port if the URL names one.
@@ -22,8 +22,8 @@ pub(crate) fn reason(error: &reqwest::Error) -> &'static str {
     said_below(error).unwrap_or(if error.is_timeout() { timed_out } else { default })
 }
 
-/// Whether the host refused the handshake for the certificate that we showed, or because we showed none. With
-/// TLS 1.3, the request may have been written by then, but nobody has read it.
+/// Whether the host refused the handshake because of our certificate, or because we showed none. With TLS
+/// 1.3, the request may have been written by then, but nobody has read it.
 pub(crate) fn certificate_was_refused(error: &reqwest::Error) -> bool {
     chain(error).any(|error| match error.downcast_ref::<rustls::Error>() {
         Some(rustls::Error::AlertReceived(alert)) => of_alert(*alert).is_some(),
@@ -31,12 +31,12 @@ pub(crate) fn certificate_was_refused(error: &reqwest::Error) -> bool {
     })
 }
 
-/// Whether the proxy refused our user and password.
+/// Whether the proxy refused our user name and password.
 pub(crate) fn proxy_refused(error: &reqwest::Error) -> bool {
     reason(error) == NOT_BY_PROXY
 }
 
-/// What the errors below `error` say, from the outermost to the innermost.
+/// The first known reason among the errors below `error`, from the outermost to the innermost.
 fn said_below(error: &(dyn Error + 'static)) -> Option<&'static str> {
     chain(error).find_map(said)
 }
@@ -46,7 +46,7 @@ fn chain<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn 
     std::iter::successors(error.source(), |error: &&'e (dyn Error + 'static)| {
         let error: &'e (dyn Error + 'static) = *error;
         match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            // Its source is what lies below the error that it holds.
+            // The source of an I/O error skips the error that it holds.
             Some(held) => Some(held),
             None => error.source(),
         }
@@ -57,7 +57,7 @@ fn said(error: &(dyn Error + 'static)) -> Option<&'static str> {
     if let Some(tls) = error.downcast_ref::<rustls::Error>() {
         return Some(of_tls(tls));
     }
-    // The HTTP client's own names for them; their types are not public.
+    // The HTTP client's own texts for these errors, whose types are not public.
     match error.to_string().as_str() {
         "dns error" => return Some(of_lookup(error)),
         "tunnel error: proxy authorization required" => return Some(NOT_BY_PROXY),
@@ -67,7 +67,7 @@ fn said(error: &(dyn Error + 'static)) -> Option<&'static str> {
     error.downcast_ref::<io::Error>().and_then(|error| of_io(error.kind()))
 }
 
-/// The system's resolver says what it found in a text only.
+/// Why a look-up failed. The system's resolver says that only in a text.
 fn of_lookup(error: &(dyn Error + 'static)) -> &'static str {
     match error.source().map(ToString::to_string) {
         Some(text) if text.contains("Temporary failure") => "unknown host: the name server does not answer",
@@ -99,7 +99,7 @@ fn of_tls(error: &rustls::Error) -> &'static str {
     }
 }
 
-/// What the host says of our certificate. `None` if it speaks of something else.
+/// What the host says about our certificate. `None` if the alert is about something else.
 fn of_alert(alert: AlertDescription) -> Option<&'static str> {
     use AlertDescription::{
         AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked,

@@ -17,7 +17,7 @@ fn keys() -> CallbackKeys {
     Config::parse("test", Some(text), [], &ProviderRegistry::builtin()).unwrap().compat.callback_keys()
 }
 
-/// To three people, with the callback of `callback_of` for the events of `mask`.
+/// A message to three people, with the callback of `callback_of` for the events of `mask`.
 fn message(callback_of: Option<MessageId>, mask: u8) -> Outbound {
     let id = MessageId::new();
     let callback = Callback {

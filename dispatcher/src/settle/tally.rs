@@ -1,4 +1,4 @@
-//! What is counted and logged of an attempt.
+//! Counts and logs what an attempt came to.
 
 use crate::metrics::{OutcomeLabel, SendingMetrics};
 use crate::{attempt::Attempt, retry::Disposition};
@@ -7,7 +7,7 @@ use postern_broker::Envelope;
 use postern_service::traces::TraceSpan;
 use postern_shared::error::Failure;
 
-/// The oldest that a message is measured as, in seconds: a year. An application may say any time.
+/// The greatest age of a message that is measured, in seconds: a year. An application may give any time.
 const OLDEST: f64 = 366.0 * 24.0 * 3_600.0;
 
 /// The number of recipients for each outcome.
@@ -38,6 +38,16 @@ impl Tally {
             Self { failed: 1.., .. } => OutcomeLabel::Failed,
             Self { expired: 1.., .. } => OutcomeLabel::Expired,
             _ => OutcomeLabel::Sent,
+        }
+    }
+
+    /// The text of the log line about an attempt in which a recipient failed.
+    fn unsent(self) -> &'static str {
+        match self {
+            Self { sent: 1.., .. } => "sent to some recipients",
+            Self { retrying: 1.., .. } => "not sent, retrying",
+            Self { failed: 1.., .. } => "not sent, dead-lettered",
+            _ => "not sent, expired",
         }
     }
 }
@@ -81,7 +91,7 @@ pub(super) fn count(metrics: &SendingMetrics, attempt: &Attempt<'_>, now: Timest
     }
 }
 
-/// Notes in `span` what `attempt` came to. Whatever failed in it for anybody makes the span one that failed.
+/// Notes in `span` what `attempt` came to. The span counts as failed if any recipient failed.
 pub(crate) fn note(attempt: &Attempt<'_>, span: &mut TraceSpan) {
     span.note_outcome(Tally::of(attempt).message().as_str());
     if let Some(failure) = attempt.dispositions().find_map(Disposition::failure) {
@@ -89,7 +99,7 @@ pub(crate) fn note(attempt: &Attempt<'_>, span: &mut TraceSpan) {
     }
 }
 
-/// Writes one line for each attempt. Never an identity, a text or what the provider answered.
+/// Writes one line for each attempt, which never has an identity, a text or the provider's answer.
 pub(crate) fn log(original: &Envelope, attempt: &Attempt<'_>) {
     let (message, tally) = (attempt.message, Tally::of(attempt));
     let trace = original.trace_id();
@@ -106,7 +116,7 @@ pub(crate) fn log(original: &Envelope, attempt: &Attempt<'_>) {
             let reason = unreached.as_ref().map(|unreached| unreached.reason);
             tracing::warn!(
                 backend, %message_id, attempt, sent, retrying, failed, expired,
-                class = class.as_str(), code = &**code, host, reason, trace_id = trace, "not sent to all recipients"
+                class = class.as_str(), code = &**code, host, reason, trace_id = trace, "{}", tally.unsent()
             );
         }
     }

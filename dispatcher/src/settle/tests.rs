@@ -31,7 +31,7 @@ fn original(identities: &[String], attempt: u32) -> Envelope {
         .with("x-delivery-count", 3)
 }
 
-/// What `outcomes` for as many identities lead to.
+/// What follows from `outcomes`, one for each identity.
 fn after(outcomes: &[Outcome], attempt: u32) -> (Envelope, Outbound, Vec<(Address, Envelope)>) {
     let identities: Vec<String> = (0..outcomes.len()).map(|n| format!("+{n}")).collect();
     let original = original(&identities, attempt);

@@ -28,19 +28,19 @@ use reqwest::{
 };
 use std::time::Duration;
 
-/// Of the Standard Webhooks specification: the same in every attempt.
+/// The id of the delivery, the same in every attempt (Standard Webhooks).
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
-/// Of the Standard Webhooks specification: when this attempt was made, in seconds since 1970.
+/// When this attempt was made, in seconds since 1970 (Standard Webhooks).
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
-/// Of the Standard Webhooks specification: one signature for each secret.
+/// One signature for each secret (Standard Webhooks).
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
-/// Which of the messages the body is.
+/// The type of the message in the body.
 const TYPE: HeaderName = HeaderName::from_static("x-postern-type");
 
 /// A message as the webhook gets it.
 pub(super) struct WebhookRequest {
     pub(super) context: DeliveryContext,
-    /// What the receiver tells repetitions by: the message's id. A report has none of its own, and gets one
+    /// The id by which the receiver recognizes repetitions: the message's id. A report has none; its id is
     /// made from its body.
     pub(super) id: MessageId,
     /// The message's type.
@@ -53,7 +53,7 @@ pub(super) struct WebhookRequest {
 #[derive(Debug)]
 pub(crate) struct WebhookCaller {
     address: WebhookUrl,
-    /// What every request has.
+    /// The headers that every request has.
     headers: HeaderMap,
     keys: SigningKeys,
     timeout: Duration,
@@ -62,8 +62,10 @@ pub(crate) struct WebhookCaller {
 }
 
 impl WebhookCaller {
+    /// A caller for `webhook`.
+    ///
     /// # Errors
-    /// A key below `application`, and why it cannot be.
+    /// The key below `application` that is wrong, and why.
     pub(crate) fn new(webhook: &Webhook) -> Result<Self, KeyProblem> {
         let address = webhook.address().map_err(|why| ("url".to_owned(), why))?;
         let mut headers = HeaderMap::new();
@@ -105,7 +107,7 @@ impl WebhookCaller {
     async fn post(&self, message: &WebhookRequest, span: &mut TraceSpan) -> Outcome {
         let mut request = self.request(message, Timestamp::now())?;
         span.note_server(request.url());
-        // Without spans, the trace that the message is in.
+        // If there are no spans, the trace that came with the message.
         let trace = if span.is_none() { message.context.trace.as_ref() } else { span.propagated() };
         if let Some(trace) = trace {
             trace_headers(trace, request.headers_mut());
@@ -118,8 +120,10 @@ impl WebhookCaller {
         }
     }
 
+    /// The signed request for `message`, as made at `now`.
+    ///
     /// # Errors
-    /// The template of the address makes none for this backend.
+    /// The template of the URL gives none for this backend.
     fn request(&self, message: &WebhookRequest, now: Timestamp) -> Result<Request, Failure> {
         let url = self.address.of(&message.context.backend);
         let url = url.map_err(|why| Failure::config("url", format!("application.url: {why}")))?;

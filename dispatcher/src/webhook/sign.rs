@@ -29,7 +29,7 @@ mod tests {
     /// The vector that the reference libraries of Standard Webhooks are tested with.
     const PUBLISHED: (&str, &str) =
         ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-    /// With the bytes 0 to 31 as the key; computed by Python's hmac.
+    /// A vector with the bytes 0 to 31 as the key, computed by Python's hmac.
     const COUNTING: (&str, &str) = (
         "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
         "v1,O4Gjv1HqPqsMrjmczoggs/sWA8gZD0VyHG+fLh4+ktI=",

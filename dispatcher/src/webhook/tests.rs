@@ -1,4 +1,4 @@
-//! What a form holds.
+//! The parameters of a form.
 
 use super::*;
 use serde_json::json;

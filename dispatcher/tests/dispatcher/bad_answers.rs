@@ -1,4 +1,4 @@
-//! What providers do that they should not, and what it counts as.
+//! Faulty behaviour of providers, and how it is classified.
 
 use crate::{
     provider::{Answer, Provider, answer},
@@ -23,7 +23,7 @@ async fn send_with(http: &Http) -> Outcome {
     outcomes.into_each(1).remove(0)
 }
 
-/// `sent ID`, or class and code.
+/// The outcome as `sent ID`, or class and code.
 fn told(outcome: &Outcome) -> String {
     match outcome {
         Ok(sent) => format!("sent {}", sent.external_id.as_deref().unwrap_or("-")),
@@ -45,13 +45,13 @@ async fn an_answer_that_is_none_is_unknown_and_one_that_is_enough_is_sent() {
         (Answer::Last("SSH-2.0-OpenSSH\r\n".to_owned()), "", "unknown no_answer"),
         (Answer::Never, "", "unknown timeout"),
         (Answer::Drip(OK[..12].to_owned()), "", "unknown timeout"),
-        // The status says that it was taken; what is missing is only the rest of the id.
+        // The status says that the message was accepted; only the rest of the id is missing.
         (Answer::Last(half.to_owned()), "", "sent -"),
         (Answer::Raw(half.to_owned()), "", "sent -"),
         (Answer::Last(half.to_owned()), body, "unknown answer_cut"),
         (Answer::Raw(half.to_owned()), body, "unknown answer_cut"),
         (answer(200, ""), body, "transient not_accepted"),
-        // Sloppy, but an answer: as curl reads it.
+        // Sloppy, but an answer, which curl reads, too.
         (Answer::Raw(OK.replace("OK\r\n", "OK\r\nServer : Old/1.0\r\n")), body, "sent abcdefghijkl"),
         (Answer::Raw(OK.replace("OK\r\n", "OK\r\nX-Long: a\r\n  b\r\n")), body, "sent abcdefghijkl"),
         (Answer::Raw(OK.replace("OK\r\n", "OK\r\nno colon\r\n")), body, "sent abcdefghijkl"),
@@ -82,7 +82,7 @@ async fn without_a_connection_nothing_was_written() {
         assert!(unreached.reason.starts_with(reason), "{unreached:?}");
         assert!(unreached.host.is_some_and(|host| url.contains(&host)), "{url}");
     }
-    // No TLS there: the handshake fails.
+    // The provider speaks no TLS: the handshake fails.
     let provider = Provider::answering(Answer::Last(OK.to_owned())).await;
     let outcome = send(&format!("url = \"{}/\"", provider.url.replace("http:", "https:"))).await;
     assert_eq!(told(&outcome), "transient connect");
@@ -119,7 +119,7 @@ async fn a_pooled_connection_that_was_closed_meanwhile_is_replaced() {
             ["sent -", "unknown no_answer"].contains(&told(&outcome).as_str()),
             "the close may overtake the next request, and then nobody knows: {outcome:?}"
         );
-        // Until the client has seen the close.
+        // Time for the client to see that the connection was closed.
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert!(provider.connections() >= 20);

@@ -13,7 +13,7 @@ use postern_shared::{
 };
 use std::time::{Duration, Instant};
 
-/// A dispatcher of nothing but callbacks, two of which one user may have under way.
+/// A dispatcher that only makes callbacks, of which one user may have two in flight.
 fn gateway(timeout: &str) -> String {
     let user = |name: &str| {
         format!(
@@ -68,7 +68,7 @@ async fn a_user_whose_host_never_answers_holds_up_nobody_else() {
     })
     .await;
     until("places", || silent.received().len() == 4).await;
-    // Two of the first queue, and two of those that were set aside, however long it takes.
+    // Two from the first queue and two from the bulk queue are in flight, and never more.
     running
         .broker
         .publish(vec![callback(&text, "a", &silent.url), callback(&text, "b", &client.url)])
@@ -85,7 +85,7 @@ async fn what_was_set_aside_is_made_in_its_turn_with_its_attempts() {
     let text = gateway("5s");
     let running = Running::start(&text, &ConnectorRegistry::builtin());
     let (address, event) = callback(&text, "a", &client.url);
-    // Of an attempt that was made before.
+    // A callback after an earlier attempt.
     let second = event.with(header::ATTEMPT, 2).with("x-theirs", "kept");
     running.broker.publish(vec![(address, second); 50]).await.unwrap();
     let dead = running.dead(50).await;
@@ -113,7 +113,7 @@ async fn a_host_that_did_not_answer_in_time_is_left_alone() {
     for (address, envelope) in delays {
         assert_eq!(envelope.integer_header(header::ATTEMPT), Some(2));
         let Address::Later { delay, .. } = address else { panic!("{address:?}") };
-        // Its timeout, and the pause behind it.
+        // Its timeout, and the pause after it.
         let next = begun.elapsed() + delay;
         assert!(next >= Duration::from_secs(6), "{next:?}: not before the host may be called again");
     }

@@ -18,10 +18,10 @@ use tokio_util::task::TaskTracker;
 const TWO: &str =
     "[shutdown]\ndeadline = \"2s\"\n[backends.demo]\ntype = \"custom\"\n[backends.other]\ntype = \"console\"";
 
-/// What was done with a connector, in order.
+/// The steps that a connector went through, in order.
 type Steps = Arc<Mutex<Vec<String>>>;
 
-/// A connector that notes its life. Its start fails as often as `failures` says.
+/// A connector that notes what is done with it. Its start fails `failures` times.
 #[derive(Clone, Default)]
 struct Session {
     steps: Steps,
@@ -51,7 +51,7 @@ impl Session {
     }
 }
 
-/// A session that is not started.
+/// A session that is not started yet.
 struct Starting(Session);
 
 #[async_trait]
@@ -80,7 +80,7 @@ impl Connector for Starting {
 #[async_trait]
 impl Backend for Session {
     async fn send(&self, _: MessageId, _: &str, _: &[Identity], _: &Context) -> Outcomes {
-        // What is in flight when the drain begins is still sent.
+        // A message that is in flight when the drain begins is still sent.
         tokio::time::sleep(Duration::from_millis(200)).await;
         self.note("sent");
         Outcomes::every(Ok(Sent::without_id()))
@@ -210,7 +210,7 @@ fn a_registered_kind_says_whether_it_sends_and_needs_no_url() {
     assert!(why.contains("backends.a.send.url: unknown key") && why.contains("send.batch"), "{why}");
 }
 
-/// A connector that holds up its thread at the start until the other end is dropped.
+/// A connector that blocks its thread at the start until the other end of the channel is dropped.
 struct Blocking(Arc<Mutex<mpsc::Receiver<()>>>);
 
 #[async_trait]

@@ -69,7 +69,7 @@ async fn a_message_is_sent_reported_and_gone() {
     assert_eq!(provider.received().len(), 2);
 }
 
-/// The application said none, or something else under that name.
+/// The application gave no trace, or another text under that name.
 #[tokio::test]
 async fn a_message_without_a_trace_begins_one_that_all_that_comes_of_it_is_in() {
     let provider = Provider::start(|request| match request.body.as_str() {
@@ -328,7 +328,7 @@ async fn one_hanging_backend_slows_no_other() {
         .await,
         Provider::answering(answer(200, "")).await,
     );
-    let text = to(&hanging, "").replace("demo", "hanging") + "\n" + &to(&quick, "");
+    let text = to(&hanging, "timeout = \"1m\"").replace("demo", "hanging") + "\n" + &to(&quick, "");
     let running = Running::start(&text, &ConnectorRegistry::builtin());
     for _ in 0..200 {
         running.queue("hanging", Priority::Normal, message(&["1"]).replace("demo", "hanging")).await;

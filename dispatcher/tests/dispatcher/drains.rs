@@ -1,4 +1,4 @@
-//! The drain: what is in flight finishes, the rest goes back, nothing is lost.
+//! The drain: messages in flight finish, the others are requeued, and nothing is lost.
 
 use crate::{
     provider::{Answer, Provider, answer},
@@ -14,7 +14,8 @@ const OK: &str = "HTTP/1.1 200 X\r\nContent-Length: 0\r\n\r\n";
 fn config(provider: &Provider, deadline: &str) -> String {
     format!(
         "[shutdown]\ndeadline = \"{deadline}\"\n[backends.demo]\ntype = \"http\"\nconcurrency = 2\n\
-         [backends.demo.send]\nurl = \"{}/send\"\nform = {{ to = \"{{{{ identity }}}}\" }}\n",
+         [backends.demo.send]\nurl = \"{}/send\"\nform = {{ to = \"{{{{ identity }}}}\" }}\n\
+         timeout = \"1m\"\n",
         provider.url
     )
 }
@@ -48,7 +49,7 @@ async fn a_message_to_many_settles_what_was_sent_and_leaves_the_rest_to_another_
     running
         .queue("demo", Priority::Normal, message(&many.iter().map(String::as_str).collect::<Vec<_>>()))
         .await;
-    // One place is kept for another message.
+    // One permit is kept for another message.
     for (n, other) in ["other", "waiting"].into_iter().enumerate() {
         until("a request", || provider.received().len() == n + 1).await;
         running.queue("demo", Priority::Normal, message(&[other])).await;

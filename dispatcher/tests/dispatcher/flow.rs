@@ -52,7 +52,7 @@ async fn a_provider_that_is_down_costs_a_few_attempts_and_not_one_of_each_messag
     let own = "concurrency = 4\nbreaker = { failures = 6, pause = \"300ms\", max_pause = \"1s\" }";
     let running = Running::on(broker, &to(&provider, own, ""), &ConnectorRegistry::builtin());
     until("open", || value(&running, "postern_breaker_open{backend=\"demo\"}") > 0.0).await;
-    // What was prefetched is in the queue again, where others could take it.
+    // Prefetched messages are in the queue again, where other processes could take them.
     until("hand-back", || running.broker.waiting("postern.outbound.demo").len() >= 185).await;
     let paused = running.health.not_ready();
     assert!(paused[0].1.to_string().contains("http_503"), "{paused:?}");
@@ -161,10 +161,10 @@ async fn a_message_that_its_provider_puts_off_keeps_its_attempt_and_only_those_w
     running.stop().await;
 }
 
-/// Who was sent to, and when.
+/// The identities that were sent to, and when.
 type Order = Arc<Mutex<Vec<(Instant, String)>>>;
 
-/// An engine that notes it.
+/// A kind of connector that notes the identities to which it sends, and when.
 fn noting() -> (ConnectorRegistry, Order) {
     let order = Order::default();
     let noted = order.clone();
@@ -195,7 +195,7 @@ async fn a_code_does_not_wait_behind_a_campaign_whose_messages_have_many_recipie
         let place = order.iter().rposition(|(_, to)| to == "code").unwrap();
         assert!(place - before < 50, "{} of the campaign went before it", place - before);
     }
-    // What it cannot finish in the drain it does not send again.
+    // The campaign is not finished: the drain must leave the rest of it unsent.
     let sent = order.lock().unwrap().len();
     assert!(sent < 1_000, "{sent} at 100/s");
     running.drain();
@@ -235,7 +235,7 @@ async fn segments_and_requests_are_counted_where_the_provider_counts_them() {
         assert!(took >= Duration::from_millis(least), "{rate}: {took:?}");
         running.stop().await;
     }
-    // Three requests for 25 recipients, though each recipient is counted.
+    // Three requests for 25 recipients, although each recipient is counted.
     let list = "recipients = \"joined\"\nbatch = 10";
     let running = Running::start(&to(&provider, "rate = \"500/s\"", list), &ConnectorRegistry::builtin());
     let before = provider.received().len();
@@ -261,7 +261,7 @@ async fn a_sender_of_ones_own_can_say_that_its_provider_is_down() {
     running.stop().await;
 }
 
-/// A provider that answers when the semaphore says so.
+/// A provider that answers when the semaphore allows it.
 async fn held() -> (Provider, Arc<Semaphore>) {
     let release = Arc::new(Semaphore::new(0));
     let ok = "HTTP/1.1 200 X\r\nContent-Length: 0\r\n\r\n".to_owned();
@@ -273,11 +273,11 @@ async fn a_message_to_many_has_as_many_requests_in_flight_as_its_backend_may() {
     for concurrency in [1, 8] {
         let (provider, release) = held().await;
         let own = format!("concurrency = {concurrency}");
-        let running = Running::start(&to(&provider, &own, ""), &ConnectorRegistry::builtin());
+        let running = Running::start(&to(&provider, &own, "timeout = \"1m\""), &ConnectorRegistry::builtin());
         let identities: Vec<String> = (0..100).map(|n| n.to_string()).collect();
         let identities: Vec<&str> = identities.iter().map(String::as_str).collect();
         running.queue("demo", Priority::Normal, message(&identities)).await;
-        // One place is kept for the next message, unless it is the only one.
+        // One permit is kept for the next message, unless it is the only one.
         let most = if concurrency == 1 { 1 } else { concurrency - 1 };
         until("requests in flight", || provider.received().len() == most).await;
         release.add_permits(1_000);
@@ -305,7 +305,8 @@ async fn a_message_to_more_than_fit_one_request_is_split() {
 #[tokio::test]
 async fn a_message_to_many_leaves_room_for_others() {
     let (provider, release) = held().await;
-    let running = Running::start(&to(&provider, "concurrency = 4", ""), &ConnectorRegistry::builtin());
+    let running =
+        Running::start(&to(&provider, "concurrency = 4", "timeout = \"1m\""), &ConnectorRegistry::builtin());
     running.queue("demo", Priority::Normal, message(&["many"; 1_000])).await;
     until("it to have all that is left", || provider.received().len() == 3).await;
     let asked = |who: &str| provider.received().iter().filter(|request| request.body == who).count();

@@ -1,4 +1,4 @@
-//! What operators order while messages wait.
+//! Orders of operators while messages wait.
 
 use crate::setup::{Custom, Running, message, until};
 use postern_dispatcher::connectors::{ConnectorRegistry, Outcomes, Sent};
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 const CONFIG: &str = "[dispatcher]\nconcurrency = 2\n[backends.demo]\ntype = \"custom\"\n";
 
-/// A sender that notes whom it sends to.
+/// A sender that notes the identities to which it sends.
 fn noting(sent: &Arc<Mutex<Vec<String>>>) -> ConnectorRegistry {
     let sent = sent.clone();
     let connector = move |_: &_| {

@@ -17,10 +17,10 @@ const DEMO: &str = "[dispatcher]\nmax_deliveries = 6\n[backends.demo]\ntype = \"
 const QUEUE: &str = "postern.outbound.demo";
 const QUARANTINE: &str = "postern.quarantine";
 
-/// Who was sent to, in order.
+/// The identities that the sender was asked for, in order.
 type Asked = Arc<Mutex<Vec<String>>>;
 
-/// A sender that notes whom it is asked for.
+/// A sender that notes the identities that it is asked for.
 fn noting() -> (ConnectorRegistry, Asked) {
     let asked = Asked::default();
     let noted = asked.clone();
@@ -70,7 +70,7 @@ async fn what_was_taken_too_often_is_dead_unsent_and_reported() {
     running.stop().await;
 }
 
-/// To read it may be what crashes.
+/// Reading it may be what crashes the process.
 #[tokio::test]
 async fn what_was_taken_once_more_is_dead_unread() {
     let (connectors, asked) = noting();

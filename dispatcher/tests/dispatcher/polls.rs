@@ -1,5 +1,5 @@
-//! A provider that reports nothing by itself is asked: by one process, until the message has ended, and again
-//! after a restart.
+//! A provider that sends no reports is asked: by one process, until the message has ended, and again after
+//! a restart.
 
 use crate::{
     provider::{Answer, Provider, Received, answer},
@@ -18,7 +18,7 @@ fn config(url: &str) -> String {
     format!(
         "[backends.demo]\ntype = \"http\"\n[backends.demo.settings]\nkey = \"hush\"\n[backends.demo.send]\n\
          url = \"{url}/send\"\nform = {{ to = \"{{{{ identity }}}}\", text = \"{{{{ text }}}}\" }}\n\
-         external_id = \"/id\"\nauth = {{ bearer = \"{{{{ settings.key }}}}\" }}\n[backends.demo.poll]\n\
+         external_id = \"/id\"\ntimeout = \"1m\"\nauth = {{ bearer = \"{{{{ settings.key }}}}\" }}\n[backends.demo.poll]\n\
          url = \"{url}/messages/{{{{ external_id }}}}\"\nquery = {{ to = \"{{{{ identity }}}}\" }}\n\
          params = {{ state = \"/status\", detail = \"/why\" }}\n\
          states = {{ Pending = \"sent\", Held = \"buffered\", Delivered = \"delivered\", Lost = \"undelivered\" }}\n\
@@ -42,7 +42,7 @@ async fn provider(answers: Vec<Answer>) -> Provider {
     .await
 }
 
-/// The polls that wait, with the seconds for which they do.
+/// The polls that wait, each with its delay in seconds.
 fn waiting(running: &Running) -> Vec<(Poll, u64)> {
     let read = |(address, envelope): (Address, Envelope)| {
         let Address::Later { queue, delay } = address else { panic!("{address:?}") };
@@ -103,7 +103,7 @@ async fn what_waits_is_asked_by_the_next_process_and_once() {
     running.idle().await;
     assert_eq!(waiting(&running).len(), 2);
     let broker = running.stop().await;
-    // Two of them share the broker.
+    // Two dispatchers share the broker.
     let [first, second] =
         [(); 2].map(|()| Running::on(broker.clone(), &config(&provider.url), &ConnectorRegistry::builtin()));
     broker.pass_delays();

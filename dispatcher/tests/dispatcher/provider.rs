@@ -1,4 +1,4 @@
-//! A provider on loopback that answers as badly as it is told to.
+//! A provider on loopback that gives the bad answers that a test asks for.
 
 use std::{
     sync::{
@@ -14,18 +14,18 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// What the provider does with a request.
+/// The provider's reaction to a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
     /// Writes this, and keeps the connection.
     Raw(String),
     /// Writes this, and closes the connection.
     Last(String),
-    /// Closes the connection, the request unread.
+    /// Closes the connection without reading the request.
     CloseUnread,
     /// Never answers.
     Never,
-    /// Writes this a byte at a time, for ever slower than anybody waits.
+    /// Writes this a byte at a time, so slowly that every client gives up first.
     Drip(String),
     /// Writes this when the gate opens.
     Gated(Arc<Semaphore>, String),
@@ -36,7 +36,7 @@ pub(crate) fn answer(status: u16, body: &str) -> Answer {
     Answer::Raw(format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
 }
 
-/// A request as it came.
+/// A request as it arrived.
 #[derive(Debug, Clone)]
 pub(crate) struct Received {
     pub(crate) line: String,

@@ -1,5 +1,5 @@
-//! The way to a provider: a server that asks for a client certificate and has one that the system does not
-//! know, a proxy that wants a password.
+//! The connection to a provider: a server that asks for a client certificate and has one that the system
+//! does not know, and a proxy that wants a password.
 
 use crate::{
     provider::{Provider, answer},
@@ -30,7 +30,7 @@ use tokio_rustls::TlsAcceptor;
 
 const ID: &str = "0199b2a5-0000-7000-8000-000000000001";
 
-/// A certificate authority of the test's own.
+/// A certificate authority for tests.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -48,7 +48,7 @@ impl Authority {
         (cert.pem(), key.serialize_pem())
     }
 
-    /// The three files of a client's, in `folder`.
+    /// Writes the three files of a client called `name` to `folder`.
     fn write(&self, folder: &Path, name: &str) {
         let (cert, key) = self.issue(name);
         for (file, text) in [("ca", self.0.pem()), ("cert", cert), ("key", key)] {
@@ -57,7 +57,7 @@ impl Authority {
     }
 }
 
-/// The lines up to the blank one.
+/// Reads the lines up to the blank one.
 async fn head(stream: &mut (impl AsyncRead + Unpin)) -> Vec<String> {
     let (mut lines, mut reader) = (Vec::new(), BufReader::with_capacity(1, stream));
     loop {
@@ -70,7 +70,8 @@ async fn head(stream: &mut (impl AsyncRead + Unpin)) -> Vec<String> {
     }
 }
 
-/// A provider that speaks TLS, and with nobody who shows no certificate of `authority`'s. It answers 200.
+/// A provider that speaks TLS, but only with clients that show a certificate of `authority`. It answers
+/// 200.
 async fn provider(authority: &Authority, serving: &mut JoinSet<()>) -> SocketAddr {
     let (cert, key) = authority.issue("localhost");
     let mut roots = RootCertStore::empty();
@@ -89,7 +90,8 @@ async fn provider(authority: &Authority, serving: &mut JoinSet<()>) -> SocketAdd
             let mut stream = match acceptor.accept(stream).into_fallible().await {
                 Ok(stream) => stream,
                 Err((_, mut stream)) => {
-                    // Closed with something unread, the connection would be reset, and the reason lost.
+                    // If it were closed with unread bytes, the connection would be reset, and the reason
+                    // lost.
                     let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
                     continue;
                 }
@@ -103,7 +105,8 @@ async fn provider(authority: &Authority, serving: &mut JoinSet<()>) -> SocketAdd
     address
 }
 
-/// A proxy that connects whoever shows `u` and `p&w` to `localhost`, and says what it was asked.
+/// A proxy that connects clients with the user `u` and the password `p&w` to `localhost`, and returns what
+/// it was asked.
 async fn proxy(serving: &mut JoinSet<()>) -> (SocketAddr, tokio::sync::mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -135,7 +138,7 @@ async fn proxy(serving: &mut JoinSet<()>) -> (SocketAddr, tokio::sync::mpsc::Rec
     (address, told)
 }
 
-/// A backend that sends to `url` as `more` of its table says.
+/// A backend that sends to `url`, with `more` in its table.
 fn backend(url: &str, more: &str) -> Result<Http, Vec<(String, String)>> {
     let table = format!(
         "url = \"{url}\"\nform = {{ to = \"{{{{ identity }}}}\", text = \"{{{{ text }}}}\" }}\n{more}"
@@ -154,7 +157,7 @@ fn told(failure: &Failure) -> (FailureClass, &str, &str) {
     (failure.class, &failure.code, reason)
 }
 
-/// The key of `send.tls` for the file that `folder` has of each of `names`.
+/// The table `tls` with each of `names` as a key, for the file of that name in `folder`.
 fn tls(folder: &Path, names: &[&str]) -> String {
     let file = |name: &&str| format!("{name} = \"{}\"", folder.join(format!("{name}.pem")).display());
     format!("tls = {{ {} }}\n", names.iter().map(file).collect::<Vec<_>>().join(", "))
@@ -177,7 +180,7 @@ async fn a_provider_is_known_by_its_own_authority_and_shown_a_certificate() {
     let asked = "TLS failed: the host requires a client certificate";
     assert_eq!(told(&nothing_shown), (FailureClass::Config, "client_certificate", asked));
 
-    // Somebody else's: the files have changed, and a reload makes the backend anew.
+    // A certificate of another authority: the files have changed, and a reload makes a new backend.
     let (cert, key) = other.issue("postern");
     std::fs::write(folder.path().join("cert.pem"), cert).unwrap();
     std::fs::write(folder.path().join("key.pem"), key).unwrap();
@@ -236,7 +239,7 @@ async fn requests_go_by_the_proxy_and_its_password_stays_secret() {
     let closed = send(&by("u:p%26w", "https://localhost:1/")).await.unwrap_err();
     assert_eq!(told(&closed), (FailureClass::Transient, "connect", "the proxy refused the connection"));
 
-    // What needs no TLS is asked for by its whole URL.
+    // A proxy gets the whole URL of a request without TLS.
     let plain = Provider::answering(answer(200, "")).await;
     let more = format!("proxy = \"{}\"\n", plain.url.replace("http://", "http://u:p%26w@"));
     send(&backend("http://sms.invalid/send", &more).unwrap()).await.unwrap();
@@ -263,7 +266,7 @@ async fn when_the_certificate_that_is_shown_ends_is_a_metric_while_the_backend_h
     };
     let connectors = ConnectorRegistry::builtin();
     let running = Running::start(&config(&tls(folder.path(), &["cert", "key"])), &connectors);
-    // 4096-01-01, as rcgen has it.
+    // 4096-01-01, rcgen's default.
     let shown = "postern_tls_not_after_seconds{listener=\"backends.demo\"} 67090118400";
     assert!(running.metrics.text().contains(shown), "{}", running.metrics.text());
     running.reload.apply(validated(&config(""), &connectors)).await.unwrap();

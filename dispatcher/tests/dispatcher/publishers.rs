@@ -1,4 +1,4 @@
-//! Messages that no application with good intentions publishes.
+//! Messages that no well-meaning application publishes.
 
 use crate::{
     provider::{Provider, answer},
@@ -44,7 +44,7 @@ async fn an_identity_that_is_several_recipients_is_refused_and_the_others_are_se
     assert!(!reason.detail.contains("+2"), "{}", reason.detail);
     let asked = provider.received();
     assert_eq!(asked.iter().map(|request| request.body.as_str()).collect::<Vec<_>>(), ["to=%2B1%2C%2B4"]);
-    // Nobody is asked, and nothing waits for anything, if it is all that there is.
+    // With no other recipient, the provider is not asked, and nothing waits for an answer.
     running.queue("demo", Priority::Normal, message(&["+2,+3"])).await;
     let dead = running.dead(2).await;
     assert_eq!(dead[1].text_header(header::CODE), Some("invalid_number"));

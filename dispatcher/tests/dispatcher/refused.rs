@@ -1,4 +1,4 @@
-//! Outcomes that the broker will never accept as they are, and messages that are too large to be read.
+//! Outcomes that the broker will never accept unchanged, and messages that are too large to be read.
 
 use crate::setup::{Custom, Running, message, states, until};
 use postern_broker::{Address, BrokerError, CUT_BODY, Envelope, HeaderValue, header};
@@ -16,8 +16,8 @@ const DEMO: &str =
     "[dispatcher]\nconcurrency = 2\n[backends.demo]\ntype = \"custom\"\nretry = { delays = [\"1s\"] }\n";
 const QUEUE: &str = "postern.outbound.demo";
 
-/// A sender that refuses `+1…` for good, cannot reach `+2…`, and takes the rest, each with 200 characters
-/// more than anybody wants to know; and how often it was asked.
+/// A sender that refuses `+1…` for good, cannot reach `+2…`, and accepts the rest, each with 200
+/// superfluous characters; and the number of its calls.
 fn sender() -> (ConnectorRegistry, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = asked.clone();
@@ -37,8 +37,8 @@ fn sender() -> (ConnectorRegistry, Arc<AtomicUsize>) {
     (connectors.unwrap(), asked)
 }
 
-/// Has the broker refuse larger messages for good, with all that is published beside them: by the bytes of the
-/// body and of all texts of the headers.
+/// Makes the broker refuse larger messages for good, with everything that is published together with them.
+/// The size is in bytes, of the body and of all texts of the headers.
 fn take_no_more_than(running: &Running, body: usize, headers: usize) {
     let is_larger = move |(_, envelope): &(Address, Envelope)| {
         let texts = envelope.headers.values().map(|value| match value {
@@ -72,7 +72,7 @@ async fn an_outcome_is_stored_in_pieces_and_nobody_is_sent_to_again() {
     let body = message(&identities.iter().map(String::as_str).collect::<Vec<_>>());
     let large = Envelope { body: body.into(), ..Envelope::default() }.with("theirs", "7".repeat(1800));
     running.broker.put_returned(QUEUE, large, 0);
-    // Others go on meanwhile.
+    // Other messages go on meanwhile.
     running.queue("demo", Priority::Normal, message(&["+3"])).await;
     until("everybody's report", || {
         let reports = running.broker.waiting("postern.reports");
@@ -122,7 +122,7 @@ async fn what_the_broker_accepts_nothing_of_is_not_sent_again_and_does_not_hold_
         );
     }
     running.broker.put_returned(QUEUE, Envelope { body: "no message".into(), ..Envelope::default() }, 0);
-    // A report and a dead letter of each, and a dead letter.
+    // A report and a dead letter for each of three messages, and the dead letter of the malformed one.
     until("the end of them", || metric(&running, "nothing") == "7").await;
     running.idle().await;
     assert_eq!(asked.load(Ordering::Relaxed), 3);
@@ -133,7 +133,7 @@ async fn what_the_broker_accepts_nothing_of_is_not_sent_again_and_does_not_hold_
     assert!(broker.waiting(QUEUE).is_empty());
 }
 
-/// The last that is kept is where it died and why.
+/// The headers that say where and why it died are kept to the last.
 #[tokio::test]
 async fn a_dead_letter_that_is_refused_is_cut_down_to_its_headers() {
     let (connectors, _) = sender();
@@ -159,7 +159,7 @@ async fn a_body_larger_than_a_message_is_dead_unread_and_cut() {
     assert_eq!((letter.body.len(), letter.cut_from()), (CUT_BODY, Some(bytes)));
     assert_eq!(letter.text_header(header::CODE), Some("too_large"));
     assert!(letter.text_header(header::REASON).unwrap().contains(&bytes.to_string()), "{letter:?}");
-    // What was cut before it came is no message either, however it begins.
+    // A message that was cut before it came is malformed, even if its beginning can be read.
     let cut = Envelope { body: message(&["+3"]).into(), ..Envelope::default() }.with(header::CUT_FROM, 99);
     running.broker.put_returned(QUEUE, cut, 0);
     assert_eq!(running.dead(2).await[1].text_header(header::CODE), Some("too_large"));

@@ -1,4 +1,4 @@
-//! Another configuration while messages are sent.
+//! A new configuration while messages are sent.
 
 use crate::{
     provider::{Answer, Provider, answer},
@@ -15,7 +15,7 @@ const OK: &str = "HTTP/1.1 200 X\r\nContent-Length: 0\r\n\r\n";
 fn http(name: &str, provider: &Provider) -> String {
     format!(
         "[backends.{name}]\ntype = \"http\"\nconcurrency = 2\n[backends.{name}.send]\nurl = \"{}/send\"\n\
-         form = {{ to = \"{{{{ identity }}}}\" }}\n",
+         form = {{ to = \"{{{{ identity }}}}\" }}\ntimeout = \"1m\"\n",
         provider.url
     )
 }
@@ -66,7 +66,7 @@ async fn what_did_not_change_is_not_begun_again_and_what_is_gone_leaves_its_mess
     running.queue("more", Priority::Normal, message(&["1"]).replace("demo", "more")).await;
     until("a report", || running.broker.waiting("postern.reports").len() == 3).await;
     assert_eq!(running.broker.waiting("postern.outbound.gone").len(), 1);
-    // A backend that changed begins anew.
+    // A backend that changed starts again.
     let up = Provider::answering(answer(200, "")).await;
     let changed = with("").replace(&down.url, &up.url);
     take_over(&running, &changed, &connectors).await;

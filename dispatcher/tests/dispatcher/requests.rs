@@ -38,7 +38,7 @@ struct Row {
     identities: &'static [&'static str],
     text: &'static str,
     context: serde_json::Value,
-    /// The request line without version, the body, and headers that must be there so.
+    /// The request line without the version, and the body.
     requests: &'static [(&'static str, &'static str)],
     headers: &'static [(&'static str, &'static str)],
 }
@@ -63,7 +63,7 @@ fn rows() -> Vec<Row> {
             &[("POST /send", "to=%2B1555&text=pong")],
             &[FORM, ("x-message-id", ID), ("authorization", "Basic dTpw"), ("content-length", "20")],
         ),
-        // Whatever a value holds, it stays in its parameter.
+        // A value stays in its parameter, regardless of its characters.
         row(
             "url = \"URL/{{ context.path }}/x?k={{ text }}\"\nmethod = \"GET\"\nquery = { to = \"{{ identity }}\", text = \"{{ text }}\" }\nheaders = { X-Text = \"{{ text }}\" }",
             &["1&admin=1"],
@@ -91,7 +91,7 @@ fn rows() -> Vec<Row> {
             &[("POST /send", r#"{"text":"\"},{\"x\":\"\u0007é","note":"re: \"},{\"x\":\"\u0007é"}"#)],
             &[JSON],
         ),
-        // A name alone keeps its type; what is not there leaves its key out.
+        // A template that is only a name keeps the type of its value. A missing value leaves its key out.
         row(
             "url = \"URL/m\"\nmethod = \"PUT\"\njson = { n = \"{{ context.n }}\", flag = \"{{ context.flag }}\", from = \"{{ context.from }}\", deep = { reply = \"{{ context.reply_to }}\", list = [\"{{ identity }}\", 1, \"{{ context.none }}\"] }, on = true }",
             &["1"],

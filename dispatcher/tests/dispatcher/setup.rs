@@ -31,7 +31,7 @@ pub(crate) fn config(text: &str) -> Config {
     Config::parse("test", Some(text), [], &providers).unwrap()
 }
 
-/// What a dispatcher of the configuration `text` is built from.
+/// The validated configuration `text`, from which a dispatcher is built.
 pub(crate) fn validated(text: &str, connectors: &ConnectorRegistry) -> Validated {
     postern_dispatcher::validate(Arc::new(config(text)), connectors).unwrap()
 }
@@ -114,20 +114,20 @@ impl Running {
         self.broker.publish(vec![(address, envelope)]).await.unwrap();
     }
 
-    /// Waits until there are so many reports, and takes a look at them.
+    /// Waits until there are `number` reports, and returns them.
     pub(crate) async fn reports(&self, number: usize) -> Vec<Report> {
         until("reports", || self.broker.waiting("postern.reports").len() >= number).await;
         let reports = self.broker.waiting("postern.reports");
         reports.iter().map(|envelope| Report::from_json(&envelope.body).unwrap()).collect()
     }
 
-    /// Waits until there are so many dead letters.
+    /// Waits until there are `number` dead letters, and returns them.
     pub(crate) async fn dead(&self, number: usize) -> Vec<Envelope> {
         until("dead letters", || self.broker.waiting("postern.dead").len() >= number).await;
         self.broker.waiting("postern.dead")
     }
 
-    /// Waits until nothing is in hand.
+    /// Waits until no message is in work.
     pub(crate) async fn idle(&self) {
         until("idleness", || self.broker.leased() == 0).await;
     }

@@ -1,5 +1,5 @@
-//! Access tokens by OAuth 2.0: fetched once for all who wait, shown, renewed, and what is said where there is
-//! none.
+//! Access tokens by OAuth 2.0: fetched once for all requests that wait, used, renewed, and what is reported
+//! if there is none.
 
 use crate::{
     provider::{Answer, Provider, Received, answer},
@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 
 const ID: &str = "0199b2a5-0000-7000-8000-000000000001";
 
-/// A backend at `provider` that shows tokens.
+/// A backend at `provider` that uses access tokens.
 fn backend(provider: &Provider) -> Http {
     with_timeout(provider, "10s")
 }
@@ -48,7 +48,7 @@ fn asks_for_token(request: &Received) -> bool {
     request.line.starts_with("POST /token ")
 }
 
-/// The requests for tokens, and what the others showed.
+/// The number of requests for tokens, and the `Authorization` of each other request.
 fn seen(provider: &Provider) -> (usize, Vec<String>) {
     let (tokens, sends): (Vec<_>, Vec<_>) = provider.received().into_iter().partition(asks_for_token);
     for request in &tokens {
@@ -59,8 +59,8 @@ fn seen(provider: &Provider) -> (usize, Vec<String>) {
     (tokens.len(), sends.iter().map(shown).collect())
 }
 
-/// A provider whose tokens are `token-1`, `token-2` …, each good for so many seconds, and that answers every
-/// message with what `judge` makes of the `Authorization` that it shows.
+/// A provider whose tokens are `token-1`, `token-2` …, each valid for `seconds`. It answers every message
+/// with what `judge` makes of its `Authorization`.
 async fn provider(seconds: &'static str, judge: fn(&str) -> Answer) -> Provider {
     let tokens = AtomicUsize::new(0);
     Provider::start(move |request| {
@@ -161,7 +161,7 @@ async fn without_a_token_nothing_is_sent_and_the_class_says_why() {
         let timeout = if matches!(given, Answer::Never) { "1s" } else { "10s" };
         let provider = Provider::answering(given).await;
         let http = Arc::new(with_timeout(&provider, timeout));
-        // Those who wait for one fetch do not repeat it.
+        // Requests that wait for one fetch do not repeat it.
         let (first, second) = tokio::join!(send(&http), send(&http));
         for failure in [first.unwrap_err(), second.unwrap_err()] {
             assert_eq!((failure.class, &*failure.code), (class, code));

@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 const SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const OK: &str = "HTTP/1.1 200 X\r\nContent-Length: 0\r\n\r\n";
 
-/// A dispatcher of nothing but the webhook at `provider`; `more` is the end of `[application]`.
+/// A dispatcher that only calls the webhook at `provider`; `more` is the end of `[application]`.
 fn config(provider: &Provider, more: &str) -> String {
     format!(
         "[dispatcher]\nbackends = []\n[retry]\ndelays = [\"1s\", \"2s\"]\n[backends.demo]\ntype = \"console\"\n\
@@ -213,7 +213,7 @@ async fn what_is_hopeless_is_dead_at_once_and_what_fails_too_often_at_the_end() 
     assert!(!letter.headers.contains_key(header::ATTEMPT));
     until("two dead", || metric(&running, "postern.inbound", "failed", 2)).await;
     running.idle().await;
-    // The dead stay dead: nobody was asked again.
+    // Dead letters stay dead: the webhook was not called again.
     assert_eq!(provider.received().len(), 4);
     assert!(running.stop().await.waiting("postern.inbound").is_empty());
 }
@@ -236,7 +236,7 @@ async fn the_application_may_ask_for_time_and_redirects_lead_nowhere() {
         until("retry", || running.broker.delayed().len() == 1).await;
         let delay = Duration::from_secs(delay);
         assert_eq!(running.broker.delayed()[0].0, Address::Later { queue: QueueName::inbound(), delay });
-        // Out of the way: its turn does not come again.
+        // Uses up the other attempts, so that this message does not disturb the next round.
         running.broker.pass_delays();
         until("another attempt", || running.broker.delayed().len() == 1).await;
         running.broker.pass_delays();
@@ -285,7 +285,7 @@ async fn nothing_is_delivered_again_while_the_broker_takes_nothing() {
 async fn no_more_than_the_concurrency_is_in_flight_and_the_drain_hands_back() {
     let gate = Arc::new(Semaphore::new(0));
     let provider = Provider::answering(Answer::Gated(gate.clone(), OK.to_owned())).await;
-    let more = format!("secret = \"{SECRET}\"\nconcurrency = 2");
+    let more = format!("secret = \"{SECRET}\"\nconcurrency = 2\ntimeout = \"1m\"");
     let running = Running::start(&config(&provider, &more), &ConnectorRegistry::builtin());
     for _ in 0..7 {
         write_in(&running.broker, Envelope::from(&inbound("ping"))).await;

@@ -1,4 +1,4 @@
-//! What came of a message that was accepted.
+//! The result of accepting a message.
 
 use jiff::Timestamp;
 use postern_shared::{
@@ -13,15 +13,15 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Accepted {
     /// The message's id.
     pub(crate) id: MessageId,
-    /// The backend that it is queued for.
+    /// The backend that the message is queued for.
     pub(crate) backend: BackendName,
-    /// How many recipients it has, without those that were left out.
+    /// How many recipients the message has, without those that were left out.
     pub(crate) identities: usize,
-    /// How many parts its text is sent in.
+    /// How many parts the text is sent in.
     pub(crate) parts: usize,
-    /// What it costs for each recipient; `None` for a backend that does not count segments.
+    /// What the text costs for each recipient; `None` for a backend that does not count segments.
     pub(crate) cost: Option<Cost>,
-    /// When it was accepted. UTC, milliseconds.
+    /// When the message was accepted. UTC, milliseconds.
     #[serde(serialize_with = "clock::serialize")]
     pub(crate) at: Timestamp,
 }

@@ -1,9 +1,9 @@
 //! The client's own id of a message: a submission that repeats an earlier one gets the first answer, and
 //! is not queued again.
 //!
-//! This process remembers what it accepted itself. What another process accepted, or this one before it was
-//! started again, the message log knows, if there is one: the first answer is published for it to
-//! [`Address::Log`], where only Postern publishes, so that nobody else can use up a key.
+//! This process remembers what it accepted itself. The message log, if there is one, knows what other
+//! processes accepted, and this one before its last start: the first answer is published to [`Address::Log`].
+//! Only Postern publishes there, so that nobody else can use up a key.
 
 use super::accepted::Accepted;
 use crate::{
@@ -22,7 +22,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::{sync::Arc, time::Duration};
 
-/// The SHA-256 of what a client says, by which another message under the same key is told.
+/// The SHA-256 of a client's request. It shows whether a second request under the same key is another
+/// message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fingerprint([u8; 32]);
 
@@ -41,8 +42,8 @@ impl std::fmt::Display for Fingerprint {
     }
 }
 
-/// The right to accept the message that a client calls by an id of its own. Dropped before the message is
-/// stored, it leaves the id unused.
+/// The right to accept a message under the client's own id. If it is dropped before the message is stored,
+/// the id stays unused.
 #[derive(Debug)]
 pub(crate) struct SubmissionClaim {
     claim: PublishClaim<First>,
@@ -55,8 +56,8 @@ impl SubmissionClaim {
         self.claim.id()
     }
 
-    /// What the message log is told, so that whoever repeats the submission of `by` to another process gets
-    /// `accepted`.
+    /// The event for the message log from which another process answers a repetition with `accepted`. `by` is
+    /// the client's name.
     pub(super) fn event(&self, accepted: &Accepted, by: Option<&str>) -> Option<(Address, Envelope)> {
         let Ok(Value::Object(answer)) = serde_json::to_value(accepted) else { return None };
         let first_answer = Some(FirstAnswer { fingerprint: self.fingerprint.to_string(), answer });
@@ -65,17 +66,17 @@ impl SubmissionClaim {
         Some((Address::Log, Envelope::from(&Event { at: accepted.at, by, first_answer, ..event })))
     }
 
-    /// The broker has confirmed the message: whoever repeats it gets `accepted`.
+    /// Records that the broker has confirmed the message: a repetition gets `accepted`.
     pub(super) fn stored(self, accepted: &Accepted) {
         let Self { claim, fingerprint } = self;
         claim.stored(First { fingerprint, accepted: accepted.clone() });
     }
 }
 
-/// Why a client's id of a message cannot be claimed.
+/// The reason why a client's id of a message cannot be claimed.
 #[derive(Debug)]
 pub(crate) enum KeyTaken {
-    /// The same submission was accepted before. This came of it.
+    /// The same submission was accepted before, with this result.
     Repeated(Box<Accepted>),
     /// Another submission was accepted under the id.
     Another,
@@ -93,25 +94,26 @@ struct First {
 #[derive(Debug, Clone)]
 pub(crate) struct Submissions {
     window: Duration,
-    /// Those of this process.
+    /// The submissions that this process accepted.
     own: Dedup<First>,
-    /// Those of all.
+    /// The message log, which knows the submissions of all processes.
     lookup: Arc<LogLookup>,
 }
 
 impl Submissions {
-    /// Remembers for as long as `window`, as far as the log of `lookup` reaches; zero: nothing.
+    /// Remembers submissions for `window`; zero: not at all. Those of other processes are known as far back
+    /// as the log of `lookup` reaches.
     pub(crate) fn new(window: Duration, lookup: Arc<LogLookup>) -> Self {
         Self { window, own: Dedup::new(window), lookup }
     }
 
-    /// The same ones, remembered for as long as `window`.
+    /// The same submissions, remembered for `window`.
     pub(super) fn within(&self, window: Duration) -> Self {
         Self { window, own: self.own.within(window), lookup: Arc::clone(&self.lookup) }
     }
 
-    /// Claims the id that `key` of `principal` makes. While another submission under it is being
-    /// published by this process, this waits for the end of that.
+    /// Claims the message id that is made from `principal` and `key`. If this process is just publishing
+    /// another submission under that id, this waits until it is done.
     pub(super) async fn claim(
         &self,
         principal: Principal<'_>,
@@ -130,8 +132,8 @@ impl Submissions {
         }
     }
 
-    /// What the message log knows of a submission that made `id`. `None` if it knows none within the window, or
-    /// does not answer.
+    /// Asks the message log for an earlier submission under `id`. `None` if the log knows none within the
+    /// window, or does not answer.
     async fn known(&self, id: MessageId, fingerprint: Fingerprint) -> Option<KeyTaken> {
         if self.window.is_zero() || !self.lookup.has_log() {
             return None;

@@ -1,4 +1,4 @@
-//! What is accepted from whom, and what is published of it.
+//! Which messages are accepted from which principals, and what is published for them.
 
 use super::*;
 use crate::metrics::IngressMetrics;
@@ -80,7 +80,7 @@ impl Fixture {
         Principal::CompatUser(&self.config.compat.kannel.as_ref().unwrap().users[0])
     }
 
-    /// The outcome, and what was published, as `(queue, body)`, if anything was: in one publish.
+    /// The outcome, and what was published as `(queue, body)`, at most in one publish.
     async fn accept(
         &self,
         principal: Principal<'_>,
@@ -127,7 +127,7 @@ async fn recipients_are_split_by_the_backends_batch_under_one_id() {
     assert_eq!(seen, [("postern.outbound.x.bulk", &id, &first), ("postern.outbound.x.bulk", &id, &second)]);
 }
 
-/// A claim to the key `k`, of a message that says `said`.
+/// A claim to the key `k` for a message with the content `said`.
 async fn claim(fixture: &Fixture, principal: Principal<'_>, said: &str) -> Result<SubmissionClaim, KeyTaken> {
     fixture.acceptor.claim(principal, "k", Fingerprint::of(json!(said))).await
 }
@@ -148,7 +148,7 @@ async fn a_submission_is_accepted_once_under_its_key_and_a_principal() {
     assert_ne!(fixture.accept(key, submission(Some("x"))).await.0.unwrap().id, accepted.id);
 }
 
-/// A part of a publish may be missing on RabbitMQ: whoever repeats the submission must not be told that it was
+/// On RabbitMQ, a part of a publish may be missing: a repetition must not be told that the message was
 /// accepted.
 #[tokio::test]
 async fn an_answer_is_told_the_log_when_no_part_of_its_message_can_be_missing() {
@@ -242,7 +242,7 @@ async fn a_rejection_names_the_field_and_whether_a_backend_was_found() {
     }
     let failures: [(fn() -> BrokerError, Rejection); 2] = [
         (|| BrokerError::Closed, Rejection::Unavailable),
-        // To try it again would be in vain.
+        // A retry would fail, too.
         (|| BrokerError::Refused("a body of 7 bytes".to_owned()), Rejection::TooLarge),
     ];
     for (error, reason) in failures {
@@ -274,7 +274,7 @@ async fn an_identity_that_is_no_recipient_of_the_backend_is_named_and_nothing_is
         panic!("taken")
     };
     assert_eq!(wrong.len(), 20);
-    // Any other backend takes them.
+    // Any other backend accepts them.
     let wanted = Submission { identities, ..submission(Some("x")) };
     assert!(fixture.accept(fixture.api_key(), wanted).await.0.is_ok());
 }
@@ -287,14 +287,14 @@ async fn what_one_submission_has_stored_is_bounded() {
         let identities = (0..recipients).map(|n| format!("+{n}").parse().unwrap()).collect();
         Submission { context, text: "é".repeat(16_384), identities, ..submission(Some(backend)) }
     };
-    // 98 kB, as often as there are recipients.
+    // 98 kB for each recipient.
     let (outcome, _) = fixture.accept(fixture.api_key(), wanted("numbers", 400)).await;
     let rejected = outcome.unwrap_err();
     assert_eq!(rejected.reason, Rejection::TooMuchToStore(1));
     assert_eq!(rejected.reason.field(), Some(SubmissionField::Recipients));
     let (outcome, published) = fixture.accept(fixture.api_key(), wanted("numbers", 300)).await;
     assert!(outcome.is_ok() && published.len() == 300);
-    // With the default of `send.batch` it is once for a hundred.
+    // With the default of `send.batch`, it is stored once for a hundred recipients.
     let (outcome, published) = fixture.accept(fixture.api_key(), wanted("hundred", 10_000)).await;
     assert!(outcome.is_ok() && published.len() == 100);
 }

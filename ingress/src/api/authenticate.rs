@@ -1,4 +1,4 @@
-//! Who calls `/v1`.
+//! The authentication of requests to `/v1`.
 
 use crate::{
     answer::{Answer, Charge},
@@ -12,14 +12,14 @@ use jiff::Timestamp;
 use postern_config::Right;
 use std::time::Instant;
 
-/// What a client is told that is not on this machine, if there are no API keys.
+/// What a client on another machine is told if there are no API keys.
 const NOT_LOCAL: &str = "no API key is configured, so only programs on this machine may send and read, \
                          directly and by a loopback name or address: set [[api.keys]] (`postern key` creates \
                          a key) and send Authorization: Bearer KEY";
 
-/// Lets `serve` answer the caller of `/v1`, if the caller has a key that may do `right` and is within its
-/// rate, or, if there are no keys, is on this machine and within the rate of its address. `right` is `None`
-/// for what every key may do.
+/// Lets `serve` answer a request to `/v1` if the caller has a key with `right` and is within the key's rate.
+/// If no keys are configured, the caller must be on this machine and within the rate of its address. `right`
+/// is `None` for what every key may do.
 pub(super) async fn authenticated<'s>(
     request: &HttpRequest,
     state: &'s IngressState,
@@ -29,7 +29,7 @@ pub(super) async fn authenticated<'s>(
     let principal = match state.keys.principal(request.headers(), Timestamp::now()) {
         Ok(principal) => principal,
         Err(why) => {
-            // The same whatever is wrong with the key.
+            // The answer is the same for any mistake in the key.
             let detail = "a valid API key is required: Authorization: Bearer KEY";
             return ProblemDocument::new(StatusCode::UNAUTHORIZED, detail).refused(why).into();
         }
@@ -52,7 +52,7 @@ pub(super) async fn authenticated<'s>(
     served.unwrap_or_else(Answer::from).charged(Charge::Nothing)
 }
 
-/// The answer to a key that lacks this right.
+/// The answer to a key that lacks `right`.
 fn without(right: Right) -> ProblemDocument {
     let (right, what) = match right {
         Right::Send => (right.as_str(), "send messages"),

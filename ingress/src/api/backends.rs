@@ -1,4 +1,4 @@
-//! `GET /v1/backends`: what there is, and whether it works.
+//! `GET /v1/backends`: the backends, and whether each works.
 
 use super::authenticate::authenticated;
 use crate::{answer::Answer, state::IngressState};
@@ -19,23 +19,23 @@ struct ShownBackend<'a> {
     receives: bool,
     sends: bool,
     state: BackendState,
-    /// Why it does not send, for an operator; absent where it does, or where that is not known.
+    /// Why the backend does not send, for an operator; absent if it sends, or if the reason is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    /// Messages that wait to be sent; `None` where the broker does not say.
+    /// How many messages wait to be sent; `None` if not known.
     queued: Option<u64>,
-    /// Messages that wait for their next attempt; `None` where the broker does not say.
+    /// How many messages wait for their next attempt; `None` if not known.
     retrying: Option<u64>,
 }
 
-/// Whether a message would go through.
+/// What happens to a message for the backend.
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
 enum BackendState {
-    /// It would.
+    /// Messages are sent.
     Ready,
-    /// Messages are stored and wait: an operator paused the backend, or the provider is down or asked for
-    /// time.
+    /// Messages are stored and wait: an operator paused the backend, or the provider is down or asked for a
+    /// pause.
     Paused,
     /// Messages are stored and wait: the backend's connector has no connection to its provider.
     Unbound,
@@ -43,7 +43,7 @@ enum BackendState {
     Unserved,
     /// Messages are stored on the gateway's disk, and forwarded when the broker is back.
     Spooling,
-    /// Messages are refused with 503: the broker takes none.
+    /// Messages are refused with 503: the broker accepts none.
     Unavailable,
 }
 
@@ -74,7 +74,7 @@ async fn show<'a>(backend: &'a BackendConfig, state: &IngressState) -> ShownBack
     };
     let unconsumed = depths.is_some_and(|(normal, bulk)| normal.consumers + bulk.consumers == 0);
     let health = match state.health.of(&backend.name) {
-        // A dispatcher that pauses does not consume.
+        // A dispatcher does not consume while the backend is paused.
         BackendHealth::Ready if unconsumed => state.health.elsewhere(&backend.name),
         known => Some(known),
     };

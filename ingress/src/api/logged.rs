@@ -23,11 +23,11 @@ use postern_shared::message::MessageId;
 use serde::Serialize;
 use std::time::Instant;
 
-/// A part of the list.
+/// One page of the list.
 #[derive(Serialize)]
 struct ShownPage {
     messages: Vec<LoggedMessage>,
-    /// The `cursor` of the next part. `None`: there are no more.
+    /// The `cursor` of the next page. `None`: this is the last one.
     next: Option<String>,
 }
 
@@ -45,7 +45,7 @@ pub(crate) async fn message(request: &HttpRequest, _: &mut Payload, state: &Ingr
             Some(id) => state.log.message(id).await.map_err(not_read)?,
             None => None,
         };
-        // Whose backend it is not does not learn that it is there.
+        // A client that may not use the backend does not learn that the message exists.
         match found.filter(|message| principal.may_use(&message.backend)) {
             Some(message) => Ok(HttpResponse::Ok().json(message).into()),
             None => {
@@ -57,7 +57,7 @@ pub(crate) async fn message(request: &HttpRequest, _: &mut Payload, state: &Ingr
     not_stored(answer.await)
 }
 
-/// Lists messages, and waits until there are any if the client wants that.
+/// Lists messages. If there are none yet, it waits for them if the client asks for that.
 pub(crate) async fn list(request: &HttpRequest, _: &mut Payload, state: &IngressState) -> Answer {
     let mut waited = None;
     let answer = authenticated(request, state, Right::Read, async |principal| {
@@ -80,7 +80,7 @@ pub(crate) async fn list(request: &HttpRequest, _: &mut Payload, state: &Ingress
     answer
 }
 
-/// Resolves when the client of `request` has closed its side: it does not want to wait any more.
+/// Resolves when the client of `request` has closed its side of the connection and no longer waits.
 async fn client_gone(request: &HttpRequest) {
     match request.conn_data::<ClientClosed>() {
         Some(client) => client.closed().await,
@@ -88,7 +88,7 @@ async fn client_gone(request: &HttpRequest) {
     }
 }
 
-/// Numbers and texts stay in no cache.
+/// Forbids caches to store the answer, which contains numbers and texts.
 fn not_stored(mut answer: Answer) -> Answer {
     answer.response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer

@@ -1,4 +1,4 @@
-//! `POST /v1/messages`: an application has a message to send.
+//! `POST /v1/messages`: an application's message to send.
 
 use super::{
     authenticate::authenticated,
@@ -70,10 +70,11 @@ pub(crate) async fn submit(request: &HttpRequest, payload: &mut Payload, state: 
     answer
 }
 
-/// The submission that a body is, unless it or the header, in which `wrong_key` is wrong, cannot be taken.
+/// Reads the submission in `body`. `wrong_key` is what is wrong with the `Idempotency-Key` header, if
+/// anything.
 ///
 /// # Errors
-/// Everything that is wrong with them.
+/// Everything that is wrong with the body and the header, or only the backend if the principal cannot use it.
 fn read(
     principal: Principal<'_>,
     body: Value,
@@ -114,14 +115,14 @@ fn repeated(taken: KeyTaken, state: &IngressState) -> Result<Answer, ProblemDocu
     }
 }
 
-/// The answer to what was accepted.
+/// The answer to an accepted submission.
 fn accepted(accepted: &Accepted) -> Answer {
     let mut answer = Answer::from(HttpResponse::Accepted().json(accepted_body(accepted)));
     answer.log.message = Some(accepted.id);
     answer
 }
 
-/// What was accepted, and what it costs.
+/// The body of that answer: what was accepted, and what it costs.
 fn accepted_body(accepted: &Accepted) -> Value {
     let Accepted { id, backend, identities, parts, cost, .. } = accepted;
     let mut body = json!({"id": id, "backend": backend, "identities": identities});
@@ -150,8 +151,8 @@ fn rejection(reason: &Rejection, recipients: RecipientsKey) -> ProblemDocument {
         Some(SubmissionField::Text) => "#/text".to_owned(),
         Some(SubmissionField::Context) => "#/context".to_owned(),
         None => {
-            let detail =
-                "not stored; try again later, with the same Idempotency-Key so that it is not sent twice";
+            let detail = "storing was not confirmed; try again later, with the same Idempotency-Key so that the \
+                 message is not sent twice";
             return ProblemDocument::new(StatusCode::SERVICE_UNAVAILABLE, detail);
         }
     };
@@ -181,7 +182,7 @@ async fn read_json(
         let problem = ProblemDocument::new(error.status(), error.detail(&limits.body));
         error.reason().map_or(problem.clone(), |reason| problem.refused(reason))
     })?;
-    // A body that is no text is no JSON: the reader says where.
+    // A body that is not UTF-8 is not JSON either: the JSON reader says where it is wrong.
     let body = without_byte_order_mark(&body);
     let exact = str::from_utf8(body).map(|body| with_exact_numbers_among(body, MESSAGE_LIMITS.values));
     let json = exact.as_deref().map_or(body, str::as_bytes);
@@ -196,7 +197,7 @@ async fn read_json(
         }
     });
     let mut read = read?;
-    // Long numbers keep their digits in the context, and are no texts elsewhere.
+    // Long numbers keep their digits in the context; elsewhere, they must not count as texts.
     if let (Value::Object(table), Ok(Cow::Owned(_)), Ok(written)) = (&mut read, &exact, str::from_utf8(body))
     {
         restore_numbers(written, table, &submission::TEXTS);

@@ -1,8 +1,8 @@
 //! The handlers of `/v1`, and of the routes that every listener has: one module for each resource.
 //!
-//! `messages` takes a message to send, whose body `submission` reads. `logged` shows what became of messages,
-//! as the `query` asks. `backends` lists the backends. `authenticate` says who calls. On every listener there
-//! are `health` and `openapi`, and `unmatched` answers what is nowhere.
+//! `messages` accepts a message to send, whose body `submission` reads. `logged` shows what became of
+//! messages, as the `query` asks. `backends` lists the backends. `authenticate` finds out who calls. Every
+//! listener has `health`, `openapi`, and `unmatched` for requests to unknown paths or with a wrong method.
 
 mod authenticate;
 pub(crate) mod backends;

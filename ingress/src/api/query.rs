@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::{collections::BTreeSet, fmt::Display, str::FromStr, time::Duration};
 use url::form_urlencoded;
 
-/// What the query may say.
+/// The parameters that the query may have.
 pub(super) const PARAMETERS: [&str; 11] = [
     "backend",
     "identity",
@@ -33,28 +33,28 @@ const MAX_NAME: usize = 100;
 const MAX_LIMIT: usize = 500;
 /// The longest that a request waits.
 const MAX_WAIT: Duration = Duration::from_secs(60);
-/// How much later than it was made a message may be in the log.
+/// How long after its creation a message may appear in the log.
 const LAG: Duration = Duration::from_secs(1);
 
-/// What a client wants to see.
+/// The list that a client asks for.
 #[derive(Debug, PartialEq)]
 pub(super) struct ListRequest {
-    /// Which messages. `allowed` is not its part.
+    /// The messages to list. The handler sets `allowed`.
     pub(super) query: MessageQuery,
-    /// How long to wait until there are any. Zero: not at all.
+    /// How long to wait if there are none. Zero: not at all.
     pub(super) wait: Duration,
 }
 
 /// Reads `query`, in which a time may be relative to `now`.
 ///
 /// # Errors
-/// Everything that is wrong with it, at most 20 mistakes.
+/// Everything that is wrong with the query, at most 20 mistakes.
 pub(super) fn read(query: &str, now: Timestamp) -> Result<ListRequest, Vec<Invalid>> {
     let mut wanted = ListRequest { query: MessageQuery::default(), wait: Duration::ZERO };
     let (mut errors, mut seen) = (Vec::new(), BTreeSet::new());
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let read = match PARAMETERS.into_iter().find(|known| *known == name) {
-            None => Err(format!("unknown parameter; known are {}", PARAMETERS.join(", "))),
+            None => Err(format!("unknown parameter; known: {}", PARAMETERS.join(", "))),
             Some(known) if !seen.insert(known) => Err("must be given once".to_owned()),
             Some(known) => wanted.set(known, &value, now),
         };
@@ -72,7 +72,7 @@ pub(super) fn read(query: &str, now: Timestamp) -> Result<ListRequest, Vec<Inval
         errors.push(Invalid::parameter("wait", why));
     }
     if let Some(until) = wanted.query.until {
-        // What comes later is not wanted: there is nothing to wait for.
+        // Messages after `until` are not wanted: from then on, there is nothing to wait for.
         let left = Duration::try_from(until.duration_since(now)).unwrap_or_default();
         wanted.wait = wanted.wait.min(left + LAG);
     }
@@ -80,10 +80,10 @@ pub(super) fn read(query: &str, now: Timestamp) -> Result<ListRequest, Vec<Inval
 }
 
 impl ListRequest {
-    /// Takes the parameter `name`, one of [`PARAMETERS`], over.
+    /// Sets what the parameter `name`, one of [`PARAMETERS`], asks for.
     ///
     /// # Errors
-    /// What is wrong with its value.
+    /// What is wrong with the parameter's value.
     fn set(&mut self, name: &str, value: &str, now: Timestamp) -> Result<(), String> {
         let Self { query, wait } = self;
         match name {
@@ -113,7 +113,7 @@ fn parsed<T: FromStr<Err: Display>>(value: &str) -> Result<T, String> {
     value.parse().map_err(|rule: T::Err| rule.to_string())
 }
 
-/// A `+` that was not written as `%2B` arrives as a blank: no identity begins with one.
+/// Reads an identity. A `+` that was not written as `%2B` arrives as a blank, with which no identity begins.
 fn identity(value: &str) -> Result<Identity, String> {
     match value.strip_prefix(' ') {
         Some(number) if !number.trim().is_empty() => parsed(&format!("+{number}")),
@@ -121,7 +121,7 @@ fn identity(value: &str) -> Result<Identity, String> {
     }
 }
 
-/// The `+` of an offset may have arrived as a blank, too.
+/// Reads a time. The `+` of its offset may have arrived as a blank, too.
 fn time(value: &str, now: Timestamp) -> Result<Timestamp, String> {
     let read = moment::read(value, now);
     let read = read.or_else(|why| moment::read(&value.replace(' ', "+"), now).map_err(|_| why));
@@ -136,7 +136,7 @@ fn direction(value: &str) -> Result<Direction, String> {
     }
 }
 
-/// A number without a sign.
+/// Reads a number without a sign.
 fn digits<T: FromStr>(value: &str) -> Option<T> {
     Some(value).filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
 }
@@ -154,7 +154,7 @@ fn order(value: &str) -> Result<Order, String> {
     }
 }
 
-/// A longer time than a request may wait is cut: the client asks again anyway.
+/// Reads how long to wait, at most [`MAX_WAIT`]: the client asks again anyway.
 fn span(value: &str) -> Result<Duration, String> {
     match Window::try_from(Value::from(value)) {
         Ok(Window(wait)) => Ok(wait.min(MAX_WAIT)),
@@ -189,7 +189,7 @@ mod tests {
             cursor: Some(Cursor(17)),
             order: Order::Oldest,
         };
-        // Until now: what may still come is on its way.
+        // `until` is now: only messages that are on their way to the log may still come.
         assert_eq!(read(all, now()), Ok(ListRequest { query, wait: LAG }));
         let least = ListRequest { query: MessageQuery::default(), wait: Duration::ZERO };
         assert_eq!(read("", now()), Ok(least));
@@ -236,7 +236,7 @@ mod tests {
             ("wait=soon&order=oldest", "wait", "30s"),
             ("order=newest&wait=30s", "wait", "order=oldest"),
             ("limit=5&limit=5", "limit", "once"),
-            ("phone=1", "phone", "known are backend, identity"),
+            ("phone=1", "phone", "known: backend, identity"),
         ] {
             let wrong = read(query, now()).unwrap_err();
             assert_eq!(wrong.len(), 1, "{query}: {wrong:?}");

@@ -11,10 +11,10 @@ use postern_shared::{
 };
 use serde_json::{Map, Value};
 
-/// What the body may say.
+/// The keys that the body may have.
 pub(super) const KEYS: [&str; 7] =
     ["backend", "identities", "to", "text", "context", "priority", "expires_at"];
-/// Those of them that are texts, or lists of texts.
+/// The keys whose values are texts or lists of texts.
 pub(super) const TEXTS: [&str; 6] = ["backend", "identities", "to", "text", "priority", "expires_at"];
 /// The most mistakes that one answer lists.
 const MAX_LISTED: usize = 20;
@@ -24,12 +24,12 @@ const MAX_LISTED: usize = 20;
 pub(super) enum RecipientsKey {
     /// A list, under this key.
     List(&'static str),
-    /// One, under `to`.
+    /// A single recipient, under `to`.
     One,
 }
 
 impl RecipientsKey {
-    /// How `body` names them.
+    /// How `body` names its recipients.
     pub(super) fn of(body: &Value) -> Self {
         match body.get("to") {
             Some(Value::Array(_)) => Self::List("to"),
@@ -38,7 +38,7 @@ impl RecipientsKey {
         }
     }
 
-    /// The pointer to all of them.
+    /// The pointer to all recipients.
     pub(super) fn all(self) -> String {
         match self {
             Self::List(key) => format!("#/{key}"),
@@ -46,7 +46,7 @@ impl RecipientsKey {
         }
     }
 
-    /// The pointer to the one at `position`, counted from 0.
+    /// The pointer to the recipient at `position`, counted from 0.
     pub(super) fn one(self, position: usize) -> String {
         match self {
             Self::List(key) => format!("#/{key}/{position}"),
@@ -55,7 +55,8 @@ impl RecipientsKey {
     }
 }
 
-/// Reads `body`: the backend where there is a valid one, whatever else is wrong, and the rest.
+/// Reads `body`: the submission, or at most 20 mistakes. The backend is returned if its name is valid, even
+/// if something else is wrong.
 pub(super) fn read(body: Value, now: Timestamp) -> (Option<BackendName>, Result<Submission, Vec<Invalid>>) {
     let Value::Object(mut body) = body else {
         return (None, Err(vec![Invalid::at("#", "must be an object")]));
@@ -63,7 +64,7 @@ pub(super) fn read(body: Value, now: Timestamp) -> (Option<BackendName>, Result<
     let mut errors = Vec::new();
     for key in body.keys().filter(|key| !KEYS.contains(&key.as_str())).take(MAX_LISTED) {
         let pointer = format!("#/{}", escape(key));
-        errors.push(Invalid::at(pointer, format!("unknown key; known are {}", KEYS.join(", "))));
+        errors.push(Invalid::at(pointer, format!("unknown key; known: {}", KEYS.join(", "))));
     }
     let backend = match body.remove("backend") {
         None => wrong(&mut errors, "#/backend", "is missing"),
@@ -101,7 +102,7 @@ pub(super) fn read(body: Value, now: Timestamp) -> (Option<BackendName>, Result<
     (backend, submission)
 }
 
-/// A key as a part of a JSON pointer in a URI fragment (RFC 6901, 6).
+/// Escapes a key as a part of a JSON pointer in a URI fragment (RFC 6901, section 6).
 fn escape(key: &str) -> String {
     let key: String = key.chars().take(100).collect();
     let key = key.replace('~', "~0").replace('/', "~1");
@@ -193,7 +194,7 @@ fn priority(priority: Option<&Value>, errors: &mut Vec<Invalid>) -> Option<Prior
     }
 }
 
-/// The outer `None` is a mistake, the inner one no expiry.
+/// Reads the expiry. The outer `None` means a mistake, the inner one no expiry.
 fn expires_at(at: Option<Value>, now: Timestamp, errors: &mut Vec<Invalid>) -> Option<Option<Timestamp>> {
     let at = match at {
         None | Some(Value::Null) => return Some(None),

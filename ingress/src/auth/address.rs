@@ -19,11 +19,11 @@ impl From<&IngressSection> for Clients {
 }
 
 impl Clients {
-    /// The client's address; `None` where the last trusted proxy does not say.
+    /// The client's address; `None` if the last trusted proxy does not give it.
     ///
-    /// Each proxy adds the address of whoever called it on the right. So the list is walked from
-    /// the right, beginning with the peer, as long as the addresses are trusted proxies' own: the
-    /// first that is not is the client's, and what stands left of it is the client's own word.
+    /// Each proxy appends the address of its own client on the right. So the list is read from the right,
+    /// beginning with the peer: the first address that is not a trusted proxy's is the client's. Everything
+    /// left of it was written by the client.
     pub(crate) fn address(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
         let mut client = peer?.to_canonical();
         if !self.trusted.contains(client) {
@@ -33,7 +33,7 @@ impl Clients {
             ClientHeader::XForwardedFor => headers.get_all(X_FORWARDED_FOR).map(|it| it.as_bytes()).collect(),
             ClientHeader::Forwarded => headers.get_all(FORWARDED).map(|it| it.as_bytes()).collect(),
         };
-        // Each hop is read by itself: what stands left of the client's may be no text at all.
+        // Each hop is read on its own: what is left of the client's may not even be text.
         for line in lines.into_iter().rev() {
             let hops = line.rsplit(|byte| *byte == b',').map(<[u8]>::trim_ascii);
             for hop in hops.filter(|hop| !hop.is_empty()) {
@@ -51,8 +51,8 @@ impl Clients {
     }
 }
 
-/// The `for` of an element of `Forwarded` (RFC 7239, section 4), without its quotes. A quoted comma
-/// would cut an element in two; no address holds one, and neither half is one.
+/// The `for` of an element of `Forwarded` (RFC 7239, section 4), without its quotes. A quoted comma cuts an
+/// element in two, but no address contains a comma, and neither half is an address.
 fn forwarded_for(element: &str) -> Option<&str> {
     element.split(';').find_map(|pair| {
         let (name, value) = pair.split_once('=')?;
@@ -62,7 +62,7 @@ fn forwarded_for(element: &str) -> Option<&str> {
     })
 }
 
-/// An address as proxies write it: alone, with a port, an IPv6 one in brackets or not.
+/// Parses an address as proxies write it: alone or with a port, an IPv6 address with or without brackets.
 fn node(text: &str) -> Option<IpAddr> {
     let bracketed = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
     let address = bracketed.unwrap_or(text).parse::<IpAddr>().ok();

@@ -1,4 +1,4 @@
-//! The keys of `/v1`.
+//! The API keys of `/v1`.
 
 use super::principal::Principal;
 use crate::refusal_reason::RefusalReason;
@@ -9,32 +9,32 @@ use postern_service::bearer::bearer;
 use postern_service::rates::{Allowance, Buckets};
 use std::time::{Duration, Instant};
 
-/// `[[api.keys]]`. Without any, everyone is let in who is on this machine: see
+/// The keys of `[[api.keys]]`. If there are none, every client on this machine is let in: see
 /// [`is_local`](super::is_local).
 #[derive(Debug)]
 pub(crate) struct ApiKeys {
     keys: Vec<ApiKey>,
-    /// By name: a key that takes the place of another goes on where that one is.
+    /// The buckets by the key's name: a key that replaces another of the same name continues with its bucket.
     buckets: Buckets<String>,
 }
 
 impl ApiKeys {
-    /// These keys. What each has left of its rate is in `buckets`.
+    /// Takes `keys`; `buckets` holds what each has left of its rate.
     pub(crate) fn new(keys: &[ApiKey], buckets: Buckets<String>) -> Self {
         Self { keys: keys.to_vec(), buckets }
     }
 
-    /// Those that are not taken any more.
+    /// The keys that have expired.
     pub(crate) fn expired(&self, now: Timestamp) -> impl Iterator<Item = &ApiKey> {
         self.keys.iter().filter(move |key| key.has_expired(now))
     }
 
-    /// Whose key `Authorization: Bearer …` holds.
+    /// The holder of the key in `Authorization: Bearer …`; [`Principal::Anyone`] if no keys are configured.
     ///
-    /// Every key is compared, each in a time that does not depend on where the two differ.
+    /// Every key is compared, each in constant time.
     ///
     /// # Errors
-    /// Why it is nobody's.
+    /// The reason why the key is refused.
     pub(crate) fn principal(
         &self,
         headers: &HeaderMap,
@@ -60,7 +60,7 @@ impl ApiKeys {
     /// Counts a request of `principal`.
     ///
     /// # Errors
-    /// How long until the next one is taken.
+    /// How long to wait until the next request is accepted.
     pub(crate) fn count(&self, principal: Principal<'_>, now: Instant) -> Result<(), Duration> {
         match principal {
             Principal::ApiKey(ApiKey { rate: Some(rate), name, .. }) => {

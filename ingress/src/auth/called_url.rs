@@ -1,10 +1,10 @@
-//! The address of a request as its provider has called it.
+//! The URL of a request as its provider called it.
 
 use percent_encoding::percent_decode;
 use url::Url;
 
-/// How the provider may have written `url` when it signed it: some providers write the port and some do not, and
-/// what came in the target as it is was encoded by the listener.
+/// The ways in which the provider may have written `url` when it signed it: some providers write the port and
+/// some do not, and the listener encodes characters that came unencoded.
 pub(super) fn called_urls(url: &str) -> Vec<String> {
     let mut all = spellings(url);
     let raw = as_sent(url).filter(|raw| raw != url);
@@ -12,8 +12,8 @@ pub(super) fn called_urls(url: &str) -> Vec<String> {
     all
 }
 
-/// `url` as a client sends it that does not encode texts: without the escapes that the listener writes for
-/// characters which actix-http refuses. `None` if that is no UTF-8.
+/// `url` as a client that does not encode texts sends it: without the escapes that the listener writes for
+/// characters that actix-http refuses. `None` if the result is not UTF-8.
 fn as_sent(url: &str) -> Option<String> {
     let mut raw = Vec::with_capacity(url.len());
     let mut rest = url.as_bytes();
@@ -33,7 +33,7 @@ fn as_sent(url: &str) -> Option<String> {
     String::from_utf8(raw).ok()
 }
 
-/// `url` as it is, and with its port put in or left out.
+/// `url` unchanged, and the same URL with and without its port.
 fn spellings(url: &str) -> Vec<String> {
     let mut all = vec![url.to_owned()];
     if let Ok(parsed) = Url::parse(url)

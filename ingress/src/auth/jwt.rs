@@ -14,7 +14,7 @@ use sha2::Sha256;
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 
-/// A token in a header, made ready. Prints no secret.
+/// The check of a token in a header, prepared from the configuration. Prints no secret.
 #[derive(Debug)]
 pub(crate) struct Jwt {
     header: String,
@@ -22,7 +22,7 @@ pub(crate) struct Jwt {
     keys: Vec<Secret>,
     tolerance: Duration,
     claims: Vec<(String, ClaimText)>,
-    /// Where `url` begins.
+    /// The beginning of `url` in the claims.
     public_url: Option<String>,
 }
 
@@ -38,11 +38,11 @@ impl Jwt {
         }
     }
 
-    /// Whether `request` has a token that one of the keys has signed, whose times are right and whose claims
-    /// are the request's.
+    /// Checks that `request` has a token that one of the keys has signed, that the token's times are right,
+    /// and that its claims match the request.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why the request is refused.
     pub(super) fn verify(&self, request: &Presented<'_>) -> Result<RequestFingerprint, RefusalReason> {
         let token = request.header(&self.header).ok_or(RefusalReason::Unsigned)?;
         let token = std::str::from_utf8(token).map_err(|_| RefusalReason::Signature)?.trim();
@@ -57,8 +57,8 @@ impl Jwt {
         Ok(request.fingerprint(token.as_bytes()))
     }
 
-    /// The claims of a token that one of the keys has signed. The algorithm is ours to say, and not the token's;
-    /// what it marks as critical is not understood (RFC 7515, 4.1.11).
+    /// The claims of a token that one of the keys has signed. We choose the algorithm, not the token. A token
+    /// with critical extensions is refused, since we understand none (RFC 7515, section 4.1.11).
     fn signed_claims(&self, token: &str) -> Option<Map<String, Value>> {
         let (signed, signature) = token.rsplit_once('.')?;
         let (head, claims) = signed.split_once('.')?;

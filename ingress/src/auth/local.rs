@@ -4,9 +4,9 @@ use super::Clients;
 use actix_web::HttpRequest;
 use postern_service::direct::is_direct;
 
-/// Whether the client of `request` is a program on this machine that speaks to it directly: its
-/// address is a loopback address, no proxy stands between, and it calls this machine by a loopback
-/// name. A page in a browser that has its own name lead here does not.
+/// Whether the client of `request` is a program on this machine that speaks to it directly: its address is a
+/// loopback address, no proxy is in between, and it calls this machine by a loopback name. A page in a
+/// browser whose own host name leads here (DNS rebinding) is not local.
 pub(crate) fn is_local(request: &HttpRequest, clients: &Clients) -> bool {
     let peer = request.peer_addr().map(|peer| peer.ip());
     clients.address(peer, request.headers()).is_some_and(|client| client.is_loopback())

@@ -1,4 +1,4 @@
-//! A request, as far as what it is signed with may look at it.
+//! The parts of a request that a signature may cover.
 
 use super::called_url::called_urls;
 use crate::refusal_reason::RefusalReason;
@@ -8,36 +8,36 @@ use sha2::{Digest, Sha256};
 use std::{borrow::Cow, time::Duration};
 use url::form_urlencoded;
 
-/// A time of more seconds than this is one of milliseconds: as seconds it lies in the year 5138.
+/// A larger number is a time in milliseconds: in seconds, this one is in the year 5138.
 const MAX_SECONDS: u64 = 100_000_000_000;
 
 /// A request whose signature is to be checked.
 #[derive(Clone, Copy)]
 pub(crate) struct Presented<'r> {
-    /// Its headers.
+    /// The request's headers.
     pub(crate) headers: &'r HeaderMap,
-    /// Its path and query.
+    /// The request's path and query.
     pub(crate) target: &'r str,
-    /// Its body; empty if it has none.
+    /// The request's body; empty if it has none.
     pub(crate) body: &'r [u8],
-    /// Now, since 1970.
+    /// The current time, since 1970.
     pub(crate) now: Duration,
 }
 
-/// What tells a signed request from every other one: whoever repeats it to the letter repeats this. Only of
-/// a request that cannot come again later, since the time in it is signed.
+/// The SHA-256 that identifies a signed request: an exact repetition has the same one. Only a request with a
+/// signed time has one, since it cannot be repeated later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RequestFingerprint(pub(crate) [u8; 32]);
 
 impl<'r> Presented<'r> {
-    /// The value of a header that is there once.
+    /// The value of the header `name`, if it is there exactly once.
     pub(super) fn header(&self, name: &str) -> Option<&'r [u8]> {
         let mut values = self.headers.get_all(name);
         let value = values.next()?.as_bytes();
         values.next().is_none().then_some(value)
     }
 
-    /// Whether `time`, as it stands in a header, is within `tolerance` of now.
+    /// Checks that `time`, as written in a header, is within `tolerance` of now.
     pub(super) fn fresh(&self, time: &[u8], tolerance: Duration) -> Result<(), RefusalReason> {
         let text = std::str::from_utf8(time).map_err(|_| RefusalReason::Signature)?;
         let number: u64 = text.parse().map_err(|_| RefusalReason::Signature)?;
@@ -46,7 +46,8 @@ impl<'r> Presented<'r> {
         if time.abs_diff(self.now) <= tolerance { Ok(()) } else { Err(RefusalReason::Stale) }
     }
 
-    /// What it and `proof` come to. A `proof` has the time in it, so that no later request has the same.
+    /// The fingerprint of the request and `proof`. `proof` contains the time, so that no later request has
+    /// the same one.
     pub(super) fn fingerprint(&self, proof: &[u8]) -> RequestFingerprint {
         let mut digest = Sha256::new();
         for part in [self.target.as_bytes(), proof, self.body] {
@@ -57,10 +58,12 @@ impl<'r> Presented<'r> {
         RequestFingerprint(digest.finalize().into())
     }
 
-    /// What `text` may come to: one for each address that the provider may have called, if it looks at that.
+    /// The texts that `text` may stand for: one for each spelling of the URL that the provider called, if
+    /// `text` uses it.
     ///
     /// # Errors
-    /// The body has parameters that are signed, and is no urlencoded form; or the template failed.
+    /// `text` uses the body's parameters, but the body is no urlencoded form and is not signed itself; or the
+    /// template failed.
     pub(super) fn texts(
         &self,
         text: &SignedText,
@@ -97,8 +100,8 @@ impl<'r> Presented<'r> {
         form_urlencoded::parse(query.as_bytes()).into_owned().collect()
     }
 
-    /// The names and values of the form, sorted and with nothing between them. What else a body may be has
-    /// none: its signature would be good for any other, unless the body is signed too (`has_body`).
+    /// The names and values of the form, sorted and joined without separators. Any other body has none, and
+    /// is refused unless it is signed itself (`has_body`): its signature would be valid for any other body.
     fn parameters(&self, has_body: bool) -> Result<Vec<u8>, RefusalReason> {
         let declared = self.headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
         let essence = declared.unwrap_or_default().split(';').next().unwrap_or_default().trim();

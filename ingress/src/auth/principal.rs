@@ -1,4 +1,4 @@
-//! Who sends and reads, and through which backends.
+//! The clients that send and read, and the backends that each may use.
 
 use postern_config::{ApiKey, CompatUser, Right, Selection};
 use postern_shared::message::BackendName;
@@ -16,7 +16,7 @@ pub(crate) enum Principal<'a> {
 }
 
 impl Principal<'_> {
-    /// The name that the ids of this principal's idempotency keys are made of.
+    /// The name from which, with an idempotency key, a message id is made.
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Anyone => "anonymous",
@@ -25,7 +25,7 @@ impl Principal<'_> {
         }
     }
 
-    /// The name of a principal that has shown who it is.
+    /// The principal's name, if it has proved who it is.
     pub(crate) fn shown_name(&self) -> Option<&str> {
         match self {
             Self::Anyone => None,
@@ -33,7 +33,7 @@ impl Principal<'_> {
         }
     }
 
-    /// Whether the principal may do this at `/v1`.
+    /// Whether the principal has `right` at `/v1`.
     pub(crate) fn may(&self, right: Right) -> bool {
         match self {
             Self::Anyone => true,
@@ -61,9 +61,9 @@ impl Principal<'_> {
         }
     }
 
-    /// The backend that the principal means by `destination`: for a compatibility user what its own
-    /// table says (`None`: its own backend), for all others the backend of that name. `None` if it
-    /// leads nowhere.
+    /// The backend that the principal means by `destination`. For a compatibility user, that is what its own
+    /// table says, or its own backend without a `destination`; for all others, the backend of that name.
+    /// `None` if there is none.
     pub(crate) fn route(&self, destination: Option<&str>) -> Option<BackendName> {
         match self {
             Self::CompatUser(user) => user.route(destination),

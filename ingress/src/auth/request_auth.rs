@@ -29,25 +29,25 @@ use url::form_urlencoded;
 /// How a backend's requests are authenticated. Prints no secret.
 #[derive(Debug)]
 pub(crate) enum RequestAuth {
-    /// They are not.
+    /// Requests are not authenticated.
     None,
-    /// By one of these, each the digest of `username:password`.
+    /// By Basic authentication, with one of the digests of `username:password`.
     Basic(Vec<SecretDigest>),
-    /// By a token that has one of these digests.
+    /// By a token, with one of the digests.
     Token(CredentialSource, Vec<SecretDigest>),
     /// By a signature in a header.
     Signature(Signature),
     /// By a signed token in a header.
     Jwt(Jwt),
-    /// By a signature with one of these keys, and not longer ago than that.
+    /// By a Standard Webhooks signature with one of the keys, whose time is within the tolerance.
     StandardWebhooks(Vec<SigningKey>, Duration),
     /// By Twilio's signature of the URL, which begins with `public_url`, and the parameters.
     Twilio { tokens: Vec<Secret>, public_url: String },
-    /// A secret is missing from the configuration: every request is refused.
+    /// A secret or the public URL is missing from the configuration: every request is refused.
     Impossible,
 }
 
-/// Where the token stands in a request.
+/// Where the token is in a request.
 #[derive(Debug)]
 pub(crate) enum CredentialSource {
     /// In this header, after this prefix.
@@ -66,7 +66,7 @@ impl RequestAuth {
         Self::ready(&backend.definition.receive.auth, settings, public_url).unwrap_or(Self::Impossible)
     }
 
-    /// `None` where a secret is missing.
+    /// `None` if a secret or the public URL is missing.
     fn ready(auth: &ReceiveAuth, settings: &Settings, public_url: Option<&str>) -> Option<Self> {
         if auth.needs_url() {
             public_url?;
@@ -105,7 +105,7 @@ impl RequestAuth {
         })
     }
 
-    /// Why a request may be refused.
+    /// The reasons for which a request may be refused.
     pub(crate) fn refusals(&self) -> &'static [RefusalReason] {
         match self {
             Self::None => &[],
@@ -133,7 +133,7 @@ impl RequestAuth {
         !matches!(self, Self::None)
     }
 
-    /// Whether it takes the body to authenticate a request.
+    /// Whether the body is needed to authenticate a request.
     pub(crate) fn is_by_body(&self) -> bool {
         match self {
             Self::None | Self::Basic(_) | Self::Impossible => false,
@@ -142,15 +142,15 @@ impl RequestAuth {
         }
     }
 
-    /// Whether the token stands in the path.
+    /// Whether the token is in the path.
     pub(crate) fn in_path(&self) -> bool {
         matches!(self, Self::Token(CredentialSource::Path, _))
     }
 
-    /// Checks what the request's head must show, before the body is read.
+    /// Checks the proof in the request's head, before the body is read.
     ///
     /// # Errors
-    /// Why the request is refused.
+    /// The reason why the request is refused.
     pub(crate) fn check_head(&self, request: &HttpRequest) -> Result<(), RefusalReason> {
         match self {
             Self::Token(CredentialSource::Body(_), _)
@@ -172,11 +172,11 @@ impl RequestAuth {
         }
     }
 
-    /// Checks the signature in a header, before anything reads the body. What it gives tells a repetition of
-    /// the request; `None` if nothing does.
+    /// Checks the signature in a header, before the body is parsed. Returns the fingerprint by which a
+    /// repetition of the request is recognized; `None` if it has none.
     ///
     /// # Errors
-    /// Why the request is refused.
+    /// The reason why the request is refused.
     pub(crate) fn check_signature(
         &self,
         request: &Presented<'_>,
@@ -191,10 +191,10 @@ impl RequestAuth {
         }
     }
 
-    /// Checks what the parameters must show. `parsed` is `None` if they cannot be read.
+    /// Checks the proof in the parameters. `parsed` is `None` if they cannot be read.
     ///
     /// # Errors
-    /// Why the request is refused.
+    /// The reason why the request is refused.
     pub(crate) fn check_parameters(
         &self,
         request: &HttpRequest,
@@ -222,7 +222,7 @@ impl RequestAuth {
     }
 }
 
-/// Whether `given` is one of `secrets`. Each is compared: the time says nothing of which of them it was.
+/// Whether `given` is one of `secrets`. All are compared, so that the time does not show which one matched.
 fn is_among(secrets: &[SecretDigest], given: &[u8]) -> bool {
     secrets.iter().filter(|secret| secret.matches(given)).count() > 0
 }
@@ -239,7 +239,7 @@ fn source(token: &TokenAuth) -> Option<CredentialSource> {
     }
 }
 
-/// What a request shows as its token.
+/// The values that a request gives as its token.
 fn shown(source: &CredentialSource, request: &HttpRequest) -> Vec<Vec<u8>> {
     match source {
         CredentialSource::Header(name, prefix) => {
@@ -254,12 +254,12 @@ fn shown(source: &CredentialSource, request: &HttpRequest) -> Vec<Vec<u8>> {
         CredentialSource::Path => {
             request.match_info().get("token").map(|it| it.as_bytes().to_vec()).into_iter().collect()
         }
-        // It is looked for when the body is read.
+        // It is checked when the parameters have been read.
         CredentialSource::Body(_) => Vec::new(),
     }
 }
 
-/// `username:password` of RFC 7617.
+/// The `username:password` of Basic authentication (RFC 7617).
 fn basic(headers: &HeaderMap) -> Option<Vec<u8>> {
     let (scheme, given) = headers.get(AUTHORIZATION)?.as_bytes().split_at_checked(6)?;
     let given = BASE64_STANDARD.decode(given.trim_ascii()).ok()?;

@@ -15,24 +15,24 @@ use ring::signature::{ED25519, UnparsedPublicKey};
 use sha1::Sha1;
 use sha2::{Sha256, Sha512};
 
-/// The most Ed25519 signatures of one request that are looked at: each costs a reading of what is signed.
+/// The most Ed25519 signatures of one request that are checked: each check reads the whole signed text.
 const MAX_ED25519: usize = 8;
 
-/// A signature in a header, made ready. Prints no secret.
+/// The check of a signature in a header, prepared from the configuration. Prints no secret.
 #[derive(Debug)]
 pub(crate) struct Signature {
     header: String,
     prefix: String,
     encoding: SignatureEncoding,
-    /// `None`: the time and a full stop, if there is one, and the body.
+    /// The signed text. `None`: the body, after the time and a full stop if a time is signed.
     text: Option<SignedText>,
     timestamp: Option<SignedTime>,
     keys: Keys,
-    /// Where `url` begins.
+    /// The beginning of `url` in the signed text.
     public_url: Option<String>,
 }
 
-/// What a signature is checked with. Any of the keys will do.
+/// The keys with which a signature is checked. One of them must match.
 #[derive(Debug)]
 pub(crate) enum Keys {
     /// Secrets for an HMAC.
@@ -59,11 +59,12 @@ impl Signature {
         self.timestamp.is_some()
     }
 
-    /// Whether `request` is signed. One without a body is refused unless its address is signed: a signature
-    /// of nothing would be good for every request without a body.
+    /// Checks that `request` is signed; returns its fingerprint if a time is signed. A request without a body
+    /// is refused unless its URL is signed: a signature of nothing would be valid for all requests without a
+    /// body.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why the request is refused.
     pub(super) fn verify(
         &self,
         request: &Presented<'_>,
@@ -88,7 +89,7 @@ impl Signature {
         if signed { Ok(time.map(|time| request.fingerprint(time))) } else { Err(RefusalReason::Signature) }
     }
 
-    /// The time as it stands in its header; `None` if none is signed.
+    /// The time as written in its header; `None` if none is signed.
     fn time<'r>(&self, request: &Presented<'r>) -> Result<Option<&'r [u8]>, RefusalReason> {
         let Some(signed) = &self.timestamp else { return Ok(None) };
         let value = request.header(&signed.header.0).ok_or(RefusalReason::Unsigned)?;
@@ -100,7 +101,7 @@ impl Signature {
         time.map(Some).ok_or(RefusalReason::Unsigned)
     }
 
-    /// The signatures that `request` shows.
+    /// The signatures that `request` contains.
     fn given(&self, request: &Presented<'_>) -> Vec<Vec<u8>> {
         let values = request.headers.get_all(self.header.as_str());
         values
@@ -111,13 +112,13 @@ impl Signature {
     }
 }
 
-/// What stands in a header's value between commas.
+/// The parts of a header's value, separated by commas.
 fn parts(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
 impl Keys {
-    /// Whether one of `given` is a signature of `parts`, put together, by one of the keys.
+    /// Whether one of `given` is a signature of the joined `parts` by one of the keys.
     fn hold(&self, given: &[Vec<u8>], parts: &[&[u8]]) -> bool {
         match self {
             Self::Hmac(algorithm, keys) => {
@@ -139,7 +140,7 @@ impl Keys {
 }
 
 /// Whether one of `given` is the whole MAC of `parts`, compared in constant time. The parts are read once,
-/// however many are given: a header has room for thousands, and each would cost a reading of the body.
+/// and not for each signature: a header has room for thousands.
 pub(super) fn holds_mac<M: Mac + KeyInit + Clone>(given: &[Vec<u8>], key: &[u8], parts: &[&[u8]]) -> bool {
     let mac: Result<M, InvalidLength> = <M as Mac>::new_from_slice(key);
     mac.is_ok_and(|mac| {

@@ -10,11 +10,11 @@ use postern_shared::value::{SigningKey, from_base64};
 use sha2::Sha256;
 use std::time::Duration;
 
-/// Whether one of `keys` has signed `request`. The specification's `webhook-signature`: signatures `v1,BASE64`
-/// with spaces between them, of `id.timestamp.body`; other versions are passed over.
+/// Checks that one of `keys` has signed `request`. By the specification, `webhook-signature` holds signatures
+/// `v1,BASE64` of `id.timestamp.body`, separated by spaces; other versions are ignored.
 ///
 /// # Errors
-/// Why not.
+/// The reason why the request is refused.
 pub(super) fn verify(
     keys: &[SigningKey],
     tolerance: Duration,

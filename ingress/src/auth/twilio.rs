@@ -1,4 +1,4 @@
-//! Twilio's signature: over the URL as it calls it, and the parameters.
+//! Twilio's signature of the URL as it calls it, and of the parameters.
 
 use super::{called_url::called_urls, signature::holds_mac};
 use crate::forms::Request;
@@ -14,10 +14,10 @@ use subtle::ConstantTimeEq;
 /// The header that holds the signature.
 pub(super) const HEADER: &str = "x-twilio-signature";
 
-/// Twilio's "Validating requests": base64(HMAC(auth token, URL + each name and value, sorted)), with
-/// SHA-1 unless a header says SHA-256. A body that has no parameters is signed by its SHA-256 in the
-/// query, `bodySHA256`; one that is not signed at all, or cannot be read (`parsed`: `None`), is
-/// refused.
+/// Whether a request is signed with `token`, by Twilio's "Validating requests": base64(HMAC(auth token, URL +
+/// each name and value, sorted)), with SHA-1 unless a header says SHA-256. A body without parameters is
+/// signed by its SHA-256 in the query, `bodySHA256`; a body that is not signed at all, or cannot be read
+/// (`parsed`: `None`), is refused.
 pub(super) fn signed(
     token: &Secret,
     url: &str,
@@ -58,8 +58,8 @@ pub(super) fn signed(
     })
 }
 
-/// `key=…,algorithm=HMAC_SHA256`: with what a request is signed where it is not with the account's
-/// token, but with a shared key; the secret then is that key's.
+/// The algorithm of the signature. If a request is signed with a shared key instead of the account's token, a
+/// header names it (`key=…,algorithm=HMAC_SHA256`); `token` is then that key.
 fn algorithm(headers: &HeaderMap) -> Option<&str> {
     let Some(settings) = headers.get("x-twilio-webhooks-signature-settings") else {
         return Some("HMAC_SHA1");

@@ -12,8 +12,8 @@ use actix_web::{
 use postern_service::{rates::retry_after, traces::RequestSpan};
 use std::time::Duration;
 
-/// `answer`, as the log tells of it: of the listener `compat`, and in a trace of its own unless the request has
-/// proved whose it is.
+/// Marks `answer` as one of the listener `compat`, for the log, and gives it a trace of its own unless the
+/// request has proved whose it is.
 pub(super) fn logged(mut answer: Answer, compat: &'static str) -> Answer {
     answer.log.trace.get_or_insert_with(|| RequestSpan::without_span(None));
     answer.log.compat = Some(compat);
@@ -39,8 +39,8 @@ pub(super) fn response(status: StatusCode, allow: &'static str) -> HttpResponseB
     response
 }
 
-/// `response`, to a request that is refused for `reason` (`None`: for what its status says), because of
-/// `fields`, by the protocol's names.
+/// The answer to a refused request. `reason` is `None` if the status says enough; `fields` are the invalid
+/// ones, by the protocol's names.
 pub(super) fn refused(
     response: HttpResponse,
     reason: Option<RefusalReason>,
@@ -52,7 +52,7 @@ pub(super) fn refused(
     answer
 }
 
-/// `response`, given to a user that exceeds its rate, and that may try again after `wait`.
+/// The answer to a user that exceeds its rate and may try again after `wait`.
 pub(super) fn too_many(mut response: HttpResponse, wait: Duration) -> Answer {
     response.headers_mut().insert(header::RETRY_AFTER, retry_after(wait).into());
     Answer::refused(response, RefusalReason::Rate)

@@ -1,4 +1,4 @@
-//! Whether anybody consumes a backend's queue: Kannel tells its clients.
+//! Whether a backend's queue has a consumer, which Kannel's answer tells its clients.
 
 use postern_broker::{Broker, QueueName};
 use postern_shared::message::{BackendName, Priority};
@@ -18,8 +18,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub(super) struct ConsumerProbe(Mutex<HashMap<BackendName, Instant>>);
 
 impl ConsumerProbe {
-    /// Whether `backend`'s queue has a consumer. If the broker does not say, it has none: the message
-    /// may wait in the spool.
+    /// Whether `backend`'s queue has a consumer. `false` if the broker does not say: the message may wait in
+    /// the spool.
     pub(super) async fn has_consumer(&self, broker: &dyn Broker, backend: &BackendName) -> bool {
         let seen = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if seen().get(backend).is_some_and(|at| at.elapsed() < FRESH) {

@@ -2,13 +2,13 @@
 //!
 //! | answer | when |
 //! | --- | --- |
-//! | 202 `0: Accepted for delivery` | it is stored |
-//! | 202 `3: Queued for later delivery` | it is stored, and nobody serves the backend now, or the broker is away |
-//! | 400 with Kannel's words | something in it is wrong: see `sendsms` |
-//! | 403 `Authorization failed for sendsms` | no such user, a wrong password, another address than the user's |
+//! | 202 `0: Accepted for delivery` | the message is stored |
+//! | 202 `3: Queued for later delivery` | stored, but the backend is not served, or the broker is unavailable |
+//! | 400 with Kannel's words | a parameter is wrong: see `sendsms` |
+//! | 403 `Authorization failed for sendsms` | unknown user, wrong password, or not an address of the user's |
 //! | 403 `Not routable. Do not try again.` | `smsc` leads nowhere: see [`CompatUser::route`] |
 //! | 429 `Too many requests, try again later.` | the user exceeds its `rate` |
-//! | 503 `Temporal failure, try again later.` | it could not be stored |
+//! | 503 `Temporal failure, try again later.` | the message could not be stored |
 
 use super::{
     answer,
@@ -43,19 +43,19 @@ type KannelReply = (StatusCode, String);
 #[derive(Debug)]
 struct KannelRefusal {
     reply: KannelReply,
-    /// `None`: what the status says.
+    /// `None`: the status says enough.
     reason: Option<RefusalReason>,
     /// The parameter that is wrong.
     field: Option<&'static str>,
 }
 
 impl KannelRefusal {
-    /// Without the parameter that is wrong.
+    /// A refusal that names no parameter.
     fn new(status: StatusCode, words: &str, reason: Option<RefusalReason>) -> Self {
         Self { reply: (status, words.to_owned()), reason, field: None }
     }
 
-    /// Because of `field`.
+    /// A refusal because of the parameter `field`.
     fn of(field: &'static str, status: StatusCode, words: &str) -> Self {
         Self { field: Some(field), ..Self::new(status, words, None) }
     }
@@ -67,7 +67,7 @@ impl From<KannelRefusal> for Answer {
     }
 }
 
-/// Takes a message as Kannel's sendsms does.
+/// Accepts a message as Kannel's sendsms does.
 pub(crate) async fn sendsms(request: &HttpRequest, payload: &mut Payload, state: &IngressState) -> Answer {
     answer::logged(take(request, payload, state).await, "kannel")
 }
@@ -227,7 +227,7 @@ async fn body(
     }
 }
 
-/// Whether the body of a POST is the text itself, and then whether it is declared as octets.
+/// `Some` if the body of a POST is the text itself, with whether it is declared as octets.
 fn own_content_type(request: &HttpRequest) -> Option<bool> {
     if request.method() != Method::POST {
         return None;

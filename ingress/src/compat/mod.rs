@@ -1,10 +1,10 @@
-//! Listeners for clients that speak another gateway's protocol. `kannel` and `vumi` are the
-//! handlers, `sendsms` and `vumi_message` read what each is told, `users` lets in who may send,
-//! `consumer_probe` knows whether a message will wait, `answer` begins an answer.
+//! Listeners for clients that speak another gateway's protocol. `kannel` and `vumi` are the handlers,
+//! `sendsms` and `vumi_message` read their requests, `users` authenticates, `consumer_probe` finds out
+//! whether a message will wait, and `answer` has what the answers have in common.
 //!
-//! A client that shows a user's name and password, from one of the user's addresses, has its request made
-//! into the same `Submission` as one of `/v1/messages`, and gets the other gateway's own answers. The 202
-//! comes after the broker's confirm.
+//! A client sends a user's name and password, from one of the user's addresses. Its request becomes the same
+//! `Submission` as one to `/v1/messages`, and it gets the other gateway's own answers. A 2xx is sent only
+//! after the broker's confirm.
 
 mod answer;
 mod consumer_probe;
@@ -20,7 +20,7 @@ use postern_service::rates::Buckets;
 use postern_shared::callback::EgressPolicy;
 use users::Users;
 
-/// The compatibility listeners, made ready.
+/// The compatibility listeners, prepared from the configuration.
 #[derive(Debug)]
 pub(crate) struct Compat {
     kannel: Users,

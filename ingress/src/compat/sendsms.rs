@@ -1,23 +1,23 @@
-//! What a client tells Kannel's sendsms: Kannel 1.4.5's user guide, "Using the HTTP interface to
-//! send SMS messages", and its answers to what it does not take.
+//! What a client sends to Kannel's sendsms, by Kannel 1.4.5's user guide, "Using the HTTP interface to send
+//! SMS messages", and Kannel's answers to what it refuses.
 //!
 //! | parameter | what becomes of it |
 //! | --- | --- |
-//! | `username` (`user`), `password` (`pass`) | who it is |
+//! | `username` (`user`), `password` (`pass`) | the user |
 //! | `to` | the recipients, separated by blanks; each once |
-//! | `text`, `charset`, `coding` | the text, decoded as charset and coding say; absent: an empty one |
+//! | `text`, `charset`, `coding` | the text, decoded by charset and coding; empty if absent |
 //! | `smsc` | another backend of the user's, or a name that the user has for one |
-//! | `validity` | minutes, after which it is not sent any more |
-//! | `priority` | 0: the lane `bulk`; 1 to 3, and none: `normal` |
+//! | `validity` | after how many minutes the message is no longer sent |
+//! | `priority` | 0: the lane `bulk`; 1 to 3, or absent: `normal` |
 //! | `dlr-url` (`dlrurl`), `dlr-mask` (`dlrmask`) | the delivery callback |
-//! | `from`, `account`, `binfo`, `mclass`, `mwi`, `pid`, `alt-dcs`, `rpi`, `compress`, `meta-data`; `validity` and `priority` once more | the message's context, under the same names with `_` for `-`; a backend of type kannel passes them on |
-//! | `udh`, `deferred`, and `coding=1` with bytes that are no text | refused: what would arrive as something else, or at another time, is better not taken |
+//! | `from`, `account`, `binfo`, `mclass`, `mwi`, `pid`, `alt-dcs`, `rpi`, `compress`, `meta-data`; also `validity` and `priority` | the message's context, under the same names with `_` for `-`; a backend of type kannel passes them on |
+//! | `udh`, `deferred`, and `coding=1` with bytes that are not text | refused: the message would arrive as something else, or at another time |
 //! | any other | ignored |
 //!
-//! A recipient that is no number is left out, as Kannel does; but it is told, in a report of its own.
-//! A request without any number, or with more than [`MAX_NO_NUMBERS`] other words, is wrong.
+//! A recipient that is not a number is left out, as in Kannel, but is reported as failed. A request without
+//! any number, or with more than [`MAX_NO_NUMBERS`] other words, is refused.
 //!
-//! To refuse the whole request would let one bad number stop a broadcast. The report, and event 16 for a
+//! Refusing the whole request would let one bad number stop a broadcast. The report, and event 16 for a
 //! client that asked for it, are published with the message, before the 202.
 
 use crate::{accept::CallbackRequest, forms::Request};
@@ -32,11 +32,11 @@ use postern_shared::{
 };
 use std::{borrow::Cow, collections::BTreeMap};
 
-/// The most words of `to` that are no numbers. Each leads to a callback that holds it: without a limit, one
-/// request would set off thousands. A list of recipients with more mistakes than this is the wrong list.
+/// The most words of `to` that are not numbers. Each may cause a callback: without a limit, one request would
+/// cause thousands. A list of recipients with more mistakes than this is the wrong list.
 const MAX_NO_NUMBERS: usize = 100;
 
-/// Every parameter, and its older name.
+/// Every parameter, and its older name, empty if there is none.
 const NAMES: [(&str, &str); 24] = [
     ("username", "user"),
     ("password", "pass"),
@@ -61,16 +61,16 @@ const NAMES: [(&str, &str); 24] = [
     ("binfo", ""),
     ("priority", ""),
     ("meta-data", ""),
-    // Kannel takes it as mclass=0; it is in its list of parameters still.
+    // Kannel treats flash=1 as mclass=0, and still lists it among its parameters.
     ("flash", ""),
 ];
 
-/// The parameter that says how the text is written.
+/// The parameter that names the text's charset.
 pub(super) const CHARSET: &str = "charset";
 /// Kannel's words for recipients that it does not send to.
 pub(super) const DENIED: &str = "Number(s) has/have been denied by white- and/or black-lists.";
 
-/// A request's parameters, still in bytes, by Kannel's names.
+/// A request's parameters, as undecoded bytes, by Kannel's names.
 #[derive(Default)]
 pub(super) struct SendsmsParameters<'a>(BTreeMap<&'static str, Cow<'a, [u8]>>);
 
@@ -109,7 +109,7 @@ impl<'a> SendsmsParameters<'a> {
         Self(given)
     }
 
-    /// The bytes of `name`; empty where it is not there.
+    /// The bytes of the parameter `name`; empty if it is absent.
     pub(super) fn bytes(&self, name: &str) -> &[u8] {
         self.0.get(name).map_or(&[], |value| value)
     }
@@ -119,7 +119,7 @@ impl<'a> SendsmsParameters<'a> {
         Some(text).filter(|text| !text.is_empty())
     }
 
-    /// The number that `name` begins with; what is none counts as absent.
+    /// The number with which the parameter `name` begins; `None` if there is none.
     fn number(&self, name: &str) -> Option<i64> {
         let text = self.text(name)?;
         let text = text.trim_start();
@@ -130,19 +130,19 @@ impl<'a> SendsmsParameters<'a> {
     }
 }
 
-/// A message as sendsms takes it.
+/// A message as sendsms accepts it.
 #[derive(Debug, PartialEq)]
 pub(super) struct Sendsms {
     pub(super) identities: Vec<Identity>,
-    /// Recipients that are no numbers.
+    /// Recipients that are not numbers.
     pub(super) left_out: Vec<Identity>,
     pub(super) text: String,
     pub(super) context: Context,
     pub(super) priority: Priority,
     pub(super) expires_at: Option<Timestamp>,
-    /// What the client names as the way to send it (`smsc`).
+    /// The backend, or the client's own name for one (`smsc`).
     pub(super) destination: Option<String>,
-    /// Where to call, and of what.
+    /// The delivery callback that the client asks for.
     pub(super) callback: Option<CallbackRequest>,
 }
 
@@ -159,10 +159,10 @@ fn wrong(field: &'static str, words: impl Into<String>) -> WrongSendsms {
     WrongSendsms { field, words: words.into() }
 }
 
-/// Reads a request at `now`; what it asks to be called at must be within `reach`.
+/// Reads a request at `now`. The address of its callback must be allowed by `reach`.
 ///
 /// # Errors
-/// What is wrong first.
+/// The first mistake.
 pub(super) fn read(
     given: &SendsmsParameters<'_>,
     reach: &EgressPolicy,
@@ -211,7 +211,8 @@ pub(super) fn read(
     })
 }
 
-/// `to`: words of digits, `+` and `-`, and those that are not.
+/// Splits `to` into the recipients, which are words of digits, `+` and `-`, and the words that are not
+/// numbers.
 fn recipients(given: &SendsmsParameters<'_>) -> Result<(Vec<Identity>, Vec<Identity>), WrongSendsms> {
     let wrong = |words: String| wrong("to", words);
     let Some(to) = given.0.get("to") else {
@@ -240,7 +241,8 @@ fn recipients(given: &SendsmsParameters<'_>) -> Result<(Vec<Identity>, Vec<Ident
     Ok((identities.into_iter().collect(), left_out.into_iter().collect()))
 }
 
-/// A word that is no number, as a report may hold it: its beginning, U+FFFD for what no identity holds.
+/// A word that is not a number, as the identity in a report: shortened, with U+FFFD for what no identity
+/// contains.
 fn told(word: &str) -> Option<Identity> {
     let fit = |c: char| if c.is_control() || c.is_whitespace() { '\u{fffd}' } else { c };
     word.chars().take(Identity::MAX_CHARS).map(fit).collect::<String>().parse().ok()
@@ -258,7 +260,7 @@ fn text(given: &SendsmsParameters<'_>) -> Result<String, WrongSendsms> {
             &Settings::default(),
         )
         .map_err(|_| misformed())?;
-    // Where bytes are no text in their charset, Kannel takes its default for what it is.
+    // Kannel accepts bytes that are invalid in its default charset, but not in one that the client names.
     let exact = charset.is_some() || coding == Some(1);
     if text.contains('\0') || (exact && text.contains('\u{fffd}')) {
         return Err(misformed());
@@ -269,7 +271,7 @@ fn text(given: &SendsmsParameters<'_>) -> Result<String, WrongSendsms> {
     Ok(text)
 }
 
-/// Both of `dlr-url` and `dlr-mask`, or nothing is to be told.
+/// Reads the callback, for which both `dlr-url` and `dlr-mask` are needed.
 fn callback(
     given: &SendsmsParameters<'_>,
     reach: &EgressPolicy,
@@ -310,7 +312,7 @@ fn context(given: &SendsmsParameters<'_>) -> Context {
     context
 }
 
-/// What callbacks repeat, by Kannel's escape for it.
+/// The values that callbacks repeat, each under Kannel's escape for it.
 fn values(given: &SendsmsParameters<'_>) -> BTreeMap<char, String> {
     let named = [
         ('P', "from"),

@@ -12,14 +12,14 @@ use std::{
 /// A listener's users.
 #[derive(Debug)]
 pub(super) struct Users {
-    /// Each with the digests that its name and its password are recognised by.
+    /// Each user, with the digests of its name and its password.
     users: Vec<(SecretDigest, SecretDigest, CompatUser)>,
-    /// By name: users of one name, with a conversation each, share theirs.
+    /// The buckets by the user's name: users of one name, each for another conversation, share a bucket.
     buckets: Buckets<String>,
 }
 
 impl Users {
-    /// These users. What each has left of its rate is in `buckets`.
+    /// Takes `users`; `buckets` holds what each has left of its rate.
     pub(super) fn new<'a>(users: impl Iterator<Item = &'a CompatUser>, buckets: Buckets<String>) -> Self {
         let user = |user: &CompatUser| {
             let [name, password] = [&*user.username, user.password.expose()];
@@ -28,12 +28,12 @@ impl Users {
         Self { users: users.map(user).collect(), buckets }
     }
 
-    /// The users with this name and password that may come from `client`. At least one.
+    /// The users with this name and password that may call from `client`. At least one.
     ///
-    /// Every user is compared, each in a time that does not depend on where the two differ.
+    /// Every user is compared, each in constant time.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason why no user is let in.
     pub(super) fn known(
         &self,
         client: Option<IpAddr>,
@@ -59,7 +59,7 @@ impl Users {
     /// Counts a request of `user`.
     ///
     /// # Errors
-    /// How long until the next one is taken.
+    /// How long to wait until the next request is accepted.
     pub(super) fn count(&self, user: &CompatUser, now: Instant) -> Result<(), Duration> {
         let Some(rate) = user.rate else { return Ok(()) };
         self.buckets.take(user.username.clone(), Allowance::from(rate), now)

@@ -1,14 +1,14 @@
-//! Where Vumi (as RapidSMS's backend speaks to it) and Vumi Go's HTTP API take messages: PUT and
-//! POST with Basic auth.
+//! Accepting messages as Vumi (as RapidSMS's backend calls it) and Vumi Go's HTTP API do: PUT and POST with
+//! Basic authentication.
 //!
 //! | answer | when |
 //! | --- | --- |
-//! | 200, the message as Vumi writes it, with its `message_id` | the broker has confirmed it, or the same message before, under the client's own id of it |
-//! | 400 `{"success": false, "reason"}` | something in it is wrong |
-//! | 401 | no such user, a wrong password, another address than the user's |
+//! | 200, the message as Vumi writes it, with its `message_id` | the broker has confirmed it, now or before under the client's own id |
+//! | 400 `{"success": false, "reason"}` | the body is wrong |
+//! | 401 | unknown user, wrong password, or not an address of the user's |
 //! | 404 | the conversation is not the user's |
 //! | 429 | the user exceeds its `rate` |
-//! | 503 | it could not be stored |
+//! | 503 | the message could not be stored |
 
 use super::{
     answer,
@@ -41,10 +41,10 @@ use postern_shared::message::{MessageId, Priority};
 use serde_json::{Map, Value, json};
 use std::time::Instant;
 
-/// The methods that take a message.
+/// The methods with which a client sends a message.
 const METHODS: &str = "PUT, POST";
 
-/// Takes a message as Vumi and Vumi Go do.
+/// Accepts a message as Vumi and Vumi Go do.
 pub(crate) async fn messages(request: &HttpRequest, payload: &mut Payload, state: &IngressState) -> Answer {
     answer::logged(take(request, payload, state).await, "vumi")
 }
@@ -140,13 +140,13 @@ async fn submit(
     }
 }
 
-/// The claim to the id that the client's own id of the message makes; `None` if the client gives none.
+/// Claims the message id that is made from the client's own id; `None` if the client gives none.
 ///
-/// What differs from an earlier message under the same id is another message: RapidSMS sends one message
-/// to more than 200 people in several requests under one id.
+/// A request that differs from an earlier one under the same id is another message: RapidSMS sends one
+/// message to more than 200 people in several requests under one id.
 ///
 /// # Errors
-/// What came of the same message before.
+/// The result of the same message, which was accepted before.
 async fn claim(
     principal: Principal<'_>,
     given: &Map<String, Value>,
@@ -154,17 +154,17 @@ async fn claim(
 ) -> Result<Option<SubmissionClaim>, Accepted> {
     let Some(id) = vumi_message::own_id(given) else { return Ok(None) };
     let fingerprint = Fingerprint::of(Value::Object(given.clone()));
-    // The blanks keep it apart from every Idempotency-Key.
+    // With blanks in it, the key cannot equal any Idempotency-Key.
     let key = format!("vumi {id} {fingerprint}");
     match state.acceptor.claim(principal, &key, fingerprint).await {
         Ok(claim) => Ok(Some(claim)),
         Err(KeyTaken::Repeated(first)) => Err(*first),
-        // The fingerprint is part of the key.
+        // This cannot happen: the fingerprint is part of the key.
         Err(KeyTaken::Another) => Ok(None),
     }
 }
 
-/// The answer to what was accepted.
+/// The answer to an accepted message.
 fn accepted(accepted: &Accepted, given: &Map<String, Value>) -> Answer {
     let Accepted { id, backend, at, .. } = accepted;
     let body = written(*id, backend.as_str(), given, *at).to_string();
@@ -182,8 +182,8 @@ fn rejected_key(reason: &Rejection) -> &'static [&'static str] {
     }
 }
 
-/// Vumi's words for a rejection. That a user leads nowhere is the configuration's mistake, not the
-/// client's.
+/// Vumi's words for a rejection. If a user's backend cannot be used, that is the configuration's mistake, not
+/// the client's.
 fn rejection(reason: &Rejection) -> HttpResponse {
     match reason {
         Rejection::TextTooLong { why, .. } => {
@@ -201,11 +201,13 @@ fn rejection(reason: &Rejection) -> HttpResponse {
         | Rejection::UnknownBackend(_)
         | Rejection::NotRoutable
         | Rejection::ReceivesOnly(_)
-        | Rejection::Unavailable => refuse(StatusCode::SERVICE_UNAVAILABLE, "Not stored, try again later"),
+        | Rejection::Unavailable => {
+            refuse(StatusCode::SERVICE_UNAVAILABLE, "Storing was not confirmed, try again later")
+        }
     }
 }
 
-/// The users whose name and password the `Authorization` header holds.
+/// The users whose name and password are in the `Authorization` header.
 fn known<'s>(request: &HttpRequest, state: &'s IngressState) -> Result<Vec<&'s CompatUser>, RefusalReason> {
     let header = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
     let (scheme, given) =
@@ -218,7 +220,7 @@ fn known<'s>(request: &HttpRequest, state: &'s IngressState) -> Result<Vec<&'s C
     state.compat.vumi.known(state.limits.client(request), &decoded[..colon], &decoded[colon + 1..])
 }
 
-/// The message as Vumi writes a user message that it has taken.
+/// The message as Vumi writes a user message that it has accepted.
 fn written(id: MessageId, backend: &str, given: &Map<String, Value>, now: Timestamp) -> Value {
     let or_null = |key: &str| given.get(key).cloned().unwrap_or(Value::Null);
     let or_empty = |key: &str| given.get(key).filter(|value| value.is_object()).cloned().unwrap_or(json!({}));

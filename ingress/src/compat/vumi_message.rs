@@ -1,17 +1,17 @@
-//! What a client tells Vumi, or Vumi Go: a user message as JSON.
+//! What a client sends to Vumi or Vumi Go: a user message as JSON.
 //!
 //! | key | what becomes of it |
 //! | --- | --- |
 //! | `to_addr` | the recipient, or a list of them |
-//! | `content` | the text; absent or null: an empty one |
-//! | `in_reply_to` | `context.external_id`, which a backend of type vumi answers with |
-//! | `session_event` | null, `new`, `resume` or `close`; the context |
+//! | `content` | the text; empty if absent or null |
+//! | `in_reply_to` | `context.external_id`, which a backend of type vumi sends as `in_reply_to` |
+//! | `session_event` | the context; null, `new`, `resume` or `close` |
 //! | `from_addr` | the context, as `from_addr` and as `from` |
 //! | `message_id`, else `metadata.rapidsms_msg_id` | the client's own id of the message: see [`own_id`] |
 //! | `endpoint`, `metadata`, `helper_metadata`, `group` | the context |
 //! | any other | ignored |
 //!
-//! Postern keeps no messages: the answer to one needs its `to_addr`, too.
+//! Postern keeps no messages, so a reply to one needs a `to_addr`, too.
 
 use crate::accept::{MESSAGE_LIMITS, context_fits};
 use postern_shared::{
@@ -27,24 +27,24 @@ use std::borrow::Cow;
 /// The events of a session.
 const SESSION_EVENTS: [&str; 3] = ["new", "resume", "close"];
 
-/// A message as Vumi takes it.
+/// A message as Vumi accepts it.
 #[derive(Debug, PartialEq)]
 pub(super) struct UserMessage {
     pub(super) identities: Vec<Identity>,
     pub(super) text: String,
     pub(super) context: Context,
-    /// What the client gave, for the answer.
+    /// The client's JSON, for the answer.
     pub(super) given: Map<String, Value>,
 }
 
-/// The members that are texts, or lists of texts.
+/// The keys whose values are texts or lists of texts.
 const TEXTS: [&str; 7] =
     ["to_addr", "content", "in_reply_to", "from_addr", "endpoint", "group", "session_event"];
 
 /// What is wrong with a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct WrongMessage {
-    /// The keys, in the alphabet's order; none if it is not such a table at all.
+    /// The wrong keys, in alphabetical order; empty if the body is not a JSON object within the limits.
     pub(super) keys: Vec<&'static str>,
     /// Vumi Go's words.
     pub(super) words: String,
@@ -53,7 +53,7 @@ pub(super) struct WrongMessage {
 /// Reads a body.
 ///
 /// # Errors
-/// All that is wrong.
+/// Everything that is wrong.
 pub(super) fn read(body: &[u8]) -> Result<UserMessage, WrongMessage> {
     let body = String::from_utf8_lossy(without_byte_order_mark(body));
     let body = without_lone_surrogates(&body);
@@ -98,15 +98,15 @@ pub(super) fn read(body: &[u8]) -> Result<UserMessage, WrongMessage> {
     }
 }
 
-/// The client's own id of a message, by which a repetition is told: `message_id`, as Vumi writes its
-/// messages, else `metadata.rapidsms_msg_id`, as RapidSMS's backend does.
+/// The client's own id of a message, by which a repetition is recognized: `message_id`, as in Vumi's
+/// messages, else `metadata.rapidsms_msg_id`, as RapidSMS's backend sends it.
 pub(super) fn own_id(given: &Map<String, Value>) -> Option<&Value> {
     let rapidsms = || given.get("metadata")?.get("rapidsms_msg_id");
     let is_id = |value: &&Value| value.is_number() || value.as_str().is_some_and(|id| !id.is_empty());
     given.get("message_id").filter(is_id).or_else(|| rapidsms().filter(is_id))
 }
 
-/// Vumi Go names one mistake in a line, several in a list.
+/// Vumi Go's words: one mistake is one line, several are a list.
 fn reason(wrong: &[&str]) -> String {
     let lines: Vec<_> =
         wrong.iter().map(|key| format!("Invalid or missing value for payload key '{key}'")).collect();

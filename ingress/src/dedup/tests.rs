@@ -1,4 +1,4 @@
-//! First, double, failed, and at the same time.
+//! Messages that come first, again, after a failure, and at the same time.
 
 use super::*;
 use futures_util::{FutureExt, poll};
@@ -17,7 +17,7 @@ async fn claim(dedup: &Dedup, id: MessageId) -> Claim {
     dedup.claim(&[id]).await.pop().expect("a claim for each id")
 }
 
-/// What a claim comes to that waits for nobody.
+/// The result of a claim that does not wait.
 fn now(dedup: &Dedup, id: MessageId) -> Claim {
     claim(dedup, id).now_or_never().expect("it waits")
 }
@@ -47,7 +47,7 @@ async fn one_at_the_same_time_waits_and_is_a_double_once_the_first_is_stored() {
     assert!(matches!(second.await, Claim::Duplicate(())));
 }
 
-/// Two that waited for a first one, which then failed.
+/// Two claims that waited for a first one, which then failed.
 async fn after_a_failure(dedup: &Dedup, id: MessageId) -> (PublishClaim, PublishClaim) {
     let first = claimed(now(dedup, id));
     let (mut second, mut third) = (pin!(claim(dedup, id)), pin!(claim(dedup, id)));
@@ -60,7 +60,7 @@ async fn after_a_failure(dedup: &Dedup, id: MessageId) -> (PublishClaim, Publish
 async fn where_the_first_fails_all_that_waited_are_new_and_wait_no_more() {
     let (dedup, id) = (Dedup::new(LONG), MessageId::new());
     let (second, third) = after_a_failure(&dedup, id).await;
-    // The third ends in vain, while the second is still underway; then that one is stored.
+    // The third fails while the second is still being published; then the second is stored.
     drop(third);
     let mut fourth = pin!(claim(&dedup, id));
     assert!(poll!(&mut fourth).is_pending());
@@ -127,7 +127,7 @@ fn the_oldest_are_forgotten_first() {
     assert_eq!(doubles.collect::<Vec<_>>(), [false, false, true, true, true]);
 }
 
-/// Whether each is a duplicate.
+/// Whether each claim is a duplicate.
 fn duplicates(claims: &[Claim]) -> Vec<bool> {
     claims.iter().map(|claim| matches!(claim, Claim::Duplicate(()))).collect()
 }
@@ -138,7 +138,7 @@ async fn of_a_batch_only_what_is_known_is_a_double() {
     claimed(now(&dedup, ids[1])).stored(());
     let claims = dedup.claim(&[ids[0], ids[1], ids[2], ids[0]]).await;
     assert_eq!(duplicates(&claims), [false, true, false, true]);
-    // The publish of the batch fails: what is new of it is new again, and the rest stays known.
+    // The publish of the batch fails: its new ids are new again, and the others stay known.
     drop(claims);
     assert_eq!(duplicates(&dedup.claim(&ids).await), [false, true, false]);
     let off = Dedup::new(Duration::ZERO);

@@ -5,9 +5,9 @@ use postern_config::backend::{codec::Codec, receive::Receive};
 use postern_shared::value::Settings;
 use std::borrow::Cow;
 
-/// Decodes the parameter that is the text, in place: whoever looks at it then finds UTF-8. The charset is the
-/// parameter `charset`, else the one that the body is declared in. What a person wrote is not refused for a
-/// charset that nobody knows: it is read as if there were none.
+/// Decodes the parameters with the names in `text` in place, to UTF-8. The charset is the parameter
+/// `charset`, else the one that the request declares for its body. A text is not refused for an unknown
+/// charset: it is decoded as if none were named.
 pub(crate) fn decode_text(codec: Codec, settings: &Settings, text: &[String], request: &mut Request<'_>) {
     let raw = |name: &str| request.parameter(name).map(|parameter| &*parameter.raw);
     let declared = request.declared_charset().map(|charset| Cow::Borrowed(charset.name()));
@@ -29,7 +29,7 @@ pub(crate) fn decode_text(codec: Codec, settings: &Settings, text: &[String], re
     }
 }
 
-/// What requests call the text.
+/// The names that the text may have in requests.
 pub(crate) fn text_names(receive: &Receive) -> Vec<String> {
     receive.param("text").map(str::to_owned).collect()
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a request, as the answer 400 says it.
+//! What is wrong with a request, as in the answer 400.
 
 use crate::refusal_reason::RefusalReason;
 use postern_config::backend::each::{joined, named, unescape};
@@ -8,48 +8,48 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Errors {
     lines: Vec<(Option<String>, String)>,
-    /// The checks that it fails, counted from 1.
+    /// The numbers of the checks that the request fails, counted from 1.
     checks: Vec<usize>,
-    /// What the log and the metrics call it, unless only checks failed.
+    /// The reason in the log and the metrics, unless only checks failed.
     reason: RefusalReason,
 }
 
 impl Errors {
-    /// One error, of the parameter that the request calls `name`: see [`push`](Self::push).
+    /// One error about the parameter that the request calls `name`: see [`push`](Self::push).
     pub fn of(name: &str, why: impl Into<String>) -> Self {
         let mut errors = Self::default();
         errors.push(name, why);
         errors
     }
 
-    /// One error, of the request as a whole.
+    /// One error about the request as a whole.
     pub fn whole(why: impl Into<String>) -> Self {
         Self { lines: vec![(None, why.into())], ..Self::default() }
     }
 
-    /// The same errors, under another name in the log and the metrics.
+    /// The same errors, with `reason` in the log and the metrics.
     pub(crate) fn because(self, reason: RefusalReason) -> Self {
         Self { reason, ..self }
     }
 
-    /// Adds an error of the parameter that the request calls `name`. The name is logged: it must be one
+    /// Adds an error about the parameter that the request calls `name`. The name is logged: it must be one
     /// that the configuration or the program knows, not one that a request made up.
     pub fn push(&mut self, name: &str, why: impl Into<String>) {
         self.lines.push((Some(name.to_owned()), why.into()));
     }
 
-    /// Adds an error of the request as a whole.
+    /// Adds an error about the request as a whole.
     pub fn push_whole(&mut self, why: impl Into<String>) {
         self.lines.push((None, why.into()));
     }
 
-    /// Adds the error of the backend's check `number`, counted from 1.
+    /// Adds the error of the backend's check with this `number`, counted from 1.
     pub(crate) fn push_check(&mut self, number: usize, why: impl Into<String>) {
         self.push_whole(why);
         self.checks.push(number);
     }
 
-    /// The same errors, of the item of a batch at `place`.
+    /// The same errors, about the item of a batch at `place`.
     pub(crate) fn within(self, place: &str) -> Self {
         let name = |name: Option<String>| match name {
             None => named(place),
@@ -57,7 +57,8 @@ impl Errors {
                 let tokens = name.split('/').skip(1);
                 tokens.fold(place.to_owned(), |place, token| joined(&place, &unescape(token)))
             }
-            // It is the whole body's, which is said as the configuration says it, or the query's.
+            // The name leads into the whole body, and is quoted as in the configuration, or it is one of the
+            // query.
             Some(name) => format!("{}: {name}", named(place)),
         };
         let lines = self.lines.into_iter().map(|(whose, why)| (Some(name(whose)), why)).collect();
@@ -70,28 +71,27 @@ impl Errors {
         self.checks.extend(others.checks);
     }
 
-    /// How many there are.
+    /// The number of errors.
     pub(crate) fn len(&self) -> usize {
         self.lines.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no errors.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
 
-    /// What the log and the metrics call it.
+    /// The reason in the log and the metrics.
     pub(crate) fn reason(&self) -> RefusalReason {
         if self.checks.len() == self.lines.len() { RefusalReason::Check } else { self.reason }
     }
 
-    /// The names of the parameters that are wrong, each once, with commas between them; `None` if there
-    /// are none.
+    /// The names of the wrong parameters, each once, separated by commas; `None` if there are none.
     pub(crate) fn fields(&self) -> Option<String> {
         list(self.lines.iter().filter_map(|(name, _)| name.as_deref()))
     }
 
-    /// The numbers of the checks that failed, likewise.
+    /// The numbers of the failed checks, separated by commas; `None` if there are none.
     pub(crate) fn checks(&self) -> Option<String> {
         let numbers: Vec<_> = self.checks.iter().map(usize::to_string).collect();
         list(numbers.iter().map(String::as_str))
@@ -101,7 +101,7 @@ impl Errors {
 /// The most names that one log line has.
 const MAX_NAMES: usize = 20;
 
-/// `names`, each once, with commas between them.
+/// At most 20 of `names`, each once, separated by commas; `None` if there are none.
 pub(crate) fn list<'n>(names: impl Iterator<Item = &'n str>) -> Option<String> {
     let mut listed: Vec<&str> = Vec::new();
     for name in names {
@@ -112,12 +112,12 @@ pub(crate) fn list<'n>(names: impl Iterator<Item = &'n str>) -> Option<String> {
     (!listed.is_empty()).then(|| listed.join(", "))
 }
 
-/// The body of the answer 400: `form failed to validate`, then a line `field: why` each.
+/// The body of the answer 400: `form failed to validate`, then one line `field: why` for each error.
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("form failed to validate")?;
         for (name, why) in &self.lines {
-            // One error is one line, whatever a request's value brought into it.
+            // One error is one line, even if a request's value contains line breaks.
             let why = why.replace(char::is_control, " ");
             match name {
                 Some(name) => write!(f, "\n{}: {why}", name.replace(char::is_control, " "))?,

@@ -1,5 +1,5 @@
-//! One parameter: which of the request's it is, and how it is cleaned. The texts are those of
-//! Django's form fields, so that a provider that knows RapidSMS's answers knows ours.
+//! One declared parameter: its names in the request, and how its value is cleaned. The error texts are those
+//! of Django's form fields, which providers know from RapidSMS's answers.
 
 use super::request::scalar_text;
 use email_address::{EmailAddress, Options};
@@ -17,19 +17,19 @@ use std::str::FromStr;
 pub(super) const REQUIRED: &str = "This field is required.";
 pub(super) const INVALID: &str = "Enter a valid value.";
 const NULL: &str = "Null characters are not allowed.";
-/// The most characters of a wrong choice that are quoted back.
+/// The most characters of a wrong choice that an error quotes.
 const MAX_QUOTED: usize = 100;
 
 /// A declared parameter.
 #[derive(Debug)]
 pub(super) struct Field {
-    /// Our name.
+    /// Our name of the parameter.
     pub(super) name: String,
-    /// The request's names, of which the first that is there counts. At least one.
+    /// The names in the request, at least one. The first that is present counts.
     pub(super) asked: Vec<String>,
     pub(super) required: bool,
     pub(super) blank: bool,
-    /// What it is where it is absent or blank.
+    /// The value if the parameter is absent or blank.
     pub(super) default: Option<Value>,
     kind: FieldKind,
 }
@@ -46,7 +46,7 @@ enum FieldKind {
     Choice { choices: Vec<String> },
 }
 
-/// Characters.
+/// Bounds on a text's length, in characters.
 #[derive(Debug, Clone, Copy)]
 struct Lengths {
     min: Option<usize>,
@@ -57,7 +57,7 @@ impl Field {
     /// The field that `receive` declares for our `name`.
     ///
     /// # Errors
-    /// The key below the field's own that is wrong, and why.
+    /// The key in the field's table that is wrong, and why.
     pub(super) fn new(
         name: &str,
         spec: &FieldSpec,
@@ -86,7 +86,7 @@ impl Field {
         }
     }
 
-    /// Cleans what was given, which is stripped and not blank.
+    /// Cleans `text`, which must be stripped and not blank.
     pub(super) fn clean(&self, text: &str) -> Result<Value, String> {
         if text.contains('\0') {
             return Err(NULL.to_owned());
@@ -121,7 +121,7 @@ impl Field {
         }
     }
 
-    /// Whether what it cleans is a point in time.
+    /// Whether the field is a `datetime`.
     pub(super) fn is_datetime(&self) -> bool {
         matches!(self.kind, FieldKind::Datetime(_))
     }
@@ -144,7 +144,7 @@ impl FieldKind {
             FieldType::Datetime => Self::Datetime(receive.dates.clone()),
             FieldType::Choice => Self::Choice { choices: spec.choices.clone() },
             FieldType::Phone => {
-                // The first use reads the tables of all numbers: at the start rather than with a message.
+                // The first use loads the tables of all numbers, which must not hold up a message.
                 let _ = PhoneNumber::parse("+12025550123", None).map(|number| number.is_valid());
                 Self::Phone { region: region(spec.region.as_deref())? }
             }
@@ -193,7 +193,7 @@ fn in_bounds<T: PartialOrd + std::fmt::Display>(
     }
 }
 
-/// `5.0` is whole too, as Django has it.
+/// Cleans a whole number. `5.0` counts as one, as in Django.
 fn clean_integer(text: &str, min: Option<i64>, max: Option<i64>) -> Result<Value, String> {
     let whole = match text.split_once('.') {
         Some((whole, zeros)) if zeros.bytes().all(|digit| digit == b'0') => whole,

@@ -1,4 +1,4 @@
-//! What a form is: a request in, one clean message or everything wrong with it out.
+//! What a form does: it turns a request into one clean message, or into everything that is wrong with it.
 
 use super::{errors::Errors, request::Request};
 use jiff::Timestamp;
@@ -8,8 +8,8 @@ use std::fmt;
 
 /// Turns a provider's request into a message.
 ///
-/// A form is shared by all threads and called once for each request; it must not block. The
-/// backend's `checks` are applied to whatever it returns, so a form has no need to.
+/// A form is shared by all threads and called once for each request; it must not block. The backend's
+/// `checks` are applied to its result, so the form need not apply them.
 ///
 /// ```
 /// use postern_ingress::forms::{Cleaned, Errors, Form, HttpForm, Request};
@@ -28,25 +28,25 @@ use std::fmt;
 /// }
 /// ```
 pub trait Form: Send + Sync {
-    /// What the request says, cleaned.
+    /// Cleans the content of `request`.
     ///
     /// # Errors
-    /// What is wrong, for whoever sent the request. Nothing is stored then.
+    /// What is wrong, for the sender of the request. Nothing is stored then.
     fn clean(&self, request: &Request<'_>) -> Result<Cleaned, Errors>;
 }
 
-/// What a request says, in our names.
+/// The content of a request, under our names.
 #[derive(Clone, PartialEq)]
 pub struct Cleaned {
-    /// Who wrote.
+    /// The sender.
     pub identity: Identity,
-    /// What they wrote; may be empty.
+    /// The text; may be empty.
     pub text: String,
-    /// The declared extra parameters.
+    /// The declared extra parameters, and the media.
     pub fields: Map<String, Value>,
     /// The provider's own id of the message.
     pub external_id: Option<String>,
-    /// When the provider says that it got the message.
+    /// When the provider says that it received the message.
     pub received_at: Option<Timestamp>,
 }
 

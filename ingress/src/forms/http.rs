@@ -14,16 +14,16 @@ use postern_config::{
 use postern_shared::{clock::is_of_a_set_clock, message::Identity, text::media::MEDIA};
 use serde_json::{Map, Value};
 
-/// The form `http`: `params`, `fields` and `charset` of `[backends.NAME.receive]`, made ready.
+/// The form `http`, prepared from `params`, `fields` and `media` of `[backends.NAME.receive]`.
 #[derive(Debug)]
 pub struct HttpForm {
     identity: Field,
     text: Field,
     external_id: Field,
     received_at: Field,
-    /// The rest, in the order of the configuration.
+    /// All other fields, in the order of the configuration.
     extra: Vec<Field>,
-    /// Where media stand.
+    /// Where requests have media.
     media: Vec<MediaSource>,
 }
 
@@ -87,7 +87,7 @@ impl Form for HttpForm {
                 external_id: external_id.filter(|id| !id.is_empty()),
                 received_at: received_at.filter(|at| is_of_a_set_clock(*at)),
             }),
-            // Nobody is the sender of nothing, even where the configuration asks for no identity.
+            // Every message has a sender, even if the configuration does not require an identity.
             None if errors.is_empty() => Err(Errors::of(self.identity.named(request), REQUIRED)),
             _ => Err(errors),
         }
@@ -95,16 +95,16 @@ impl Form for HttpForm {
 }
 
 impl Field {
-    /// Its cleaned value, else its default; `None` where there is neither, or an error was added.
+    /// The field's cleaned value, else its default; `None` if there is neither, or if an error was added.
     fn take(&self, request: &Request<'_>, errors: &mut Errors) -> Option<Value> {
         let (asked, found) = self.look(request);
         self.cleaned(asked, &found, errors)
     }
 
-    /// [`take`](Self::take) of a value that was found as `asked`.
+    /// Like [`take`](Self::take), for a value that was found under the name `asked`.
     fn cleaned(&self, asked: &str, found: &Found<'_>, errors: &mut Errors) -> Option<Value> {
         let cleaned = match found {
-            // What a person wrote is not lost for a date that nobody needs.
+            // A message is not refused for an invalid date that is not required.
             Found::NoText if self.is_datetime() && !self.required => Ok(self.default.clone()),
             Found::NoText => Err(INVALID.to_owned()),
             Found::Text(text) if !text.trim().is_empty() => match self.clean(text.trim()) {
@@ -120,7 +120,7 @@ impl Field {
         cleaned.map_err(|why| errors.push(asked, why)).ok().flatten()
     }
 
-    /// What the request calls it: the first of its names that is there, else the first.
+    /// The field's name in the request: the first of its names that is present, else the first.
     fn named(&self, request: &Request<'_>) -> &str {
         self.look(request).0
     }
@@ -132,7 +132,7 @@ impl Field {
     }
 }
 
-/// The media that stand in `request` as `source` says.
+/// The media that `source` finds in `request`.
 fn media(source: &MediaSource, request: &Request<'_>) -> Vec<Value> {
     let text = |found: Found<'_>| match found {
         Found::Text(text) => Some(text.trim().replace('\0', "")).filter(|text| !text.is_empty()),
@@ -141,7 +141,7 @@ fn media(source: &MediaSource, request: &Request<'_>) -> Vec<Value> {
     let Some(each) = &source.each else {
         return source.medium(|name| text(request.find(name))).into_iter().collect();
     };
-    // What is no list holds none.
+    // A value that is not a list contains no media.
     let items = request.json.as_deref().and_then(|json| each.items(json, usize::MAX).ok().flatten());
     let items = items.unwrap_or_default();
     let of = |item: &Value| {
@@ -151,7 +151,7 @@ fn media(source: &MediaSource, request: &Request<'_>) -> Vec<Value> {
     items.into_iter().filter_map(|item| of(item.value)).collect()
 }
 
-/// Networks and phones write NUL, and a person cannot fill the form in again.
+/// Removes NUL, which networks and phones write: the person who wrote the text cannot correct it.
 fn without_nul(found: Found<'_>) -> Found<'_> {
     match found {
         Found::Text(text) if text.contains('\0') => Found::Text(text.replace('\0', "").into()),

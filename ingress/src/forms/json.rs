@@ -19,9 +19,9 @@ pub(crate) fn is_json(essence: &str) -> bool {
         || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
-/// Reads a JSON body within `limits`: every member of an object and every item of an array, however
-/// deep, is a parameter. JSON is UTF-8 (RFC 8259), whatever the request says; `charset` is tried for what is
-/// not.
+/// Reads a JSON body within `limits`: every member of an object and every item of an array, at any depth,
+/// counts as a parameter. JSON is UTF-8 (RFC 8259), regardless of what the request declares; `charset` is
+/// used only for a body that is not UTF-8.
 ///
 /// # Errors
 /// What is wrong, for the client.

@@ -1,8 +1,8 @@
 //! Forms: from a provider's request to one clean message, or to what is wrong with it.
 //!
-//! `receive.form` names the form of a backend. [`HttpForm`], the default, cleans the parameters
-//! that the configuration declares; a form of one's own implements [`Form`], most often around an
-//! `HttpForm`, and is given a name with [`Forms::with`].
+//! `receive.form` names the form of a backend. [`HttpForm`], the default, cleans the parameters that the
+//! configuration declares. Your own form implements [`Form`], most often around an `HttpForm`, and gets its
+//! name with [`Forms::with`].
 
 mod codec;
 mod errors;

@@ -1,4 +1,4 @@
-//! `multipart/form-data` (RFC 7578). Files are no parameters: their parts are passed over.
+//! `multipart/form-data` (RFC 7578). Files are not parameters: their parts are skipped.
 
 use super::{
     errors::Errors,
@@ -10,7 +10,7 @@ use futures_util::{FutureExt, stream};
 use multer::{Field, Multipart};
 use std::{borrow::Cow, convert::Infallible};
 
-/// RFC 2046, 5.1.1.
+/// The longest boundary, in characters (RFC 2046, section 5.1.1).
 const MAX_BOUNDARY: usize = 70;
 
 /// Reads `body`, which is complete.
@@ -27,7 +27,7 @@ pub(super) fn parse(
     }
     let whole = stream::iter([Ok::<_, Infallible>(body.clone())]);
     let parts = read(Multipart::new(whole, boundary), limits);
-    // All of it is there: whatever would still be waited for never comes.
+    // The body is complete: if the reader still waits for more, the body is malformed.
     parts.now_or_never().unwrap_or_else(|| Err(malformed()))
 }
 

@@ -14,11 +14,12 @@ use serde_json::{Map, Value};
 use std::borrow::Cow;
 
 impl Request<'_> {
-    /// Reads the texts of the body that `nested` names, in their place. A form becomes a JSON object of its
-    /// parameters, of several with one name the last; a text that is not what it should be stays a text.
+    /// Parses the texts of the body that `nested` names, in their place. A form becomes a JSON object of its
+    /// parameters; of several with one name, the last counts. A text that is not in the expected format stays
+    /// a text.
     ///
     /// # Errors
-    /// There is too much in them: together they have as many parameters as one body.
+    /// The texts exceed `limits`, where the parameters of all of them are counted together.
     pub(crate) fn open(&mut self, nested: &Nested, limits: &ParameterLimits) -> Result<(), Errors> {
         if nested.is_empty() {
             return Ok(());
@@ -35,7 +36,7 @@ impl Request<'_> {
                 Err(_) => return Ok(None),
             };
             left.max_fields = left.max_fields.saturating_sub(values_in(&read));
-            // A text that happens to be a number of JSON is a text.
+            // A text that happens to be a JSON number stays a text.
             Ok(Some(read).filter(|read| read.is_object() || read.is_array()))
         });
         self.json = Some(Cow::Owned(body));
@@ -68,7 +69,7 @@ fn read(text: &str, format: BodyFormat, limits: &ParameterLimits) -> Result<Valu
     }
 }
 
-/// How many members and items there are.
+/// How many members and items `value` has, at any depth.
 fn values_in(value: &Value) -> usize {
     match value {
         Value::Array(items) => items.len() + items.iter().map(values_in).sum::<usize>(),
@@ -87,7 +88,7 @@ mod tests {
 
     const LIMITS: ParameterLimits = ParameterLimits { max_fields: 6, max_key: 20, max_value: 100 };
 
-    /// What `name` is in `body` after the texts that `nested` names were read.
+    /// The value of `name` in `body` after the texts that `nested` names were parsed.
     fn find(format: BodyFormat, nested: &Value, body: &str, name: &str) -> String {
         let nested: Nested = serde_json::from_value(nested.clone()).unwrap();
         let (headers, method, body) = (HeaderMap::new(), Method::POST, Bytes::from(body.to_owned()));

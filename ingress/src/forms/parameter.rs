@@ -1,4 +1,4 @@
-//! The parameters of a request, and how much of them it may have.
+//! The parameters of a request, and their limits.
 
 use super::errors::Errors;
 use crate::refusal_reason::RefusalReason;
@@ -6,7 +6,7 @@ use encoding_rs::Encoding;
 use postern_config::IngressSection;
 use std::{borrow::Cow, fmt};
 
-/// How much of parameters one request may have.
+/// The limits on the parameters of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParameterLimits {
     /// The most parameters.
@@ -41,8 +41,8 @@ impl ParameterLimits {
     }
 }
 
-/// The error of a request that has more of something than is taken. It names the parameter in its text
-/// only: the request made up the name.
+/// The error of a request that exceeds a limit. A parameter's name is only in its text, and so not in the
+/// log: the request made up the name.
 pub(super) fn too_much(why: String) -> Errors {
     Errors::whole(why).because(RefusalReason::Size)
 }
@@ -50,11 +50,11 @@ pub(super) fn too_much(why: String) -> Errors {
 /// A parameter of a query, an urlencoded or a multipart body.
 #[derive(Clone, PartialEq)]
 pub struct Parameter<'a> {
-    /// Its name, read as UTF-8.
+    /// The name, read as UTF-8.
     pub name: Cow<'a, str>,
-    /// Its value, percent-decoded.
+    /// The value, percent-decoded.
     pub raw: Cow<'a, [u8]>,
-    /// The charset that came with this very value (a part of a multipart body).
+    /// The charset that is declared for this value alone, by a part of a multipart body.
     pub charset: Option<&'static Encoding>,
 }
 
@@ -65,7 +65,7 @@ impl fmt::Debug for Parameter<'_> {
     }
 }
 
-/// The charset that a `Content-Type` declares, where it is a known one.
+/// The charset that a `Content-Type` declares, if it is a known one.
 pub(super) fn charset_of(content_type: &str) -> Option<&'static Encoding> {
     content_type.split(';').skip(1).find_map(|parameter| {
         let (name, label) = parameter.split_once('=')?;

@@ -14,19 +14,19 @@ type Factory = Arc<dyn Fn(&BackendConfig) -> Result<Arc<dyn Form>, Vec<KeyProble
 #[derive(Clone)]
 pub struct Forms(BTreeMap<String, Factory>);
 
-/// A form's name that is registered already, or that nobody registered.
+/// The error about a form's name that is registered already, or not at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FormNameError {
-    /// It is registered already.
-    #[error("the form `{name}` is registered twice; known are: {known}")]
+    /// The name is registered already.
+    #[error("the form `{name}` is registered twice; known: {known}")]
     Taken {
         /// The name.
         name: String,
         /// The registered names, comma-separated.
         known: String,
     },
-    /// Nobody registered it.
-    #[error("unknown form `{name}`; known are: {known}")]
+    /// No form is registered under the name.
+    #[error("unknown form `{name}`; known: {known}")]
     Unknown {
         /// The name.
         name: String,
@@ -45,10 +45,10 @@ impl Forms {
         Self(BTreeMap::from([(HTTP.to_owned(), http)]))
     }
 
-    /// The same with one more form. `factory` is called at the start, once for each backend that
-    /// names it; it answers with the keys below `backends.NAME` that are wrong, if any.
+    /// The same forms and one more. `factory` is called when a configuration is loaded, for each backend that
+    /// names the form; its error lists the keys below `backends.NAME` that are wrong.
     ///
-    /// A form that takes one sender's messages only:
+    /// A form that accepts only one sender's messages:
     /// ```
     /// use postern_ingress::forms::{Cleaned, Errors, Form, Forms, HttpForm, Request};
     ///
@@ -85,15 +85,16 @@ impl Forms {
         Ok(self)
     }
 
-    /// The names, comma-separated.
+    /// The names of the forms, comma-separated.
     pub fn names(&self) -> String {
         self.0.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
     }
 
-    /// Tells `providers` of the forms that are not built in, so that a configuration may name them.
+    /// Adds the names of the forms that are not built in to `providers`, so that a configuration may use
+    /// them.
     ///
     /// # Errors
-    /// [`NameTaken`] where the providers has one of them already.
+    /// [`NameTaken`] if `providers` has one of the names already.
     pub fn add_to(&self, providers: &mut ProviderRegistry) -> Result<(), NameTaken> {
         self.0.keys().filter(|name| *name != HTTP).try_for_each(|name| providers.add_form(name))
     }

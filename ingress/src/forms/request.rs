@@ -21,15 +21,16 @@ use postern_config::backend::{batch::pointer, http::BodyFormat};
 use serde_json::Value;
 use std::{borrow::Cow, fmt};
 
-/// What a body that is a text is called.
+/// The name of the parameter that holds a text body.
 const BODY: &str = "body";
 
-/// A value that was asked for.
+/// The result of looking up a value by its name.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Found<'r> {
-    /// It is not there, or is JSON's `null`.
+    /// The value is absent, or JSON's `null`.
     Absent,
-    /// Its text; a JSON number or boolean as it is written, a whole number without fraction and exponent.
+    /// The value's text. A JSON number or boolean is in its JSON notation, a whole number without fraction
+    /// and exponent.
     Text(Cow<'r, str>),
     /// A JSON array or object.
     NoText,
@@ -38,33 +39,33 @@ pub enum Found<'r> {
 /// A request that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unreadable {
-    /// Its body is of a kind that no form reads: 415, with what is wrong.
+    /// The body's media type is not supported: 415, with what is wrong.
     MediaType(String),
-    /// It breaks a limit, or is not what its `Content-Type` says: 400.
+    /// The request exceeds a limit, or the body is not what its `Content-Type` says: 400.
     Malformed(Errors),
 }
 
-/// A request as it came.
+/// A request that is not parsed yet.
 #[derive(Clone, Copy)]
 pub struct RawRequest<'a> {
     /// The method.
     pub method: &'a Method,
     /// The headers.
     pub headers: &'a HeaderMap,
-    /// The query of the address, without the question mark.
+    /// The query of the URL, without the question mark.
     pub query: &'a str,
     /// The body. Empty for a GET.
     pub body: &'a Bytes,
 }
 
 impl<'a> RawRequest<'a> {
-    /// `request`, whose body was read.
+    /// Takes `request` and the `body` that was read from it.
     pub fn of(request: &'a HttpRequest, body: &'a Bytes) -> Self {
         let (method, headers, query) = (request.method(), request.headers(), request.query_string());
         Self { method, headers, query, body }
     }
 
-    /// What the body is declared as; empty if it is not.
+    /// The body's `Content-Type`; empty if there is none.
     fn content_type(&self) -> &'a str {
         self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
@@ -76,22 +77,22 @@ pub struct Request<'a> {
     pub method: &'a Method,
     /// The headers.
     pub headers: &'a HeaderMap,
-    /// The parameters in their order: of the query for a GET, else of the body. None where the
-    /// body is JSON.
+    /// The parameters in order: of the query for a GET, else of the body, or of the query if the body has
+    /// none. Empty if the body is JSON or XML.
     pub parameters: Vec<Parameter<'a>>,
-    /// The body, where it is JSON, or the JSON that stands for XML; of a batch (`receive.each`) the item that this
-    /// request stands for.
+    /// The body if it is JSON, or the JSON that represents it if it is XML. In a batch (`receive.each`), the
+    /// item that this request stands for.
     pub json: Option<Cow<'a, Value>>,
-    /// What is around the item of a batch.
+    /// The whole body and the query, if this request stands for an item of a batch.
     pub batch: Option<BatchContext<'a>>,
-    /// The body as it came.
+    /// The unparsed body.
     pub body: &'a Bytes,
     /// The charset of the parameters: `receive.charset`, else the one that `Content-Type` declares, else
     /// UTF-8.
     pub charset: &'static Encoding,
 }
 
-/// What is around one item of a batch.
+/// The request to which an item of a batch belongs.
 #[derive(Clone, Copy)]
 pub struct BatchContext<'a> {
     /// The whole body.
@@ -100,21 +101,21 @@ pub struct BatchContext<'a> {
     pub query: &'a Request<'a>,
 }
 
-/// Hides what the request says.
+/// Hides the content of the request.
 impl fmt::Debug for RawRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RawRequest({}, {} bytes)", self.method, self.body.len())
     }
 }
 
-/// Hides what the request says.
+/// Hides the content of the request.
 impl fmt::Debug for BatchContext<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BatchContext").finish_non_exhaustive()
     }
 }
 
-/// Hides what the request says.
+/// Hides the content of the request.
 impl fmt::Debug for Request<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { method, parameters, json, body, .. } = self;
@@ -129,11 +130,12 @@ impl fmt::Debug for Request<'_> {
 }
 
 impl<'a> Request<'a> {
-    /// Reads `raw`, whose body is what `format` says if it is set, or else its `Content-Type`. `charset` is
-    /// `receive.charset`: it overrules what the headers and XML declare, and is tried for JSON that is not UTF-8.
+    /// Parses `raw`. The format of its body is `format` if that is set, else what its `Content-Type` says.
+    /// `charset` is `receive.charset`: it overrides what the headers and XML declare, and is used for JSON
+    /// that is not UTF-8.
     ///
-    /// A GET has its parameters in the query; any other method in the body, or, if that has none, in the query. An
-    /// empty body has none, whatever it is declared as.
+    /// A GET has its parameters in the query. Any other method has them in the body, or in the query if the
+    /// body has none. An empty body has none, regardless of its `Content-Type`.
     ///
     /// # Errors
     /// [`Unreadable`]
@@ -161,7 +163,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// A body that is what its `Content-Type` says.
+    /// Parses a body by its `Content-Type`.
     fn declared(
         raw: RawRequest<'a>,
         charset: Option<&'static Encoding>,
@@ -195,7 +197,7 @@ impl<'a> Request<'a> {
         if has_none { request.with_parameters(in_query()) } else { Ok(request) }
     }
 
-    /// A form: multipart if it is declared so, else urlencoded.
+    /// Parses a form: as multipart if it is declared so, else as urlencoded.
     fn form(
         raw: RawRequest<'a>,
         charset: Option<&'static Encoding>,
@@ -211,7 +213,7 @@ impl<'a> Request<'a> {
         Self::empty(raw, charset).with_parameters(urlencoded::parse(form, limits))
     }
 
-    /// A text: it is the parameter `body`, and the others stand in the query.
+    /// Parses a text body: it becomes the parameter `body`, after those of the query.
     fn text(
         raw: RawRequest<'a>,
         charset: Option<&'static Encoding>,
@@ -245,28 +247,28 @@ impl<'a> Request<'a> {
         Self { method, headers, parameters: Vec::new(), json: None, batch: None, body, charset }
     }
 
-    /// The same without what it says.
+    /// The same request, without parameters and JSON.
     fn emptied(&self) -> Request<'_> {
         let Self { method, headers, body, charset, .. } = *self;
         Request { method, headers, parameters: Vec::new(), json: None, batch: None, body, charset }
     }
 
-    /// The request that `item` of this one's body would be alone; `query` has the parameters of the query.
-    /// `None` if the body is not JSON.
+    /// The request that stands for `item`, an item of this request's body; `query` has the parameters of the
+    /// query. `None` if the body is not JSON.
     pub(crate) fn item<'s>(&'s self, item: &'s Value, query: &'s Request<'s>) -> Option<Request<'s>> {
         let batch = BatchContext { body: self.json.as_deref()?, query };
         Some(Request { json: Some(Cow::Borrowed(item)), batch: Some(batch), ..self.emptied() })
     }
 
-    /// The request that `item`, a part of this one's JSON, would be alone.
+    /// The request that stands for `item`, a part of this request's JSON.
     pub(super) fn part<'s>(&'s self, item: &'s Value) -> Request<'s> {
         Request { json: Some(Cow::Borrowed(item)), batch: self.batch, ..self.emptied() }
     }
 
-    /// The value that the request calls `name`, of several the last. In a JSON body a name that
-    /// begins with `/`, and the empty one, is a JSON pointer (RFC 6901), any other a key of the outermost object. In
-    /// an item of a batch both are the item's; one that begins with `^/` is a pointer into the whole body, and a
-    /// key that the item does not have is a parameter of the query.
+    /// The value that the request calls `name`, of several the last. In a JSON body, a name that is empty or
+    /// begins with `/` is a JSON pointer (RFC 6901); any other name is a key of the outermost object. In an
+    /// item of a batch, both refer to the item; a name that begins with `^/` is a pointer into the whole
+    /// body, and a key that the item does not have is looked up in the query.
     pub fn find(&self, name: &str) -> Found<'_> {
         if self.json.is_some() {
             return match (self.json_value(name), self.batch) {
@@ -297,21 +299,23 @@ impl<'a> Request<'a> {
         self.parameters.iter().rev().find(|parameter| parameter.name == name)
     }
 
-    /// The text of the header `name`; `None` where it is absent or not ASCII.
+    /// The text of the header `name`; `None` if it is absent or not ASCII.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 }
 
-const MEDIA_TYPES: &str = "accepted are application/x-www-form-urlencoded, multipart/form-data, application/json and \
+const MEDIA_TYPES: &str = "accepted: application/x-www-form-urlencoded, multipart/form-data, application/json and \
      application/xml";
 
-/// Bytes that are none in the charset become U+FFFD; a byte order mark of the charset goes.
+/// Decodes a value. Bytes that are invalid in the charset become U+FFFD; the charset's byte order mark is
+/// removed.
 fn decode<'p>(parameter: &'p Parameter<'_>, charset: &'static Encoding) -> Cow<'p, str> {
     parameter.charset.unwrap_or(charset).decode_with_bom_removal(&parameter.raw).0
 }
 
-/// A JSON text, number or boolean as text; of an XML element that has attributes, the text in it.
+/// A JSON string, number or boolean as text; for an XML element that has attributes, the text in it. `None`
+/// for anything else.
 pub(super) fn scalar_text(value: &Value) -> Option<Cow<'_, str>> {
     match value {
         Value::String(text) => Some(Cow::Borrowed(text)),

@@ -1,5 +1,5 @@
-//! `name=value&name=value`, in a query or a body, as the WHATWG URL standard reads it, but for one
-//! thing: values stay bytes, since a parameter of the same request may name their charset.
+//! `name=value&name=value`, in a query or a body, read as the WHATWG URL standard says, except that values
+//! stay bytes: a parameter of the same request may name their charset.
 
 use super::{
     errors::Errors,
@@ -8,7 +8,7 @@ use super::{
 use percent_encoding::percent_decode;
 use std::borrow::Cow;
 
-/// Reads `input`; an empty part between two `&` is none.
+/// Reads `input`. An empty part between two `&` is skipped.
 pub(super) fn parse<'a>(input: &'a [u8], limits: &ParameterLimits) -> Result<Vec<Parameter<'a>>, Errors> {
     let mut parameters = Vec::new();
     for part in input.split(|byte| *byte == b'&').filter(|part| !part.is_empty()) {
@@ -25,7 +25,7 @@ pub(super) fn parse<'a>(input: &'a [u8], limits: &ParameterLimits) -> Result<Vec
     Ok(parameters)
 }
 
-/// `+` is a space, `%XX` a byte; a `%` that is neither stays as it is.
+/// Decodes `+` to a space and `%XX` to a byte. Any other `%` stays unchanged.
 fn decode(bytes: &[u8]) -> Cow<'_, [u8]> {
     if !bytes.contains(&b'+') {
         return percent_decode(bytes).into();

@@ -1,4 +1,4 @@
-//! XML bodies, read as the JSON values that stand for them.
+//! XML bodies, read into the JSON values that represent them.
 
 use super::{
     errors::Errors,
@@ -15,9 +15,9 @@ pub(super) fn is_xml(essence: &str) -> bool {
         || (essence.starts_with("application/") && essence.ends_with("+xml"))
 }
 
-/// Reads an XML body within `limits`: every element and every attribute, however deep, is a parameter. A byte
-/// order mark says best which charset it is in; else `charset` does, then the body's own declaration, and
-/// without any of these it is UTF-8.
+/// Reads an XML body within `limits`: every element and every attribute, at any depth, counts as a parameter.
+/// The charset is that of the byte order mark, else `charset`, else the one that the body shows or declares,
+/// else UTF-8.
 ///
 /// # Errors
 /// What is wrong, for the client.
@@ -31,7 +31,7 @@ pub(super) fn read_xml(
     read_xml_text(&charset.decode_with_bom_removal(body).0, limits)
 }
 
-/// The same of a text.
+/// Reads an XML text like [`read_xml`].
 ///
 /// # Errors
 /// What is wrong, for the client.
@@ -49,8 +49,8 @@ pub(super) fn read_xml_text(text: &str, limits: &ParameterLimits) -> Result<Valu
     })
 }
 
-/// The charset that the declaration at the beginning of `body` names, where it is a known one; else what its
-/// first bytes show.
+/// The UTF-16 that the first bytes of `body` show, else the charset that its XML declaration names, if it is
+/// known.
 fn declared(body: &[u8]) -> Option<&'static Encoding> {
     const LONGEST: usize = 200;
     match body {

@@ -1,24 +1,24 @@
-//! What `receive` or `status` says of which part of a request it is about.
+//! Which part of a request is messages, by `receive`, or delivery reports, by `status`.
 
 use super::{list_reads::ListReads, refusal::Refusal};
 use crate::forms::Request;
 use postern_config::backend::{each::Each, expression::When, receive::Receive, status::Status};
 
-/// Which requests, and which items of their bodies, are messages, or which are delivery reports.
+/// Chooses the requests, or the items of their bodies, that are messages, or those that are delivery reports.
 #[derive(Debug)]
 pub(super) struct Choice {
-    /// Which requests bring any, or which items are any.
+    /// The condition for a request, or for an item, to be one. `None`: always true.
     pub(super) when: Option<When>,
-    /// Which lists of a body have an item for each.
+    /// The lists of a body whose items are one message or report each. `None`: the request as a whole is one.
     pub(super) each: Option<Each>,
-    /// What the configuration calls the two.
+    /// The names of the two in the configuration.
     pub(super) when_key: &'static str,
     pub(super) each_key: &'static str,
     list_reads: ListReads,
 }
 
 impl Choice {
-    /// Which part of a request is messages.
+    /// The choice of messages.
     pub(super) fn of_messages(Receive { when, each, params, .. }: &Receive) -> Self {
         Self {
             when: when.clone(),
@@ -29,7 +29,7 @@ impl Choice {
         }
     }
 
-    /// Which part of a request is delivery reports.
+    /// The choice of delivery reports.
     pub(super) fn of_reports(Status { when, each, params, .. }: &Status) -> Self {
         Self {
             when: when.clone(),
@@ -45,10 +45,11 @@ impl Choice {
         !self.list_reads.is_empty() || self.each.is_some()
     }
 
-    /// Whether `request`, of a batch the item at `place`, has no list of which only a part is read.
+    /// Checks that no list in `request` is read only in part. `place` is set if `request` is an item of a
+    /// batch.
     ///
     /// # Errors
-    /// The refusal of a request that has one.
+    /// [`Refusal::Unread`]
     pub(super) fn check(&self, request: &Request<'_>, place: Option<&str>) -> Result<(), Refusal> {
         let read = self.list_reads.check(request, place);
         read.map_err(|unread| Refusal::Unread(unread, self.each_key))

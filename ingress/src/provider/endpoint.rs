@@ -1,5 +1,6 @@
-//! What every request of a provider goes through, a message as well as a delivery report: its
-//! method, its body, its parameters; and the answers that both have.
+//! What every request of a provider passes through, whether it brings messages or delivery reports: the
+//! checks of its method, its address and its proof, its body, its parameters, and the answer once it is
+//! stored.
 
 use super::refusal::Refusal;
 use crate::{
@@ -37,7 +38,8 @@ use postern_shared::{
 };
 use std::time::Duration;
 
-/// One of a backend's two routes: what every request has to pass, and the answer to what is stored.
+/// One of a backend's two endpoints, for messages or for delivery reports: what every request has to pass,
+/// and the answer once it is stored.
 pub(crate) struct ProviderEndpoint {
     /// The backend.
     pub(crate) name: BackendName,
@@ -46,11 +48,11 @@ pub(crate) struct ProviderEndpoint {
     /// `receive.charset`.
     charset: Option<&'static Encoding>,
     auth: RequestAuth,
-    /// `receive.allow`; none: all.
+    /// `receive.allow`; empty: all addresses.
     allow_addresses: Networks,
     reply: ReadyReply,
     bodies: Bodies,
-    /// What a body is, whatever it is declared as.
+    /// The format of a body, regardless of its `Content-Type`. `None`: what that says.
     format: Option<BodyFormat>,
     nested: Nested,
 }
@@ -59,13 +61,13 @@ pub(crate) struct ProviderEndpoint {
 pub(super) struct ReadBody {
     /// Empty for a GET.
     pub(super) bytes: Bytes,
-    /// What a repetition of the request to the letter has, too. `None` if its signature does not tell.
+    /// The id that an exact repetition of the request has, too. `None` if the request has no signed time.
     pub(super) repeated: Option<MessageId>,
 }
 
-/// What the configuration says of a route.
+/// What the configuration says about an endpoint.
 pub(super) struct Route<'c> {
-    /// Its table below the backend.
+    /// The endpoint's table below the backend.
     pub(super) table: &'static str,
     pub(super) methods: &'c [Allowed],
     pub(super) reply: &'c Reply,
@@ -74,19 +76,19 @@ pub(super) struct Route<'c> {
     pub(super) nested: &'c Nested,
 }
 
-/// Which bodies a route expects.
+/// Which bodies an endpoint expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Bodies {
-    /// Any.
+    /// Bodies of any format.
     Any,
-    /// JSON: a name of a parameter is a JSON pointer.
+    /// JSON: the name of a parameter is a JSON pointer.
     Json,
     /// JSON, with several messages or reports in one body.
     Batches,
 }
 
 impl Bodies {
-    /// What `batch` says.
+    /// The bodies that `batch` expects.
     pub(super) fn of(batch: &Batch<'_>) -> Self {
         match (batch.has_items(), batch.has_pointers()) {
             (true, _) => Self::Batches,
@@ -97,6 +99,8 @@ impl Bodies {
 }
 
 impl ProviderEndpoint {
+    /// Prepares the endpoint of `backend` that `route` describes.
+    ///
     /// # Errors
     /// The key below `backends.NAME` that is wrong.
     pub(super) fn new(
@@ -107,7 +111,7 @@ impl ProviderEndpoint {
         let names: Vec<_> = route.methods.iter().map(|method| method.as_str()).collect();
         Ok(Self {
             name: backend.name.clone(),
-            // Names of methods in the configuration are a closed set; each of them is a header's value.
+            // Method names in the configuration are a closed set, and each is a valid header value.
             allow: HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static("")),
             methods: names.iter().filter_map(|name| name.parse().ok()).collect(),
             charset: backend.definition.receive.charset.map(|charset| charset.0),
@@ -120,21 +124,22 @@ impl ProviderEndpoint {
         })
     }
 
-    /// What it may refuse a request for.
+    /// The reasons for which the endpoint may refuse a request.
     pub(super) fn refusals(&self) -> impl Iterator<Item = RefusalReason> {
         let address = (!self.allow_addresses.is_empty()).then_some(RefusalReason::Address);
         self.auth.refusals().iter().copied().chain(address)
     }
 
-    /// Whether `request`'s path is this route's: only a provider whose token stands in the path has one more
-    /// segment.
+    /// Whether the path of `request` is this endpoint's: only a provider whose token is in the path has one
+    /// more segment.
     pub(crate) fn has_path(&self, request: &HttpRequest) -> bool {
         request.match_info().get("token").is_none() || self.auth.in_path()
     }
 
-    /// The trace that a `request` that was taken is in, and the one that it is only linked to. `sent_in` is the
-    /// trace in which its message was sent, if its address says one: it is in that, else in the one that its
-    /// headers say, if it has proved whose it is.
+    /// The trace that an accepted `request` belongs to, and the trace that it is only linked to. `sent_in` is
+    /// the trace in which its message was sent, if the request's URL names one. A request that had to prove
+    /// whose it is belongs to `sent_in`, else to the trace in its headers; any other is only linked to
+    /// `sent_in`.
     pub(crate) fn traces(
         &self,
         request: &HttpRequest,
@@ -147,16 +152,15 @@ impl ProviderEndpoint {
         }
     }
 
-    /// The answer to what is stored.
+    /// The answer to a request that is stored.
     pub(crate) fn reply(&self) -> HttpResponse {
         self.reply.response()
     }
 
-    /// The body of a request whose method is allowed and which is the provider's own, as far as
-    /// that is known before its parameters are.
+    /// Checks the method, the address and every proof that does not need the parameters, and reads the body.
     ///
     /// # Errors
-    /// Why it is not taken.
+    /// The reason why the request is refused.
     pub(super) async fn body(
         &self,
         request: &HttpRequest,
@@ -191,11 +195,11 @@ impl ProviderEndpoint {
         Ok(ReadBody { bytes: body, repeated })
     }
 
-    /// Whether a GET that is a challenge may be answered: it proves nothing, and must come from an address
-    /// that may call.
+    /// Checks that a GET that is a challenge may be answered: it proves nothing, but must come from an
+    /// allowed address.
     ///
     /// # Errors
-    /// Why it may not.
+    /// The reason why the request is refused.
     pub(super) fn admit(&self, request: &HttpRequest, limits: &RequestLimits) -> Result<(), Refusal> {
         self.address(request, limits).map_err(Refusal::NotProved)
     }
@@ -205,8 +209,8 @@ impl ProviderEndpoint {
         self.auth.is_required() || !self.allow_addresses.is_empty()
     }
 
-    /// What a request costs before it has proved anything: one that has nothing to prove was counted
-    /// at the start.
+    /// Whether a request that has not proved anything counts against its address's rate. One that has nothing
+    /// to prove was counted at the start.
     fn unproved(&self) -> Charge {
         if self.must_prove() { Charge::Address } else { Charge::Nothing }
     }
@@ -219,11 +223,11 @@ impl ProviderEndpoint {
         if allowed { Ok(()) } else { Err(RefusalReason::Address) }
     }
 
-    /// The request with its parameters. From here on it is the provider's own and costs nothing
-    /// more.
+    /// Parses the parameters and checks the proof in them. From here on, the request is the provider's own
+    /// and does not count against its address's rate.
     ///
     /// # Errors
-    /// Why it is not taken.
+    /// The reason why the request is refused.
     pub(super) fn parse<'a>(
         &self,
         request: &'a HttpRequest,
@@ -242,9 +246,9 @@ impl ProviderEndpoint {
         Ok(parsed)
     }
 
-    /// What the body is if it is declared as a text, or not at all: some providers do so with JSON and XML, and
-    /// the names that the configuration asks for are pointers. One that begins as JSON is that, whatever it is
-    /// declared as, such as curl's `application/x-www-form-urlencoded`.
+    /// The format of a body that is declared as text or not at all, as some providers do with JSON and XML,
+    /// although the configuration reads it with JSON pointers. A body that begins like JSON is JSON even
+    /// under another `Content-Type`, such as curl's `application/x-www-form-urlencoded`.
     fn undeclared_format(&self, request: &HttpRequest, body: &[u8]) -> Option<BodyFormat> {
         if self.bodies == Bodies::Any || body.is_empty() {
             return None;
@@ -254,13 +258,13 @@ impl ProviderEndpoint {
         let undeclared = essence.is_empty() || essence.eq_ignore_ascii_case("text/plain");
         match looks_like_xml(body) {
             true => undeclared.then_some(BodyFormat::Xml),
-            // One that is declared as JSON may say in which charset it is.
+            // A body that is declared as JSON may declare its charset, too, so it is read by its declaration.
             false => (undeclared || (!is_json(&essence.to_ascii_lowercase()) && looks_like_json(body)))
                 .then_some(BodyFormat::Json),
         }
     }
 
-    /// The parameters of `query` alone, whatever the method.
+    /// Parses the parameters of `query` alone, for any method.
     ///
     /// # Errors
     /// [`Refusal::Unreadable`]
@@ -277,11 +281,11 @@ impl ProviderEndpoint {
     }
 }
 
-/// `reply` of a route, made ready.
+/// The `reply` of an endpoint, prepared from the configuration.
 struct ReadyReply(StatusCode, HeaderValue, Bytes);
 
 impl ReadyReply {
-    /// `table` is where the reply stands below the backend, for the error.
+    /// Prepares `reply`. `table` is its place below the backend, for errors.
     fn new(reply: &Reply, table: &str) -> Result<Self, KeyProblem> {
         let wrong = |key: &str, why: &str| (format!("{table}.reply.{key}"), why.to_owned());
         let status = StatusCode::from_u16(reply.status).map_err(|_| wrong("status", "must be 200 to 299"))?;

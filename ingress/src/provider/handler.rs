@@ -1,8 +1,10 @@
-//! `/backends/<name>` and `/backends/<name>/status`: a provider brings messages and delivery reports.
+//! The endpoints for a provider's messages, `/backends/{name}`, and for its delivery reports,
+//! `/backends/{name}/status`, where the URL may end with `/{callback}`. If the provider's token is in the
+//! path, it is `/backends/{name}/{token}` in both.
 //!
-//! The handler finds the backend, has its [`Provider`](super::Provider) take the request (`take`), asks the
-//! message log for what the reports do not say (`report_lookup`), has all of it stored in one publish
-//! (`store`), and answers 2xx once the broker has confirmed it.
+//! The handler finds the backend, lets its [`Provider`](super::Provider) read the request (`take`), asks the
+//! message log for what the reports do not say (`report_lookup`), stores all of it in one publish (`store`),
+//! and answers 2xx once the broker has confirmed it.
 
 use super::{
     report_lookup::{self, Callbacks},
@@ -22,12 +24,12 @@ use actix_web::{
 use postern_service::traces::RequestSpan;
 use postern_shared::trace_context::from_path;
 
-/// Stores what a request to `/backends/<name>` brings.
+/// Stores what a request to the endpoint for messages brings.
 pub(crate) async fn messages(request: &HttpRequest, payload: &mut Payload, state: &IngressState) -> Answer {
     answer(ProviderPath::Messages, request, payload, state).await
 }
 
-/// Stores what a request to `/backends/<name>/status` brings.
+/// Stores what a request to the endpoint for delivery reports brings.
 pub(crate) async fn reports(request: &HttpRequest, payload: &mut Payload, state: &IngressState) -> Answer {
     answer(ProviderPath::Reports, request, payload, state).await
 }
@@ -55,8 +57,8 @@ async fn answer(
             answer
         }
         Ok(Taken::Brought(mut brought)) => {
-            // What its address says beside the report: the callback that a client asked for, and the trace in
-            // which the message was sent.
+            // A report's URL may also contain the callback that a client asked for, and the trace in which
+            // the message was sent.
             let (token, sent_in) = from_path(request.match_info().get("callback").unwrap_or_default());
             let token = Some(token).filter(|token| !token.is_empty());
             trace = trace_context::span(&state.traces, request, began, endpoint.traces(request, sent_in));
@@ -84,8 +86,8 @@ async fn answer(
     answer
 }
 
-/// The answer to a handshake: its body to the letter, and never taken for a page, since anybody may have
-/// written it.
+/// The answer to a handshake. The body is `reply` unchanged, and is never rendered as a page, since anybody
+/// may have written it.
 fn handshake(reply: String) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("text/plain; charset=utf-8")
@@ -93,7 +95,7 @@ fn handshake(reply: String) -> HttpResponse {
         .body(reply)
 }
 
-/// Which callbacks the message log is asked for, if the reports' address ends with `token`.
+/// Which callbacks to look up in the message log, if the reports' URL ends with `token`.
 fn looked_up(token: Option<&str>, state: &IngressState) -> Callbacks {
     let can_be_wanted = token.is_none() && state.config.compat.call_back();
     if can_be_wanted { Callbacks::Wanted } else { Callbacks::NotWanted }

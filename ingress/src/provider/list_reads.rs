@@ -1,5 +1,5 @@
-//! Lists in a body of which the configuration reads single items, such as `/results/0/text`: what else is in
-//! such a list must not be lost without a word.
+//! Lists in a body of which the configuration reads single items, such as `/results/0/text`. The other items
+//! of the list must not be lost silently.
 
 use crate::forms::Request;
 use indexmap::IndexMap;
@@ -17,14 +17,14 @@ pub(super) struct ListReads(Vec<ListParameter>);
 
 #[derive(Debug)]
 struct ListParameter {
-    /// Whether it is part of what makes a message or a report: only then must all of its lists be read. A
-    /// picture that goes with a text does not keep the text out.
+    /// Whether a message or a report needs the parameter. Only then must its lists be read in full: a text is
+    /// not refused because of a picture that comes with it.
     essential: bool,
-    /// The request's names, of which the first that is there counts.
+    /// The names in the request. The first that is present counts.
     names: Vec<String>,
 }
 
-/// A list that is read, by its place.
+/// A list that is read.
 struct List {
     items: usize,
     read: BTreeSet<usize>,
@@ -32,7 +32,7 @@ struct List {
 }
 
 impl ListReads {
-    /// Those of `params`.
+    /// The parameters among `params`.
     pub(super) fn new(params: &IndexMap<String, OneOrMany>) -> Self {
         let parameter = |(ours, theirs): (&String, &OneOrMany)| ListParameter {
             essential: is_essential(ours),
@@ -44,16 +44,16 @@ impl ListReads {
         Self(if any { all } else { Vec::new() })
     }
 
-    /// Whether there are any.
+    /// Whether there are no parameters.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether each list of `request` that a message or report is read from is read whole; `place` is that of
-    /// the item which `request` is.
+    /// Checks that each list from which a message or a report in `request` comes is read in full. `place` is
+    /// set if `request` is an item of a batch.
     ///
     /// # Errors
-    /// The first list that is not.
+    /// The first list that is read only in part.
     pub(super) fn check(&self, request: &Request<'_>, place: Option<&str>) -> Result<(), UnreadItems> {
         let mut lists = BTreeMap::new();
         for parameter in &self.0 {
@@ -78,7 +78,7 @@ impl ListReads {
     }
 }
 
-/// Notes the lists on the way of `pointer` from the value at a place.
+/// Records the lists that `pointer` goes through, beginning at the value at `place`.
 fn note(
     lists: &mut BTreeMap<String, List>,
     essential: bool,
@@ -122,7 +122,7 @@ mod tests {
     const LIMITS: crate::forms::ParameterLimits =
         crate::forms::ParameterLimits { max_fields: 100, max_key: 100, max_value: 100 };
 
-    /// What is said of `body`; of its member `item`, if there is one, as of an item of a batch.
+    /// The error about `body`; if `body` has a member `item`, the error about that as an item of a batch.
     fn check(params: &Value, body: &Value) -> Option<String> {
         let params: IndexMap<String, OneOrMany> = serde_json::from_value(params.clone()).unwrap();
         let (headers, method) = (HeaderMap::new(), Method::POST);
@@ -156,16 +156,16 @@ mod tests {
                 json!(["1", "a", "more"]),
                 Some("the body has 3 items, but only items 0, 1 are read"),
             ),
-            // What is read by other parameters is read.
+            // Items that other parameters read count as read.
             (&json!({"identity": "/0", "text": "/1", "received_at": "/2"}), json!(["1", "a", "t"]), None),
-            // Of several names only the one that is there counts.
+            // Of several names, only the one that is present counts.
             (&json!({"text": ["text", "/r/0/text"]}), json!({"text": "a", "r": [{"text": "b"}, {}]}), None),
             (
                 &json!({"text": ["text", "/r/0/text"]}),
                 json!({"text": null, "r": [{"text": "b"}, {}]}),
                 Some("r has 2 items, but only item 0 is read"),
             ),
-            // What only goes with a message does not keep it out.
+            // A message is not refused because of what only comes with it.
             (&json!({"text": "/text", "picture": "/media/0/url"}), json!({"media": [{"url": 1}, {}]}), None),
             (
                 &json!({"state": "/a~1b/0/x/0"}),

@@ -17,33 +17,34 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// How many errors of a batch's items are told.
+/// After how many errors of a batch's items no more are collected.
 const MAX_ERRORS: usize = 20;
 
-/// A request that was read, on its way to messages and reports.
+/// A request that was read, and is about to become messages and reports.
 pub(super) struct Incoming<'r> {
     pub(super) backend: &'r BackendName,
     /// The backend's settings, for `when`.
     pub(super) settings: &'r Settings,
     /// The request as a whole.
     pub(super) whole: &'r Request<'r>,
-    /// The parameters of its query.
+    /// The parameters of the query.
     pub(super) query: &'r Request<'r>,
-    /// The most messages and reports that it may bring.
+    /// The most messages and reports that the request may bring.
     pub(super) max_items: usize,
-    /// Of expressions that cannot be evaluated.
+    /// Limits the log lines about expressions that cannot be evaluated.
     pub(super) lines: &'r LineLimit,
-    /// What `when` sees of it, made when the first one looks.
+    /// The values that `when` can use, made when the first one is evaluated.
     pub(super) scope: OnceCell<WhenScope>,
 }
 
 impl<'r> Incoming<'r> {
-    /// Whether the `when` of `choice` is true of it; without one, or with one that is about items, it is.
+    /// Whether the `when` of `choice` is true for the request. Also true if there is none, or if it is about
+    /// items.
     pub(super) fn holds(&self, choice: &Choice) -> bool {
         choice.when.as_ref().is_none_or(|when| self.is_so(when, choice.when_key))
     }
 
-    /// Whether `when`, the value of `key`, is true of it; one that is about items is.
+    /// Whether `when`, the value of `key`, is true for the request. Also true if it is about items.
     fn is_so(&self, when: &When, key: &str) -> bool {
         when.chooses_items() || self.evaluate(key, |scope| when.holds(scope))
     }
@@ -61,12 +62,12 @@ impl<'r> Incoming<'r> {
     fn not_evaluated(&self, key: &str, why: &str) -> bool {
         if self.lines.admits(None) {
             let backend = self.backend;
-            tracing::warn!(%backend, key, why, "an expression cannot be evaluated and counts as false");
+            tracing::warn!(%backend, key, error = why, "an expression cannot be evaluated and counts as false");
         }
         false
     }
 
-    /// The body of the answer, if it is `challenge`.
+    /// The body of the answer, if the request is `challenge`.
     pub(super) fn challenged(&self, challenge: &Challenge) -> Option<String> {
         if !self.is_so(challenge.when(), "receive.challenge.when") {
             return None;
@@ -79,7 +80,7 @@ impl<'r> Incoming<'r> {
         let Self { whole, query, .. } = self;
         let body = match (&whole.json, whole.method) {
             (Some(json), _) => Cow::Borrowed(json.as_ref()),
-            // Its parameters are the query's.
+            // The parameters of a GET are those of the query.
             (None, &Method::GET) => Cow::Owned(Value::Object(Map::new())),
             (None, _) => Cow::Owned(Value::Object(whole.texts())),
         };
@@ -90,11 +91,11 @@ impl<'r> Incoming<'r> {
         RequestValues { body, query, headers, settings: self.settings.expose() }
     }
 
-    /// The part of it that `each` names, and of it the items of which `when` is true if it is about items;
-    /// without `each`, all of it.
+    /// The part of the request that `each` names; if `when` is about items, only the items for which it is
+    /// true. Without `each`, the request as a whole.
     ///
     /// # Errors
-    /// Why the items are not taken.
+    /// The reason why the items are refused.
     pub(super) fn part(&self, choice: &Choice) -> Result<Part<'r>, Refusal> {
         let Choice { each_key: key, when_key, .. } = *choice;
         let (each, when) = (choice.each.as_ref(), choice.when.as_ref());
@@ -114,7 +115,7 @@ impl<'r> Incoming<'r> {
         }
     }
 
-    /// The refusal of more items than are taken.
+    /// The refusal of a request with too many items.
     pub(super) fn too_many(&self) -> Refusal {
         Refusal::TooMuch(NoItems::TooMany(self.max_items).to_string())
     }
@@ -125,21 +126,21 @@ impl<'r> Incoming<'r> {
 pub(super) enum Part<'r> {
     /// `when` is not true.
     None,
-    /// `each` leads to nothing: what the body lacks.
+    /// `each` leads to nothing. Holds what the body lacks.
     Missing(String),
-    /// The request as a whole is one.
+    /// The request as a whole is one message or report.
     Whole,
-    /// These items of the body are one each; there may be none.
+    /// The items of the body that are one message or report each; may be empty.
     Items(Vec<Item<'r>>),
 }
 
 impl Part<'_> {
-    /// Whether the request has no such part; an empty list is one.
+    /// Whether the request does not have the part. An empty list counts as a part.
     pub(super) fn is_nothing(&self) -> bool {
         matches!(self, Self::None | Self::Missing(_))
     }
 
-    /// What the body lacks.
+    /// What the body lacks, if `each` leads to nothing.
     pub(super) fn missing(&self) -> Option<&str> {
         match self {
             Self::Missing(what) => Some(what),
@@ -147,7 +148,7 @@ impl Part<'_> {
         }
     }
 
-    /// How many messages or reports it is.
+    /// How many messages or reports the part has.
     pub(super) fn len(&self) -> usize {
         match self {
             Self::None | Self::Missing(_) => 0,
@@ -156,11 +157,11 @@ impl Part<'_> {
         }
     }
 
-    /// What `work` makes of each, given the place of an item and the request that it would be alone. An item
-    /// that says something wrong keeps no other out: what is wrong with it goes into `invalid`.
+    /// Converts each message or report with `work`, which gets the place of an item and the request that
+    /// stands for it. An invalid item does not stop the others: its errors go into `invalid`.
     ///
     /// # Errors
-    /// Why the request cannot be taken.
+    /// The reason why the whole request is refused.
     pub(super) fn convert<T>(
         self,
         incoming: &Incoming<'_>,
@@ -185,12 +186,12 @@ impl Part<'_> {
     }
 }
 
-/// Items of a request that say something wrong.
+/// The invalid items of a request.
 #[derive(Debug, Default)]
 pub(crate) struct InvalidItems {
-    /// How many there are.
+    /// The number of invalid items.
     pub(crate) count: usize,
-    /// What is wrong with the first of them.
+    /// What is wrong with the first invalid items.
     pub(crate) errors: Errors,
 }
 

@@ -1,4 +1,4 @@
-//! From a provider's request to the message that it is.
+//! Turning a provider's request into a message.
 
 use super::{
     choice::Choice,
@@ -28,7 +28,7 @@ use std::{
     sync::Arc,
 };
 
-/// A backend's receiving side, made ready.
+/// A backend's receiving side, prepared from the configuration.
 pub(crate) struct Receiver {
     pub(crate) endpoint: ProviderEndpoint,
     /// Which part of a request is messages.
@@ -36,14 +36,16 @@ pub(crate) struct Receiver {
     region: Option<NumberRegion>,
     form: Arc<dyn Form>,
     checks: Vec<Check>,
-    /// What decodes the text, and what requests call it.
+    /// The decoder of the text, and the text's names in requests.
     codec: Option<(Codec, Vec<String>)>,
-    /// Of a form that panics: whoever knows how can make it panic again.
+    /// Limits the log lines about a form that panics: anyone who knows how can make it panic again.
     panics: LineLimit,
     dedupe: Dedupe,
 }
 
 impl Receiver {
+    /// Prepares the receiving side of `backend`.
+    ///
     /// # Errors
     /// Every key below `backends.NAME` that is wrong.
     pub(crate) fn new(
@@ -53,7 +55,7 @@ impl Receiver {
     ) -> Result<Self, Vec<KeyProblem>> {
         let receive = &backend.definition.receive;
         let Receive { methods, reply, format, nested, .. } = receive;
-        // Reports that come to the same address are told apart when the body is read.
+        // Reports that come to the same endpoint are distinguished only after the body has been read.
         let reports = backend.definition.status.as_ref().filter(|status| status.when.is_some());
         let bodies = reports.map_or(Bodies::Any, |status| Bodies::of(&status.batch()));
         let bodies = bodies.max(Bodies::of(&receive.batch()));
@@ -78,7 +80,7 @@ impl Receiver {
         })
     }
 
-    /// Its refusals, there in the metrics from the start.
+    /// Makes the refusals of messages appear in the metrics from the start.
     pub(super) fn declare(&self, metrics: &IngressMetrics) {
         let items = self.choice.refuses_items().then_some(RefusalReason::Items);
         let reasons: Vec<_> = self.endpoint.refusals().chain(items).collect();
@@ -92,13 +94,13 @@ impl Receiver {
         }
     }
 
-    /// The message that `request` is, of a batch the item at `place`.
+    /// Makes a message of `request`. `place` is set if `request` is an item of a batch.
     ///
     /// # Errors
-    /// Why it is not taken.
+    /// The reason why the request is refused.
     pub(super) fn message(&self, place: Option<&str>, request: &Request<'_>) -> Result<Inbound, Refusal> {
         self.choice.check(request, place)?;
-        // A form that panics is a mistake of ours, not of the request's.
+        // A form that panics is our mistake, not the request's.
         let cleaned = catch_unwind(AssertUnwindSafe(|| {
             let mut cleaned = self.form.clean(request)?;
             if let Some(region) = self.region {
@@ -127,7 +129,8 @@ impl Receiver {
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
-    /// The id that a repetition of the message has, too; `None` if nothing shows one.
+    /// The id that a repetition of the message has, too, by `receive.dedupe`. `None` if a repetition cannot
+    /// be recognized.
     fn id(&self, cleaned: &Cleaned) -> Option<MessageId> {
         let Cleaned { identity, text, fields, external_id, received_at } = cleaned;
         let backend = &self.endpoint.name;

@@ -1,4 +1,4 @@
-//! Why a provider's request is not taken, and how it is told.
+//! The reasons why a provider's request is refused, and the answers.
 
 use crate::{
     answer::{Answer, Charge, text, too_many, unavailable},
@@ -16,31 +16,32 @@ use actix_web::{
 use postern_config::backend::each::{NoItems, UnreadItems};
 use std::time::Duration;
 
-/// Why a provider's request is not taken.
+/// The reason why a provider's request is refused.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// Its method is not one of these.
+    /// The method is not allowed. Holds the allowed ones.
     Method(HeaderValue),
-    /// Its address exceeds its rate, for this long.
+    /// The client's address exceeds its rate. Holds how long to wait.
     Rate(Duration),
-    /// It is not the provider's own.
+    /// The request is not the provider's own.
     NotProved(RefusalReason),
-    /// Its body was not read. What that costs depends on whether the request had to prove anything.
+    /// The body was not read. Whether that counts against the address's rate depends on whether the request
+    /// had to prove anything.
     Body(BodyError, Charge),
-    /// Its parameters cannot be read.
+    /// The parameters cannot be read.
     Unreadable(Unreadable),
-    /// It says something wrong.
+    /// The request is invalid.
     Invalid(Errors),
-    /// A list in its body has items that the configuration does not read: which list, and what to set.
+    /// A list in the body has items that the configuration does not read. Holds the list, and the key to set.
     Unread(UnreadItems, &'static str),
-    /// It brings more at once than is taken.
+    /// The request brings more at once than is accepted.
     TooMuch(String),
-    /// The form failed: a mistake of ours. The provider is to try again.
+    /// The form panicked, which is our mistake. The provider should try again.
     Failed,
 }
 
 impl Refusal {
-    /// The refusal of a body whose items are not taken; `key` is the setting that names them.
+    /// The refusal of a body whose items are not accepted; `key` is the setting that names them.
     pub(super) fn no_items(why: NoItems, key: &'static str) -> Self {
         match why {
             NoItems::Unread(unread) => Self::Unread(unread, key),
@@ -49,7 +50,7 @@ impl Refusal {
         }
     }
 
-    /// The answer.
+    /// The answer to the refused request.
     pub(crate) fn answer(self, limits: &BodyLimits) -> Answer {
         let (response, charge) = match self {
             Self::Method(allow) => {
@@ -83,7 +84,7 @@ impl Refusal {
     }
 }
 
-/// The response to a request that is not the provider's own: the same whatever it showed.
+/// The response to a request that is not the provider's own: the same for every wrong proof of one kind.
 fn not_proved(why: RefusalReason) -> HttpResponse {
     match why {
         RefusalReason::Password => {

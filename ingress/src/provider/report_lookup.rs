@@ -1,5 +1,5 @@
-//! What the message log adds to a delivery report: the message, if the report says only the provider's id of
-//! it, and the callback that the message's client asked for, if the report's address carries none.
+//! What the message log adds to a delivery report: the message, if the report has only the provider's id of
+//! it, and the callback that the message's client asked for, if the report's URL contains none.
 
 use super::reporter::Reported;
 use crate::{log_lookup::LogLookup, metrics::Lookup};
@@ -11,30 +11,30 @@ use postern_shared::{
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// The pause before a message is looked up a second time. With RabbitMQ, what was published stands in the log
+/// The pause before a message is looked up a second time. With RabbitMQ, a published message is in the log
 /// only a moment later, and a provider may be faster.
 const SECOND_LOOK: Duration = Duration::from_millis(300);
 
 /// Which callbacks are looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Callbacks {
-    /// Those of reports that tell an event.
+    /// The callbacks of reports whose state is an event for callbacks.
     Wanted,
-    /// None: the reports' address carries one, or no client can ask for any.
+    /// None: the reports' URL contains one, or no client can ask for any.
     NotWanted,
 }
 
-/// What is to be looked up of one report.
+/// What is to be looked up for one report.
 enum Open<'r> {
-    /// Its message, and the callback with it.
+    /// The report's message, and with it the callback.
     Message(&'r mut Reported, Callbacks),
-    /// The callback alone.
+    /// Only the callback.
     Callback(&'r mut Reported),
 }
 
-/// Gives those of `reports` their message that say only the provider's id of it, those that name no recipient
-/// the recipient, and each its callback, as far as the log of `lookup` knows them. Without a message log, and
-/// while it cannot be used, reports stay as they are.
+/// Completes `reports` from the log of `lookup`: the message of a report that has only the provider's id of
+/// it, the recipient of one that names none, and the callback. Without a message log, or if it does not
+/// answer, reports stay unchanged.
 pub(super) async fn resolve(lookup: &LogLookup, reports: &mut [Reported], callbacks: Callbacks) {
     if !lookup.has_log() {
         return;
@@ -56,7 +56,7 @@ pub(super) async fn resolve(lookup: &LogLookup, reports: &mut [Reported], callba
 }
 
 impl<'r> Open<'r> {
-    /// `None`: there is nothing to look up of `reported`.
+    /// What to look up for `reported`; `None` if there is nothing.
     fn of(reported: &'r mut Reported, callbacks: Callbacks) -> Option<Self> {
         let event = reported.report.recipients.first().map(|recipient| recipient.state);
         let tells = event.and_then(KannelEvent::of_report).is_some();
@@ -69,7 +69,7 @@ impl<'r> Open<'r> {
     }
 }
 
-/// Whether `report` says only the provider's id of its message.
+/// Whether `report` has only the provider's id of its message.
 fn is_open(report: &Report) -> bool {
     external_id(report).is_some_and(|id| report.message_id == MessageId::reported(&report.backend, id))
 }
@@ -78,7 +78,7 @@ fn external_id(report: &Report) -> Option<&str> {
     report.recipients.first()?.external_id.as_deref()
 }
 
-/// Looks up what is `open`. Returns those of which the log does not know the message.
+/// Looks up what is `open`. Returns the reports whose message the log does not know.
 async fn look_up<'r>(log: &dyn MessageLog, open: Vec<Open<'r>>) -> Result<Vec<Open<'r>>, LogError> {
     let mut unknown = Vec::new();
     for one in open {

@@ -1,4 +1,4 @@
-//! From a provider's delivery report to ours.
+//! Turning a provider's delivery report into ours.
 
 use super::{
     choice::Choice,
@@ -26,7 +26,7 @@ use std::fmt;
 
 const REQUIRED: &str = "This field is required.";
 
-/// A backend's delivery reports, made ready.
+/// A backend's reporting side, prepared from the configuration.
 pub(crate) struct Reporter {
     pub(crate) endpoint: ProviderEndpoint,
     /// Which part of a request is reports.
@@ -37,7 +37,7 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    /// `None` for a backend without a `status` table.
+    /// Prepares the reporting side of `backend`; `None` if the backend has no `status` table.
     ///
     /// # Errors
     /// The key below `backends.NAME` that is wrong.
@@ -55,7 +55,7 @@ impl Reporter {
         }))
     }
 
-    /// Its reports, and its refusals that a receiving side has not, there in the metrics from the start.
+    /// Makes the reports, and the refusals that only reports can have, appear in the metrics from the start.
     pub(super) fn declare(&self, metrics: &IngressMetrics) {
         metrics.reports.declare_backend(&self.endpoint.name);
         if self.choice.refuses_items() {
@@ -63,11 +63,11 @@ impl Reporter {
         }
     }
 
-    /// The report that `request` is, of a batch the item at `place`: its parameters stand in the body, else
-    /// in the query.
+    /// Makes a report of `request`, whose parameters are in the body, else in `query`. `place` is set if
+    /// `request` is an item of a batch.
     ///
     /// # Errors
-    /// Why it is not taken.
+    /// The reason why the request is refused.
     pub(super) fn report(
         &self,
         place: Option<&str>,
@@ -121,7 +121,7 @@ impl Reporter {
         }
     }
 
-    /// The provider's word and what it means.
+    /// The provider's word for the state, and our state for it.
     fn state(&self, given: &StatusParameters<'_>, errors: &mut Errors) -> Option<(String, State)> {
         let Some(word) = given.value("state") else {
             if self.table.state.is_none() {
@@ -132,12 +132,12 @@ impl Reporter {
         let state = self.table.state(&word);
         if state.is_none() {
             let known: Vec<_> = self.table.states.keys().map(String::as_str).collect();
-            errors.push(given.name("state"), format!("unknown state; known are {}", known.join(", ")));
+            errors.push(given.name("state"), format!("unknown state; known: {}", known.join(", ")));
         }
         state.map(|state| (word, state))
     }
 
-    /// Ours where the request carries it, else the one that stands for the provider's.
+    /// Our message id if the request carries it, else the id that stands for the provider's.
     fn message_id(
         &self,
         given: &StatusParameters<'_>,
@@ -175,7 +175,7 @@ pub(crate) struct Reported {
     pub(crate) callback: Option<String>,
 }
 
-/// What a request says, by our names.
+/// The parameters of a report, by our names.
 struct StatusParameters<'a> {
     table: &'a Status,
     dates: &'a Dates,
@@ -184,7 +184,7 @@ struct StatusParameters<'a> {
 }
 
 impl StatusParameters<'_> {
-    /// The value of our `name`; `None` where it is absent, blank or no text.
+    /// The value of our `name`; `None` if it is absent, blank or not a text.
     fn value(&self, name: &str) -> Option<String> {
         debug_assert!(STATUS_FIELDS.contains(&name));
         [self.body, self.query].into_iter().find_map(|request| {
@@ -195,7 +195,7 @@ impl StatusParameters<'_> {
         })
     }
 
-    /// What the request calls it.
+    /// The first name that the request may have for our `name`.
     fn name<'s>(&'s self, name: &'s str) -> &'s str {
         self.table.param(name).next().unwrap_or(name)
     }
@@ -204,7 +204,7 @@ impl StatusParameters<'_> {
         self.dates.read(&self.value("at")?).filter(|at| is_of_a_set_clock(*at))
     }
 
-    /// Why it was not delivered, or which state it is that we do not know, in the provider's words.
+    /// Why the message was not delivered, or an unknown state, in the provider's words.
     fn reason(&self, word: &str, state: State) -> Option<Reason> {
         Reason::reported(state, word, self.value("code").as_deref(), self.value("detail").as_deref())
     }

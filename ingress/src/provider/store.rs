@@ -13,12 +13,12 @@ use postern_shared::{
     message::{BackendName, CallbackEvent, Inbound, MessageId},
 };
 
-/// The broker did not confirm: nothing is stored as far as is known.
+/// The broker did not confirm. As far as is known, nothing is stored.
 pub(super) struct NotStored;
 
-/// Publishes all that a request brought in one step, but for the messages that were stored before; nothing if
-/// the request is one that was taken before, signed at the same moment. `Ok` once the broker has confirmed it,
-/// and no sooner.
+/// Publishes all that a request brought in one step, except messages that were stored before. Nothing is
+/// published if the same request, with the same signed time, was stored before. Returns `Ok` only once the
+/// broker has confirmed the publish.
 pub(super) async fn store(
     backend: &BackendName,
     Brought { messages, reports, repeated, .. }: Brought,
@@ -52,13 +52,13 @@ pub(super) async fn store(
     Ok(())
 }
 
-/// Those of `messages` that were not stored before, and the right to publish them.
+/// Those of `messages` that were not stored before, and the claims to publish them.
 async fn unknown(
     backend: &BackendName,
     messages: Vec<Inbound>,
     state: &IngressState,
 ) -> (Vec<Inbound>, Vec<PublishClaim>) {
-    // An id that was made anew, and says when, is no other message's.
+    // A new id contains the time at which it was made, so no earlier message has it.
     let can_be_known = |message: &Inbound| message.id.made_at().is_none();
     let ids: Vec<MessageId> =
         messages.iter().filter(|message| can_be_known(message)).map(|message| message.id).collect();
@@ -79,7 +79,8 @@ async fn unknown(
     (new, claimed)
 }
 
-/// What is published of a report: itself, and the callback that its address, or else the message log, holds.
+/// What is published for a report: the report, and the callback that its URL, or else the message log,
+/// contains.
 fn report(
     reported: &Reported,
     token: Option<&str>,
@@ -91,12 +92,12 @@ fn report(
     std::iter::once((Address::Reports(backend.clone()), Envelope::from(&reported.report))).chain(notice)
 }
 
-/// What the message's client is to be told of a report, if `token`, with which the report's address ends, or
-/// else the message log holds a callback.
+/// The callback event about a report for the message's client, if `token` from the report's URL, or else the
+/// message log, contains a callback.
 fn notice(token: Option<&str>, state: &IngressState, reported: &Reported) -> Option<CallbackEvent> {
     let report = &reported.report;
     let token = token.or(reported.callback.as_deref())?;
-    // Any publisher of a message can put the token of another one into its row.
+    // Any publisher can put the token of another message into its own message's row of the log.
     let is_its =
         |callback: &Callback| reported.callback.is_none() || callback.message_id == report.message_id;
     let Some(callback) = state.callback_keys.open(token).filter(is_its) else {

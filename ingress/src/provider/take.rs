@@ -1,4 +1,4 @@
-//! What a request to one of a backend's two addresses brings: messages, delivery reports, both, or nothing.
+//! What a request to one of a backend's two endpoints brings: messages, delivery reports, both, or nothing.
 
 use super::{
     choice::Choice,
@@ -30,55 +30,55 @@ use serde_json::Value;
 use std::cell::OnceCell;
 use tracing::Level;
 
-/// The most bytes of the messages of one request: each may repeat what the whole body says.
+/// The most bytes of the messages of one request together: each may repeat parts of the whole body.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
-/// A backend's two addresses, made ready.
+/// A backend's two endpoints, prepared from the configuration.
 #[derive(Debug)]
 pub(crate) struct Provider {
     pub(crate) receiver: Receiver,
     /// `None` for a backend without a `status` table.
     pub(crate) reporter: Option<Reporter>,
-    /// Whether what is neither a message nor a report is answered all the same: `receive.ignore`.
+    /// Whether a request that is neither a message nor a report is accepted all the same: `receive.ignore`.
     ignores: bool,
     challenge: Option<Challenge>,
-    /// For `when`, and for what decodes texts.
+    /// The backend's settings, for `when` and for the decoding of texts.
     settings: Settings,
-    /// Of bodies with more items than the configuration reads.
+    /// Limits the log lines about bodies with more items than the configuration reads.
     unread_lines: LineLimit,
-    /// Of expressions that cannot be evaluated.
+    /// Limits the log lines about expressions that cannot be evaluated.
     when_lines: LineLimit,
 }
 
-/// One of a backend's two addresses.
+/// One of a backend's two endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ProviderPath {
-    /// `/backends/NAME`
+    /// The endpoint for messages, `/backends/NAME`.
     Messages,
-    /// `/backends/NAME/status`
+    /// The endpoint for delivery reports, `/backends/NAME/status`.
     Reports,
 }
 
-/// What a request comes to.
+/// The result of reading a request.
 #[derive(Debug)]
 pub(crate) enum Taken {
-    /// It brought messages and reports, or nothing.
+    /// The request brought messages and reports, or nothing.
     Brought(Brought),
-    /// It is the provider's handshake, and this is the body of the answer. What it costs depends on whether
-    /// it proved whose it is.
+    /// The request is the provider's handshake. Holds the body of the answer, and the charge, which depends
+    /// on whether the request proved whose it is.
     Challenge(String, Charge),
 }
 
-/// What a request brought: nothing if it is one to ignore, or if its lists are empty.
+/// What a request brought: nothing if it is to be ignored, or if its lists are empty.
 #[derive(Debug)]
 pub(crate) struct Brought {
-    /// In the order of the body.
+    /// The messages, in the order of the body.
     pub(crate) messages: Vec<Inbound>,
-    /// In the order of the body.
+    /// The delivery reports, in the order of the body.
     pub(crate) reports: Vec<Reported>,
-    /// What it brought beside them and is not taken.
+    /// The invalid items, which are not stored.
     pub(crate) invalid: InvalidItems,
-    /// What a repetition of the request to the letter has, too. `None` if nothing tells one.
+    /// The id that an exact repetition of the request has, too. `None` if the request has no signed time.
     pub(crate) repeated: Option<MessageId>,
 }
 
@@ -88,14 +88,14 @@ impl Brought {
         self.messages.len() + self.reports.len()
     }
 
-    /// How many messages have U+FFFD in their text: what was there is no character in the charset that it was
-    /// read in, or the provider has lost it before.
+    /// How many messages have U+FFFD in their text: bytes were invalid in the charset with which they were
+    /// read, or the provider had already replaced them.
     pub(crate) fn replaced(&self) -> usize {
         self.messages.iter().filter(|message| message.text.contains('\u{fffd}')).count()
     }
 
-    /// The id of the message that the request is, or that its report is about; `None` if it brought more
-    /// or less than one.
+    /// The id of the message that the request brought, or that its report is about; `None` if it brought more
+    /// or less than one of both together.
     pub(crate) fn only_id(&self) -> Option<MessageId> {
         match (&self.messages[..], &self.reports[..]) {
             ([message], []) => Some(message.id),
@@ -106,6 +106,8 @@ impl Brought {
 }
 
 impl Provider {
+    /// Prepares both endpoints of `backend`.
+    ///
     /// # Errors
     /// Every key below `backends.NAME` that is wrong.
     pub(crate) fn new(
@@ -131,10 +133,10 @@ impl Provider {
         }
     }
 
-    /// What `request`, which came to `path`, has to pass.
+    /// The endpoint for `request`, which came to `path`.
     ///
     /// # Errors
-    /// The text of the answer 404: the backend has no such address.
+    /// The text of the answer 404: the backend does not have the endpoint.
     pub(crate) fn reached(
         &self,
         path: ProviderPath,
@@ -144,7 +146,7 @@ impl Provider {
         if endpoint.has_path(request) { Ok(endpoint) } else { Err("not found") }
     }
 
-    /// What requests to `path` have to pass; `None` if the backend has no such address.
+    /// The endpoint at `path`; `None` if the backend does not have it.
     fn endpoint(&self, path: ProviderPath) -> Option<&ProviderEndpoint> {
         match path {
             ProviderPath::Messages => Some(&self.receiver.endpoint),
@@ -152,7 +154,7 @@ impl Provider {
         }
     }
 
-    /// What it may refuse a request for, there in the metrics from the start.
+    /// Makes the backend's refusals appear in the metrics from the start.
     pub(crate) fn declare(&self, metrics: &IngressMetrics) {
         self.receiver.declare(metrics);
         if let Some(reporter) = &self.reporter {
@@ -160,10 +162,10 @@ impl Provider {
         }
     }
 
-    /// What a request to `path` comes to. Of what it brings all is taken that can be read.
+    /// Reads a request to `path`. Everything valid in it is accepted.
     ///
     /// # Errors
-    /// Why it is not taken.
+    /// The reason why the request is refused.
     pub(crate) async fn take(
         &self,
         path: ProviderPath,
@@ -175,7 +177,7 @@ impl Provider {
         let challenge = self.challenge.as_ref().filter(|_| path == ProviderPath::Messages);
         if let Some(challenge) = challenge.filter(|_| request.method() == Method::GET) {
             let nothing = Bytes::new();
-            // One that cannot be read is none, and is refused below.
+            // A query that cannot be read is not a challenge, and the request is refused below.
             if let Ok(query) = endpoint.parse_query(request, request.query_string(), &nothing, limits)
                 && let Some(reply) = self.incoming(endpoint, (&query, &query), limits).challenged(challenge)
             {
@@ -228,7 +230,7 @@ impl Provider {
         }
     }
 
-    /// Whether the query may say something beside the body.
+    /// Whether the query is read in addition to the body.
     fn reads_query(&self, path: ProviderPath) -> bool {
         let reports = self.reporter.as_ref().is_some_and(|reporter| reporter.choice.when.is_some());
         let Choice { when, each, .. } = &self.receiver.choice;
@@ -243,7 +245,7 @@ impl Provider {
         let has_messages = path == ProviderPath::Messages
             && match &receiver.choice.when {
                 Some(_) => incoming.holds(&receiver.choice),
-                // What is a report is a message, too, only if it has both lists.
+                // A request with reports also brings messages only if `receive.each` names where.
                 None => !has_reports || receiver.choice.each.is_some(),
             };
         let messages = if has_messages { incoming.part(&receiver.choice)? } else { Part::None };
@@ -276,7 +278,7 @@ impl Provider {
     }
 }
 
-/// Why nothing of a request is taken.
+/// The error about a request in which nothing is a message or a report.
 fn nothing_taken(messages: &Part<'_>, reports: &Part<'_>) -> String {
     let missing: Vec<_> = [messages.missing(), reports.missing()].into_iter().flatten().collect();
     if missing.is_empty() {
@@ -287,7 +289,7 @@ fn nothing_taken(messages: &Part<'_>, reports: &Part<'_>) -> String {
     format!("the body {}; to accept other requests, set receive.ignore", missing.join(" and "))
 }
 
-/// About as many bytes as `message` takes in a queue.
+/// Roughly how many bytes `message` takes in a queue.
 fn bytes_of(message: &Inbound) -> usize {
     message.text.len() + message.fields.values().map(bytes_in).sum::<usize>()
 }

@@ -1,4 +1,4 @@
-//! `/v1`: every status, and what is queued.
+//! `/v1`: every status, and the messages that are queued.
 
 use crate::{
     client::{self, Answer},
@@ -41,7 +41,8 @@ async fn post(server: &Running, headers: &[(&str, &str)], body: &str) -> Answer 
     client::send(server.api, &client::written("POST", "/v1/messages", headers, body.as_bytes())).await
 }
 
-/// A problem document with this status; its `errors` as pointers and headers.
+/// Checks that `answer` is a problem document with `status`. Returns its detail, and its `errors` as pointers
+/// and headers.
 fn problem(answer: &Answer, status: u16) -> (String, Vec<String>) {
     assert_eq!((answer.status, answer.header("content-type")), (status, Some("application/problem+json")));
     let problem = answer.json();
@@ -181,7 +182,7 @@ async fn one_identity_is_one_recipient() {
         assert!(detail.contains("send.identity") && !detail.contains("alice"), "{detail}");
     }
     assert_eq!(server.outbound(), []);
-    // Who writes is never held to it: a short code, a name.
+    // A sender need not match it: it may be a short code or a name.
     for identity in ["22384", "M-PESA", "a, b"] {
         let query = format!("/backends/kan?id={}&text=hi", identity.replace(' ', "+"));
         assert_eq!(server.get(&query).await.status, 200, "{identity}");
@@ -243,7 +244,7 @@ async fn without_keys_only_this_machine_may_send() {
         let list = client::written("GET", "/v1/backends", &[header], b"");
         problem(&client::send(server.api, &list).await, 403);
     }
-    // A page in a browser whose name leads here.
+    // A page in a browser whose host name leads to this machine.
     let page = "GET /v1/backends HTTP/1.1\r\nHost: sms.example.org\r\nConnection: close\r\n\r\n";
     problem(&client::send(server.api, page.as_bytes()).await, 403);
     assert_eq!(server.outbound(), []);

@@ -1,5 +1,5 @@
-//! Several messages and delivery reports in one request: all that can be read in one publish before the 2xx, or
-//! none.
+//! Several messages and delivery reports in one request: all that are valid are stored in one publish before
+//! the 2xx, or none.
 
 mod told_apart;
 
@@ -8,7 +8,7 @@ use postern_broker::{Address, BrokerError, Envelope};
 use postern_shared::message::{Inbound, MessageId, Report};
 use serde_json::{Value, json};
 
-/// Messages with `each`, and reports at an address of their own.
+/// Messages with `each`, and reports at an endpoint of their own.
 const EACH: &str = r#"
     [ingress]
     max_items = 5
@@ -32,7 +32,7 @@ const EACH: &str = r#"
 
 const OK: (u16, &str) = (200, "OK");
 
-/// What the broker got in one publish, `texts` of messages and `ids` of reports, in order.
+/// What the broker got in one publish, in order: the texts of messages, and the ids and states of reports.
 fn told(call: &[(Address, Envelope)]) -> Vec<String> {
     let told = |(address, envelope): &(Address, Envelope)| match address {
         Address::Inbound(_) => Inbound::from_json(&envelope.body).unwrap().text,
@@ -169,7 +169,8 @@ async fn a_batch_that_is_not_stored_is_repeated_and_only_what_is_known_is_left_o
         (vec![one.clone(), two.clone()], vec![]),
         (vec![two.clone(), three.clone(), without_id.clone()], vec![vec!["three", "no id"]]),
         (vec![three, without_id], vec![vec!["no id"]]),
-        // Another text under a known id is another message, and the same one twice in one body is one.
+        // Another text under a known id is another message. The same message twice in one body is stored
+        // once.
         (vec![message("m1", "new"), message("m1", "new")], vec![vec!["new"]]),
     ] {
         let (status, body, calls) = posted(&server, "/backends/demo", &results(&items)).await;
@@ -246,7 +247,7 @@ async fn a_batch_may_have_more_parameters_than_one_message_and_not_any_number_of
     let items = vec![json!({"from": "+15550100", "text": "hi", "a": [1, 2, 3]}); 1000];
     let (status, _, calls) = posted(&server, "/backends/demo", &json!({"results": items})).await;
     assert_eq!((status, calls.len(), calls[0].len()), (200, 1, 1000));
-    // What the whole body says is stored with each message.
+    // A field that is read from the whole body is stored with each message.
     let body = json!({"more": "x".repeat(60_000), "results": items});
     let (status, why, calls) = posted(&server, "/backends/demo", &body).await;
     assert_eq!((status, calls.len()), (413, 0), "{why}");

@@ -40,7 +40,7 @@ impl Answer {
 /// Sends `request`, and reads until the server closes.
 pub(crate) async fn send(address: SocketAddr, request: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    // A server that has said no closes its side while we still write.
+    // A server that has refused the request closes the connection while we still write.
     let _ = stream.write_all(request).await;
     read(&mut stream).await
 }
@@ -52,7 +52,7 @@ pub(crate) async fn read(stream: &mut TcpStream) -> Answer {
     Answer::parse(&bytes)
 }
 
-/// Writes the request down. A `Content-Length` is added where there is a body.
+/// The bytes of a request. A `Content-Length` is added if there is a body.
 pub(crate) fn written(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
     for (name, value) in headers {

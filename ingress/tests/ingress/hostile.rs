@@ -1,5 +1,5 @@
-//! Requests that nobody with good intentions sends: each has an answer, none of them a 500, and
-//! nothing of them is stored.
+//! Requests that nobody sends with good intentions: each gets an answer, never a 500, and nothing of them is
+//! stored.
 
 use crate::{
     client,
@@ -128,7 +128,7 @@ async fn slow_clients_are_told_and_let_go() {
     for (what, sent) in [("headers", head.to_owned()), ("body", format!("{head}\r\nidentity=1"))] {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         stream.write_all(sent.as_bytes()).await.unwrap();
-        // Without a `Connection: close`: it ends because the server ends it.
+        // The request has no `Connection: close`: the server closes the connection by itself.
         assert_eq!(client::read(&mut stream).await.status, 408, "{what}");
     }
     assert_eq!(server.inbound(), []);

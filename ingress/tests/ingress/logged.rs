@@ -42,7 +42,7 @@ const CONFIG: &str = r#"
 const OPEN: &str = "[backends.one]\ntype = \"console\"\n";
 const BOTH: &str = "key-of-both";
 
-/// An ingress with a log.
+/// An ingress with a message log.
 struct Logged {
     server: Running,
     log: Arc<SqliteLog>,
@@ -320,18 +320,18 @@ async fn who_waits_is_answered_when_there_is_something_new() {
     logged.accepted("one", "+1", "new").await;
     assert_eq!(texts(&waiting.await.unwrap()), ["new"]);
     let spent = "postern_ingress_request_duration_seconds_sum{backend=\"\"}";
-    // Twice they waited for 300 ms or more.
+    // Two requests waited for 300 ms or more.
     let most = begun.elapsed().as_secs_f64() - 0.6;
     assert!(logged.server.metric(spent).unwrap() <= most, "the time of waiting is not the gateway's");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_some_may_wait_and_who_goes_away_is_let_go() {
-    // Half of the connections: one.
+    // Half of the connections is one.
     let config = format!("[ingress]\nmax_connections = 3\n{OPEN}");
     let logged = Logged::start(&config).await;
     let waits = request("", "/v1/messages?order=oldest&wait=60s");
-    // Refused, it would be answered at once.
+    // A refused request would be answered at once.
     let waiting = async || {
         let mut stream = TcpStream::connect(logged.server.api).await.unwrap();
         stream.write_all(&waits).await.unwrap();

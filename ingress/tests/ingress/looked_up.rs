@@ -1,5 +1,5 @@
-//! What the message log adds to requests that are answered without it as well: the callback of a report whose
-//! address carries none, and the first answer to what another process has accepted.
+//! What the message log adds to requests that are also answered without it: the callback of a report whose
+//! URL contains none, and the first answer to what another process has accepted.
 
 use crate::{
     client::{self, Answer},
@@ -56,18 +56,18 @@ impl Store {
         Self { broker: Arc::new(broker), log, _folder: folder }
     }
 
-    /// Another process, as far as what it remembers is concerned.
+    /// Another process: an ingress that remembers nothing itself.
     async fn ingress(&self) -> Running {
         self.remembering("10m").await
     }
 
-    /// Another process, with that `ingress.dedupe_window`.
+    /// Another process, with `window` as `ingress.dedupe_window`.
     async fn remembering(&self, window: &str) -> Running {
         let config = format!("ingress.dedupe_window = \"{window}\"\n{CONFIG}");
         Running::logged_by(self.broker.clone(), &config, self.log.clone()).await
     }
 
-    /// Publishes a message as an application does, with that `context`. Returns its id.
+    /// Publishes a message with `context`, as an application does. Returns its id.
     async fn publish(&self, id: MessageId, context: &Value) -> MessageId {
         let body =
             json!({"id": id, "backend": "demo", "identities": ["+9"], "text": "x", "context": context});
@@ -85,7 +85,7 @@ impl Store {
         self.waiting(&QueueName::outbound(&"demo".parse().unwrap(), Priority::Normal)).await
     }
 
-    /// Takes so many messages, all that wait, from `queue`.
+    /// Takes all messages from `queue`, and checks that there are as many as `messages`.
     async fn take(&self, queue: &QueueName, messages: u64) -> Vec<Envelope> {
         assert_eq!(self.waiting(queue).await, messages, "{queue}");
         let mut consumer = self.broker.consume(queue, 100).await.unwrap();
@@ -109,8 +109,8 @@ impl Store {
         taken.iter().map(|envelope| Report::from_json(&envelope.body).unwrap()).collect()
     }
 
-    /// Has `to` sent a message with a callback for the events of `mask`, of which the provider then says `sid`
-    /// for each recipient.
+    /// Sends a message to `to` with a callback for the events of `mask`. The provider then gives it the id
+    /// `sid-` and the recipient for each recipient.
     async fn sent(&self, ingress: &Running, to: &str, mask: u8) -> MessageId {
         let path = format!(
             "/cgi-bin/sendsms?username=u&password=hush-hush-hush-hush&to={to}&text=a&dlr-mask={mask}&dlr-url={DLR}"
@@ -156,7 +156,7 @@ async fn a_report_at_a_fixed_address_calls_the_messages_client_back() {
     let store = Store::open(Keeping::full()).await;
     let ingress = store.ingress().await;
     let id = store.sent(&ingress, "%2B1+%2B2", 1).await;
-    // Twice, as providers do: both are told, as with a token in the address.
+    // The report comes twice, as from providers: each makes a callback, as with a token in the URL.
     for _ in 0..2 {
         report(&ingress, "sid=sid-%2B2&status=ok&words=on+%26+on").await;
         let [told] = &store.callbacks(1).await[..] else { panic!("not one") };
@@ -166,16 +166,16 @@ async fn a_report_at_a_fixed_address_calls_the_messages_client_back() {
         let [report] = &store.reports(1).await[..] else { panic!("not one") };
         assert_eq!((report.message_id, report.recipients[0].state), (id, State::Delivered));
     }
-    // Nobody asked to be told of these.
+    // The client did not ask for these states.
     report(&ingress, "sid=sid-%2B1&status=no").await;
     report(&ingress, "sid=sid-%2B1&status=taken").await;
     store.reports(2).await;
-    // Our own id is enough, also of a message whose recipient is told by the callback alone.
+    // Our own id is enough, even if only the callback knows the message's recipient.
     let alone = store.sent(&ingress, "%2B3", 3).await;
     report(&ingress, &format!("ours={alone}&status=no")).await;
     let [told] = &store.callbacks(1).await[..] else { panic!("not one") };
     assert_eq!((told.message_id, told.event, told.identity.clone()), (alone, 2, None));
-    // Nobody asked for any, and a message that nobody knows.
+    // A message for which nobody asked for callbacks, and an unknown message.
     let published = store.publish(MessageId::new(), &json!({})).await;
     for id in [published, MessageId::new()] {
         report(&ingress, &format!("ours={id}&status=ok")).await;
@@ -184,7 +184,7 @@ async fn a_report_at_a_fixed_address_calls_the_messages_client_back() {
     assert_eq!(failures(&ingress, "report"), 0.0);
 }
 
-/// Whoever may publish to the broker cannot have an address of their own called, nor another message's.
+/// A publisher to the broker cannot have its own address called, nor that of another message.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_the_user_did_not_seal_for_the_message_calls_nobody() {
     let store = Store::open(Keeping::full()).await;
@@ -267,7 +267,7 @@ async fn what_another_process_accepted_gets_its_answer_and_is_not_queued_again()
     assert_eq!((again.status, again.body.as_str()), (200, vumi.body.as_str()));
     assert_eq!(store.outbound().await, 2);
     assert_eq!(second.metric("postern_ingress_duplicates_total{backend=\"demo\"}"), Some(3.0));
-    // Another key, and another batch of Vumi's.
+    // Another key, and another Vumi batch.
     assert_eq!(post(&second, "order-2", MESSAGE).await.status, 202);
     assert_eq!(put(&second, "2").await.status, 200);
     assert_eq!((store.outbound().await, failures(&second, "submission")), (4, 0.0));
@@ -287,7 +287,7 @@ async fn beyond_the_window_it_is_another_message_which_is_remembered_then() {
     assert_eq!(post(&store.ingress().await, "order-1", &other).await.status, 422);
 }
 
-/// An application that publishes by itself can use up nobody's key.
+/// An application that publishes to the broker itself cannot use up anybody's key.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_id_that_another_publisher_took_is_no_key_that_was_used() {
     let store = Store::open(Keeping::full()).await;
@@ -309,7 +309,7 @@ async fn while_the_log_is_away_what_has_a_key_is_accepted_and_counted() {
     assert_eq!((again.status, store.outbound().await), (202, 2), "{}", again.body);
     assert_eq!(post(&second, "order-2", MESSAGE).await.status, 202);
     assert_eq!(failures(&second, "submission"), 2.0, "also what is not asked while the log is left alone");
-    // What this process accepted itself it knows without the log.
+    // This process knows without the log what it accepted itself.
     assert_eq!(post(&second, "order-2", &MESSAGE.replace("pong", "ping")).await.status, 422);
     assert_eq!((failures(&second, "submission"), store.outbound().await), (2.0, 3));
 }

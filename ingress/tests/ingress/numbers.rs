@@ -87,7 +87,7 @@ async fn an_applications_context_keeps_them() {
     assert_eq!(context, json!({"id": "4831666765594842123456", "n": [11_000_000_000_u64, 0.5, 7]}));
 }
 
-/// However long it is; in the context, beside it, it is kept.
+/// A number is refused at any length. In the context, it is kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_application_writes_no_number_where_a_text_belongs() {
     let server = Running::start(CONFIG).await;

@@ -7,7 +7,7 @@ use std::{
 };
 use tempfile::NamedTempFile;
 
-/// Runs it in a folder of its own: what it makes there goes with it.
+/// Runs the program in a folder of its own, which is removed with everything in it.
 fn run(arguments: &[&str]) -> Output {
     let folder = tempfile::tempdir().unwrap();
     Command::new(env!("CARGO_BIN_EXE_postern-ingress"))

@@ -1,4 +1,4 @@
-//! Requests whose query is not percent-encoded as it should be: what a person wrote is taken.
+//! Requests whose query is not percent-encoded as it should be: the text is accepted all the same.
 
 use crate::{client, server::Running};
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -80,7 +80,7 @@ async fn so_it_does_in_every_request_of_a_connection_and_no_body_is_changed() {
         let count = stream.read(&mut answer).await.unwrap();
         assert!(answer[..count].starts_with(b"HTTP/1.1 200"), "{:?}", String::from_utf8_lossy(&answer));
     }
-    // A body whose first line looks like a request line: its length stays what its head says.
+    // A body whose first line looks like a request line: its length is still what its head says.
     let body = [b"GET /?a=\xc3\xa9 HTTP/1.1\r\n", &raw[..]].concat();
     let head = "POST /backends/demo?identity=2&text=x HTTP/1.1\r\nHost: t\r\nContent-Type: text/plain\r\n";
     let head = format!("{head}Content-Length: {}\r\n\r\n", body.len());

@@ -206,7 +206,7 @@ async fn what_is_published_is_addressed_typed_and_traced() {
     let proves = "[backends.proves]\ntype = \"http\"\nreceive = { auth = { token = { secret = \"t\", query = \"t\" } } }\n";
     let server = Running::start(&format!("{DEMO}{proves}")).await;
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
-    // Whoever proves nothing neither joins a trace nor says whether it is sampled.
+    // A request that proves nothing neither joins a trace nor decides whether it is sampled.
     for (backend, header, kept) in
         [("proves", trace, true), ("proves", "nonsense", false), ("demo", trace, false)]
     {
@@ -272,7 +272,7 @@ async fn what_cannot_be_stored_is_answered_503_and_never_500() {
     }
 }
 
-/// Takes one sender's messages only; panics at the word `panic`.
+/// Accepts only one sender's messages; panics at the word `panic`.
 struct OneNumber(HttpForm);
 
 impl Form for OneNumber {
@@ -302,7 +302,7 @@ async fn a_form_in_rust_wraps_the_default_one_and_may_not_take_the_server_down()
         ),
         ("text=a", 400, "form failed to validate\nfrom: This field is required.\n"),
         ("from=1231231234&text=no", 400, "form failed to validate\nno\n"),
-        ("from=1231231234&text=panic", 503, "not stored; try again later\n"),
+        ("from=1231231234&text=panic", 503, "storing was not confirmed; try again later\n"),
         ("from=1231231234&text=a", 200, "OK"),
     ] {
         let answer = server.get(&format!("/backends/demo?{query}")).await;
@@ -311,7 +311,7 @@ async fn a_form_in_rust_wraps_the_default_one_and_may_not_take_the_server_down()
     assert_eq!(server.inbound().len(), 2);
 }
 
-/// What was no character in the request's charset is shown without showing the text.
+/// Bytes that are invalid in the request's charset are logged and counted without showing the text.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_text_in_another_charset_is_stored_and_counted() {
     let server = Running::start("[backends.plain]\ntype = \"http\"\n").await;

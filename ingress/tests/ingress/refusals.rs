@@ -1,5 +1,5 @@
-//! What the log and the metrics tell an operator of requests that are refused: the reason, and which
-//! field or check it is; never what somebody wrote.
+//! What the log and the metrics tell an operator about refused requests: the reason, and which field or check
+//! it is; never what somebody wrote.
 
 use crate::{client, server::Running};
 use postern_service::telemetry::JsonLines;

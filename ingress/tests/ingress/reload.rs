@@ -1,4 +1,4 @@
-//! Another configuration while requests are answered.
+//! A reload while requests are answered.
 
 use crate::{
     client,

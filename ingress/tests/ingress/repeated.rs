@@ -1,4 +1,4 @@
-//! Messages to send that their client repeats under an id of its own.
+//! Messages to send that a client repeats under its own id.
 
 use crate::{
     client::{self, Answer},

@@ -1,4 +1,4 @@
-//! By what a message that its provider repeats is known: `receive.dedupe`.
+//! How a message that its provider repeats is recognized: `receive.dedupe`.
 
 use crate::server::Running;
 use std::collections::BTreeSet;
@@ -23,7 +23,7 @@ async fn a_repetition_is_known_as_the_configuration_says() {
     let only_fields = "identity=1&text=yes&received_at=2026-11-22T17:00:02Z&ref=7";
     let no_time = "identity=1&text=yes&external_id=a&ref=7";
     let no_id = "identity=1&text=yes";
-    // Of two requests: how many messages are queued, and how many ids they have.
+    // For two requests: how many messages are queued, and how many ids they have.
     for (backend, requests, queued, ids) in [
         ("by-id", [first, first], 1, 1),
         ("by-id", [other_id, first], 1, 1),
@@ -33,7 +33,7 @@ async fn a_repetition_is_known_as_the_configuration_says() {
         ("by-fields", [first, first], 1, 1),
         ("by-fields", [other_id, other_time], 1, 1),
         ("by-fields", [only_fields, only_fields], 1, 1),
-        // A message that lacks one of the fields is never taken for another.
+        // A message that lacks one of the fields is never a repetition.
         ("by-fields", [no_time, no_time], 2, 2),
         ("by-fields", [no_id, no_id], 2, 2),
     ] {

@@ -120,7 +120,7 @@ async fn a_load_balancer_learns_that_the_drain_has_begun_and_nothing_else() {
     assert!(!server.metrics.text().contains("status=\"200\""), "a probe is no request that counts");
 
     server.trigger.drain();
-    // Until nobody listens any more, whoever still gets an answer gets this one.
+    // Until the port is closed, every answer is this one.
     let request = client::written("GET", "/health", &[], b"");
     while let Ok(mut stream) = TcpStream::connect(server.address).await {
         let mut answer = String::new();

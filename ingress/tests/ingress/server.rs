@@ -15,7 +15,7 @@ use serde_json::Value;
 use std::{io, net::SocketAddr, sync::Arc};
 use tokio::task::JoinHandle;
 
-/// An ingress that runs.
+/// A running ingress.
 pub(crate) struct Running {
     pub(crate) broker: MemoryBroker,
     pub(crate) address: SocketAddr,
@@ -34,13 +34,13 @@ pub(crate) fn config(text: &str, forms: &Forms) -> Config {
     Config::parse("test.toml", Some(text), local, &providers).unwrap()
 }
 
-/// `text`, which begins with the table `[ingress]`, with a `read_timeout` that a test can wait for: for requests
-/// that never end, since on a busy machine others may take as long.
+/// `text`, which begins with the table `[ingress]`, with a `read_timeout` that a test can wait for. Only for
+/// requests that never end: on a busy machine, others may take as long.
 pub(crate) fn impatient(text: &str) -> String {
     text.replacen("[ingress]\n", "[ingress]\nread_timeout = \"300ms\"\n", 1)
 }
 
-/// Has an ingress read `log`.
+/// Gives an ingress the message log `log`.
 fn reading(log: Arc<dyn MessageLog>) -> impl FnOnce(&mut Monitoring) {
     let open = OpenLog::new(log, Retention { age: None, max_bytes: None });
     |monitoring| monitoring.log = Some(open)
@@ -59,7 +59,7 @@ impl Running {
         Self::with(text, Forms::builtin(), reading(log)).await
     }
 
-    /// An ingress that publishes to `broker`, of which `log` is the message log.
+    /// An ingress that publishes to `broker` and has the message log `log`.
     pub(crate) async fn logged_by(broker: Arc<dyn Broker>, text: &str, log: Arc<dyn MessageLog>) -> Self {
         Self::on(broker, text, Forms::builtin(), reading(log)).await
     }

@@ -1,4 +1,4 @@
-//! Requests that are signed at a time, and come again.
+//! Requests with a signed time that are repeated.
 
 use crate::{
     client::{self, Answer},
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use postern_broker::BrokerError;
 use sha2::Sha256;
 
-/// It gives no ids of its own, so that nothing but the signature tells a repetition.
+/// The provider gives no ids of its own, so only the signature shows a repetition.
 const CONFIG: &str = r#"
     [api]
     listen = "127.0.0.1:0"
@@ -69,7 +69,7 @@ async fn what_was_not_stored_may_come_again_under_its_signature() {
     server.broker.answer(|_| Ok(()));
     assert_eq!(post(&server, "/backends/demo", now, BODY).await.status, 200);
     assert_eq!(server.inbound().len(), 1);
-    // Two at the same time: one is stored, and both are told so.
+    // Two at the same time: one is stored, and both get the same answer.
     server.broker.held.send_replace(true);
     let body = "identity=1&text=at+once";
     let both = (post(&server, "/backends/demo", now, body), post(&server, "/backends/demo", now, body));

@@ -83,7 +83,7 @@ async fn what_is_ambiguous_is_refused_and_nothing_behind_it_is_read() {
     assert_eq!(server.inbound().len(), 1);
 }
 
-/// What is behind its size is taken for the chunk's beginning.
+/// What follows the chunk's size counts as the chunk's beginning.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_huge_chunk_is_waited_for_in_vain() {
     let server = Running::start(&impatient(DEMO)).await;

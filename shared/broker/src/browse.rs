@@ -1,14 +1,14 @@
-//! Looking at what waits in a queue without taking it.
+//! Looking at the messages that wait in a queue without consuming them.
 
 use super::{Address, BrokerError, Envelope};
 use async_trait::async_trait;
 use std::fmt;
 
-/// A look at what waited in a queue when it began. Nothing is leased: whoever takes from the queue meanwhile
-/// sees no difference, and may take what is looked at.
+/// A look at the messages that waited in a queue when it began. Nothing is leased: consumers of the
+/// queue notice nothing, and may take a message that is looked at.
 #[async_trait]
 pub trait Browse: Send + fmt::Debug {
-    /// How many messages waited for a consumer when this began, whichever of them are looked at.
+    /// How many messages waited for a consumer when this began, including those that are not looked at.
     fn waiting(&self) -> u64;
 
     /// The next message, in the queue's order. `None` when all were seen.
@@ -17,29 +17,29 @@ pub trait Browse: Send + fmt::Debug {
     /// The store cannot be read.
     async fn next(&mut self) -> Result<Option<BrowsedMessage>, BrokerError>;
 
-    /// Puts what each of `replacements` says in place of a message of the queue, all of it in one transaction.
-    /// Returns the numbers of the messages that nothing was put in place of, since they did not wait any more:
-    /// somebody has taken them.
+    /// Replaces messages of the queue as `replacements` say, all in one transaction. Returns the numbers
+    /// of the messages that were not replaced because they no longer wait: a consumer took them.
     ///
     /// # Errors
-    /// As [`Broker::publish`](super::Broker::publish); then nothing is replaced.
+    /// The errors of [`Broker::publish`](super::Broker::publish). On an error nothing is replaced,
+    /// except perhaps after a timeout.
     async fn replace(&mut self, replacements: Vec<Replacement>) -> Result<Vec<u64>, BrokerError>;
 }
 
 /// A message that is looked at.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BrowsedMessage {
-    /// Its number in the queue, which is its own for ever.
+    /// Its number in the queue, which no other message there ever gets.
     pub number: u64,
     /// The message.
     pub envelope: Envelope,
 }
 
-/// What is put in place of a message.
+/// The replacement of a message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Replacement {
-    /// The message's number.
+    /// The number of the message to replace.
     pub number: u64,
-    /// What is published instead; nothing if the message is dropped.
+    /// The messages that are published instead. Empty: the message is only removed.
     pub messages: Vec<(Address, Envelope)>,
 }

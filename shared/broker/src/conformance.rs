@@ -1,14 +1,13 @@
 //! The behaviour of every broker, as named cases that run against any of them.
 //!
-//! A [`Storage`] is what a broker keeps its messages in: a folder, a virtual host. Every case gets
-//! one that is empty and that no other case sees, so the cases can run side by side, opens brokers
-//! on it with the topology that it needs, and closes them. [`test_each_case!`](crate::test_each_case)
-//! makes a test of each.
+//! A [`Storage`] is what a broker keeps its messages in: a folder, a virtual host. Every case gets an
+//! empty one that no other case sees, so the cases can run side by side. It opens brokers on it with the
+//! topology that it needs, and closes them. [`test_each_case!`](crate::test_each_case) makes a test of
+//! each case.
 //!
-//! The cases say what callers may rely on. Where RabbitMQ and the embedded broker differ, and
-//! callers need not care, they stay silent: how exactly a limit is kept, what `redelivered` says
-//! after a restart, whether `returned` counts the first returns in order, when a queue's depth is up
-//! to date.
+//! The cases say what callers may rely on. They say nothing about what differs between RabbitMQ and the
+//! embedded broker without mattering to callers: how exactly a limit is kept, what `redelivered` says
+//! after a restart, whether `returned` counts the first requeues, when a queue's depth is up to date.
 
 mod delays;
 mod delivery;
@@ -34,16 +33,22 @@ use std::{
 /// A place for messages that outlives the brokers opened on it: a folder, a virtual host.
 #[async_trait]
 pub trait Storage: Send + Sync {
-    /// Opens a broker that declares `topology`. The suite closes it before it opens the next, and
-    /// waits itself until it is ready.
+    /// Opens a broker that declares `topology`. The suite waits until it is ready, and closes it before
+    /// it opens the next.
+    ///
+    /// # Errors
+    /// The broker cannot be opened.
     async fn open(&self, topology: Topology) -> Result<Arc<dyn Broker>>;
 
-    /// Ends `broker` as a crash of its process would: nothing that is out is handed back in order.
-    /// What opens next finds the storage as that crash left it.
+    /// Ends `broker` as if its process crashed: no leased message is requeued first. The broker that is
+    /// opened next finds the storage as the crash left it.
+    ///
+    /// # Errors
+    /// The crash cannot be brought about.
     async fn crash(&self, broker: Arc<dyn Broker>) -> Result<()>;
 }
 
-/// Makes a test of each case. The expression makes the [`Storage`](crate::conformance::Storage) of one.
+/// Makes a test of each case. The expression makes the [`Storage`](crate::conformance::Storage) of one case.
 #[macro_export]
 macro_rules! test_each_case {
     ($storage:expr) => { $crate::for_each_case! { [$crate::test_each_case] $storage; } };
@@ -55,7 +60,7 @@ macro_rules! test_each_case {
     )*};
 }
 
-/// Hands what follows the brackets, and the names of all cases, to the macro in them.
+/// Calls the macro in the brackets with what follows them and the names of all cases.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! for_each_case {
@@ -137,7 +142,7 @@ pub async fn run(name: &str, storage: Arc<dyn Storage>) -> Result<()> {
 
 /// How long a case waits for what must happen.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// What [`BrokerOptions::max_deliveries`](crate::BrokerOptions) must be where the cases run.
+/// The [`BrokerOptions::max_deliveries`](crate::BrokerOptions) with which brokers are opened for the cases.
 pub const MAX_DELIVERIES: u32 = 100;
 /// How long a case watches for what must not happen.
 const QUIET: Duration = Duration::from_millis(400);
@@ -209,7 +214,7 @@ async fn next(consumer: &mut Consumer) -> Result<Delivery> {
     within("a message arrives", consumer.next()).await?.context("the consumer ended")
 }
 
-/// Takes and acks messages until `count` have come; their numbers, in order of arrival.
+/// Takes and acknowledges `count` messages. Returns their numbers, in order of arrival.
 async fn take(consumer: &mut Consumer, count: usize) -> Result<Vec<usize>> {
     let mut numbers = Vec::with_capacity(count);
     for already in 0..count {

@@ -1,48 +1,48 @@
-//! Taking messages from a queue: what a broker feeds, what a caller holds.
+//! Consuming messages from a queue: the broker's end of it ([`Feed`]), and the caller's ([`Consumer`]).
 
 use super::{Envelope, QueueName};
 use postern_shared::trace_context::TraceContext;
 use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
-/// What is to become of a delivery.
+/// How a delivery is settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settle {
-    /// Done with: remove it.
+    /// It is acknowledged, and removed from its queue.
     Ack,
-    /// Not done with: hand it out again.
+    /// It is requeued, and delivered again.
     Requeue,
 }
 
-/// What is to become of one delivery, on its way to the broker.
+/// How one delivery is settled, on the way to the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SettleRequest {
-    /// [`Delivery`]'s tag, as the broker gave it.
+    /// The delivery's tag, as the broker gave it.
     pub tag: u64,
-    /// What is to become of it.
+    /// How it is settled.
     pub settle: Settle,
 }
 
-/// One message, leased to the caller. Dropped without [`ack`](Self::ack), it goes back to its queue.
+/// One message, leased to the caller. If it is dropped without [`ack`](Self::ack), it is requeued.
 #[derive(Debug)]
 pub struct Delivery {
     /// The message.
     pub envelope: Envelope,
-    /// Whether it was handed out before, to whomever.
+    /// Whether the message was delivered before, to any consumer.
     pub redelivered: bool,
-    /// How often it was lost with whoever had it: a process that crashed, a connection that broke. What
-    /// is given back in order does not count; on RabbitMQ, up to half of `max_deliveries` such returns
-    /// may. The embedded broker counts only what was there when it was opened.
+    /// How often the message was lost with its consumer: a process that crashed, a connection that
+    /// broke. A requeue does not count, but on RabbitMQ up to half of `max_deliveries` requeues may. The
+    /// embedded broker counts only for messages that were there when it was opened.
     pub returned: u32,
-    /// Since when this process has it. RabbitMQ takes it back after 30 minutes.
+    /// When this process got it. RabbitMQ takes it back after 30 minutes.
     pub since: Instant,
     tag: u64,
     settle: Option<mpsc::UnboundedSender<SettleRequest>>,
 }
 
 impl Delivery {
-    /// Done with: it is removed from its queue. Where the broker is lost before it learns of
-    /// that, the message comes again.
+    /// Acknowledges the message, which is removed from its queue. If the broker is lost before it learns
+    /// of that, the message is delivered again.
     pub fn ack(mut self) {
         self.settle(Settle::Ack);
     }
@@ -54,29 +54,29 @@ impl Delivery {
         self
     }
 
-    /// The same lease, its message in a trace: the application's, else a new one.
+    /// The same lease with its message in a trace: the application's, or a new one.
     #[must_use]
     pub fn in_own_trace(mut self) -> Self {
         self.envelope = std::mem::take(&mut self.envelope).in_own_trace();
         self
     }
 
-    /// The same lease, its message in `trace`.
+    /// The same lease with its message in `trace`.
     #[must_use]
     pub fn in_trace(mut self, trace: &TraceContext) -> Self {
         self.envelope.set_trace(trace);
         self
     }
 
-    /// Back to its queue: at its old place, or, on RabbitMQ, at the queue's end if it was returned
-    /// too often to tell these returns from losses.
+    /// Requeues the message at its old place or, on RabbitMQ, at the queue's end if there were too many
+    /// requeues to tell them from losses.
     pub fn release(mut self) {
         self.settle(Settle::Requeue);
     }
 
     fn settle(&mut self, settle: Settle) {
         if let Some(requests) = self.settle.take() {
-            // The receiver is gone only with the lease itself.
+            // If the receiver is gone, so is the lease.
             let _ = requests.send(SettleRequest { tag: self.tag, settle });
         }
     }
@@ -98,19 +98,19 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// The queue.
+    /// The queue that is consumed.
     pub fn queue(&self) -> &QueueName {
         &self.queue
     }
 
-    /// The next message; `None` once the broker is closed. Safe to cancel.
+    /// The next message. `None` when the broker is closed. Safe to cancel.
     pub async fn next(&mut self) -> Option<Delivery> {
         self.deliveries.recv().await
     }
 
-    /// Asks the broker to deliver nothing more, and waits until it has heard: what is released from
-    /// then on does not come back to this consumer. What it delivered before is still to be had by
-    /// [`next`](Self::next). Bound the wait with a time-out.
+    /// Asks the broker to deliver nothing more, and waits until it knows: what is released from then on
+    /// does not come back to this consumer. [`next`](Self::next) still returns what was delivered
+    /// before. Bound the wait with a timeout.
     pub async fn stop(&mut self) {
         if let Some(stop) = self.stop.take() {
             let (told, heard) = oneshot::channel();
@@ -119,9 +119,9 @@ impl Consumer {
         }
     }
 
-    /// Asks the broker to deliver nothing more, hands back what was not yet taken by
-    /// [`next`](Self::next) behind all that was released before, and waits until every delivery handed out is settled and the broker
-    /// knows. Bound the wait with a time-out: it ends only with the last delivery.
+    /// Asks the broker to deliver nothing more, requeues what [`next`](Self::next) has not returned yet
+    /// after all that was released before, and waits until every delivery is settled and the broker
+    /// knows. Bound the wait with a timeout: it ends only with the last delivery.
     pub async fn close(mut self) {
         drop(self.stop.take());
         self.deliveries.close();
@@ -132,7 +132,7 @@ impl Consumer {
     }
 }
 
-/// The caller wants no more. Dropped when the broker has heard of it.
+/// Says that the caller wants no more messages. The broker drops it when it has taken note.
 #[derive(Debug, Default)]
 pub struct Stopping {
     _told: Option<oneshot::Sender<()>>,
@@ -143,12 +143,12 @@ pub struct Stopping {
 pub struct Feed {
     deliveries: mpsc::Sender<Delivery>,
     settle: mpsc::UnboundedSender<SettleRequest>,
-    /// What the caller settled, in the order in which they were given.
+    /// What the caller settled, in order.
     pub settlements: mpsc::UnboundedReceiver<SettleRequest>,
-    /// Resolves when the caller wants no more (or dropped the consumer). To be looked at before
-    /// `settlements`, so that what is released afterwards does not come back.
+    /// Resolves when the caller wants no more messages or dropped the consumer. It must be checked
+    /// before `settlements`, so that what is released afterwards does not come back.
     pub stopped: oneshot::Receiver<Stopping>,
-    /// To be dropped or sent to when the last lease is settled after `stopped`.
+    /// Must be dropped or sent to when, after `stopped`, the last lease is settled.
     pub finished: oneshot::Sender<()>,
 }
 
@@ -159,11 +159,10 @@ impl Feed {
         self.deliveries.capacity() > 0
     }
 
-    /// Hands a message to the caller.
+    /// Delivers a message to the caller.
     ///
     /// # Errors
-    /// The delivery itself is dropped, which sends its release, where the caller is gone or the
-    /// buffer is full.
+    /// [`Gone`] if the consumer was dropped or its buffer is full. The delivery is dropped, and so requeued.
     pub fn deliver(
         &mut self,
         tag: u64,
@@ -175,15 +174,15 @@ impl Feed {
         let delivery = Delivery { envelope, redelivered, returned, since: Instant::now(), tag, settle };
         let delivered = self.deliveries.try_send(delivery).map_err(|_| Gone);
         if self.deliveries.is_closed() {
-            // What was sent while the caller's end went away may lie in the channel, where nobody looks any more.
-            // It is dropped with the channel, of which this is the last end.
+            // What was sent while the caller dropped its end may be in the channel, where nobody takes
+            // it any more. It is dropped with the channel, of which this is the last end.
             self.deliveries = mpsc::channel(1).0;
         }
         delivered
     }
 }
 
-/// The consumer was dropped.
+/// A delivery failed: the consumer was dropped, or its buffer is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the consumer was dropped")]
 pub struct Gone;

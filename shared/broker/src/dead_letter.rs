@@ -1,4 +1,4 @@
-//! Dead letters: a message as it was, with the reason for its death in its headers.
+//! Dead letters: messages that were given up, unchanged, with the reason in their headers.
 //!
 //! A message that expires becomes a dead letter as well: every accepted message ends as sent or as a dead
 //! letter.
@@ -12,7 +12,7 @@ pub const MAX_REASON: usize = 500;
 /// The longest `x-postern-code`, in characters.
 const MAX_CODE: usize = 100;
 
-/// Why a message is dead.
+/// Why a message is dead-lettered.
 #[derive(Debug, Clone, Copy)]
 pub struct Cause<'a> {
     /// The failure's class.

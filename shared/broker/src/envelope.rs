@@ -1,4 +1,4 @@
-//! What a queue holds: a body and what AMQP says about it.
+//! What a queue holds: a body with its AMQP properties.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -14,54 +14,55 @@ use postern_shared::{
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The bytes that are left of a body that is cut because it is too large.
+/// The length, in bytes, to which a body that is too large is cut.
 pub const CUT_BODY: usize = 64 * 1024;
 
-/// Names of the headers that Postern sets. Those that begin with [`OWN`](header::OWN) reach a consumer
-/// only of what was published to [`Address::Queue`](crate::Address::Queue),
-/// [`Later`](crate::Address::Later) or [`Dead`](crate::Address::Dead): elsewhere an application may have
-/// written them, and they are dropped. [`BY`](header::BY) and [`SEGMENTS`](header::SEGMENTS) are the exceptions: they
-/// go into the message log, as what the publisher says, and decide nothing.
+/// The names of the headers that Postern sets. A consumer sees those that begin with
+/// [`OWN`](header::OWN) only on messages published to [`Address::Queue`](crate::Address::Queue),
+/// [`Later`](crate::Address::Later) or [`Dead`](crate::Address::Dead): on others an application may have
+/// written them, and they are dropped. [`BY`](header::BY) and [`SEGMENTS`](header::SEGMENTS) are the
+/// exceptions: they go into the message log as the publisher's word, and decide nothing.
 pub mod header {
-    /// How the names of Postern's own headers begin.
+    /// The prefix of Postern's own headers.
     pub const OWN: &str = "x-postern-";
     /// W3C Trace Context: `00-<trace id>-<span id>-<flags>`.
     pub use postern_shared::trace_context::TRACEPARENT;
     /// W3C Trace Context: what tracing systems on the way noted about the trace.
     pub use postern_shared::trace_context::TRACESTATE;
-    /// Why a dead message is dead.
+    /// Why a message was dead-lettered.
     pub const REASON: &str = "x-postern-reason";
-    /// The failure class of a dead message: one of a closed set.
+    /// The failure class of a dead letter: one of a closed set.
     pub const CLASS: &str = "x-postern-class";
-    /// The failure's name of a dead message: `http_400`, `poison` …
+    /// The name of the failure of a dead letter: `http_400`, `poison` …
     pub const CODE: &str = "x-postern-code";
-    /// When a dead message died: RFC 3339, UTC.
+    /// When a message was dead-lettered: RFC 3339, UTC.
     pub const DEAD_AT: &str = "x-postern-dead-at";
-    /// How many attempts a dead message had: an integer.
+    /// How many attempts a dead letter had: an integer.
     pub const ATTEMPTS: &str = "x-postern-attempts";
     /// Which attempt to deliver to the application this is, from 1: an integer. Absent: the first.
     pub const ATTEMPT: &str = "x-postern-attempt";
-    /// The queue that a dead message came from, or that an unrouted one was on its way back to.
+    /// The queue that a dead letter came from, or to which an unrouted message was to return.
     pub const QUEUE: &str = "x-postern-queue";
-    /// When an operator put the message into its queue, by a redrive or a move: RFC 3339, UTC. What was
-    /// cancelled before then is another matter. It stays with the message's further attempts.
+    /// When an operator put the message into its queue, by a redrive or a move: RFC 3339, UTC. A
+    /// cancellation of earlier messages does not apply to it. The header stays with the message's
+    /// further attempts.
     pub const REQUEUED_AT: &str = "x-postern-requeued-at";
-    /// The bytes that a body had before it was cut: an integer. Absent: it is whole.
+    /// The length of a body in bytes before it was cut: an integer. Absent: the body is whole.
     pub const CUT_FROM: &str = "x-postern-cut-from";
 
-    /// Who had the message accepted: the name of an API key or of a client of a compatibility listener. As
-    /// the one who published the message says it, which may be anyone who may publish to `postern.outbound`.
+    /// The name of the API key or of the client of a compatibility listener that sent the message. It is
+    /// the publisher's word, and anyone who may publish to `postern.outbound` may write it.
     pub const BY: &str = "x-postern-by";
-    /// How many short messages an accepted text takes for each recipient: an integer. As the one who
-    /// published the message says it.
+    /// How many short messages an accepted text takes for each recipient: an integer. It is the
+    /// publisher's word.
     pub const SEGMENTS: &str = "x-postern-segments";
-    /// Of a message in `postern.log`, the exchange that it was published to.
+    /// The exchange that a message in `postern.log` was published to.
     pub const EXCHANGE: &str = "x-postern-exchange";
-    /// Of a message in `postern.log`, the routing key that it was published with.
+    /// The routing key that a message in `postern.log` was published with.
     pub const ROUTING_KEY: &str = "x-postern-routing-key";
 
-    /// How the names of headers begin that say what happened to a message in a queue: they are not
-    /// true of its next attempt.
+    /// The prefixes of headers that say what happened to a message in a queue: they are not true of its
+    /// next attempt.
     pub const OF_THE_QUEUE: [&str; 5] =
         [OWN, "x-death", "x-delivery-count", "x-first-death-", "x-last-death-"];
 }
@@ -98,7 +99,7 @@ impl From<i64> for HeaderValue {
 /// Headers by name.
 pub type Headers = BTreeMap<String, HeaderValue>;
 
-/// A queue's message: a body and the properties around it.
+/// A message of a queue: a body and the properties around it.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Envelope {
     /// AMQP `message_id`: the message's id.
@@ -109,7 +110,7 @@ pub struct Envelope {
     pub content_type: Option<String>,
     /// AMQP `headers`.
     pub headers: Headers,
-    /// The message.
+    /// The message's body.
     pub body: Bytes,
 }
 
@@ -124,14 +125,14 @@ impl Envelope {
         }
     }
 
-    /// The same with one more header.
+    /// The same envelope with one more header.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<HeaderValue>) -> Self {
         self.headers.insert(name.to_owned(), value.into());
         self
     }
 
-    /// The same in a trace: its own where its headers say one, else a new one.
+    /// The same envelope in a trace: that in its headers, or a new one.
     #[must_use]
     pub fn in_own_trace(mut self) -> Self {
         let parent = self.text_header(header::TRACEPARENT);
@@ -148,7 +149,7 @@ impl Envelope {
         self
     }
 
-    /// The trace that its headers say. `None` if they say none.
+    /// The trace in its headers. `None` if there is none.
     pub fn trace(&self) -> Option<TraceContext> {
         let trace = TraceContext::parse(self.text_header(header::TRACEPARENT)?)?;
         Some(match self.text_header(header::TRACESTATE) {
@@ -157,7 +158,7 @@ impl Envelope {
         })
     }
 
-    /// Puts it into `trace`, whatever its headers said.
+    /// Puts it into `trace`, in place of any trace in its headers.
     pub fn set_trace(&mut self, trace: &TraceContext) {
         self.headers.insert(header::TRACEPARENT.to_owned(), trace.as_str().into());
         match trace.state() {
@@ -166,7 +167,7 @@ impl Envelope {
         };
     }
 
-    /// The same in the trace of `original`, if that is in one.
+    /// The same envelope in the trace of `original`, if that is in one.
     #[must_use]
     pub fn in_trace_of(mut self, original: &Self) -> Self {
         for name in [header::TRACEPARENT, header::TRACESTATE] {
@@ -182,13 +183,14 @@ impl Envelope {
         self.text_header(header::TRACEPARENT).and_then(trace_context::id_in)
     }
 
-    /// The message's id, for logs. What an application calls its message otherwise is its own text.
+    /// The message's id, for log lines. `None` if `message_id` is not a UUID: it may be an application's
+    /// own text.
     pub fn id(&self) -> Option<MessageId> {
         self.message_id.as_deref()?.parse().ok()
     }
 
-    /// The same with only the first `bytes` bytes of its body, and a header that says how many it had.
-    /// A shorter body stays whole.
+    /// The same envelope with only the first `bytes` bytes of its body, and a header that says how many
+    /// it had. A shorter body stays whole.
     #[must_use]
     pub fn cut(mut self, bytes: usize) -> Self {
         if self.body.len() <= bytes {
@@ -205,7 +207,7 @@ impl Envelope {
         self.integer_header(header::CUT_FROM).and_then(|bytes| u64::try_from(bytes).ok())
     }
 
-    /// The same, put into its queue by an operator at `at`.
+    /// The same envelope with the note that an operator put it into its queue at `at`.
     #[must_use]
     pub fn requeued(self, at: Timestamp) -> Self {
         self.with(header::REQUEUED_AT, clock::Written(at).to_string())
@@ -226,7 +228,7 @@ impl Envelope {
         kept.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
-    /// The number of the header `name`.
+    /// The integer in the header `name`.
     pub fn integer_header(&self, name: &str) -> Option<i64> {
         match self.headers.get(name) {
             Some(HeaderValue::Integer(number)) => Some(*number),
@@ -234,7 +236,7 @@ impl Envelope {
         }
     }
 
-    /// The text of the header `name`.
+    /// The text in the header `name`.
     pub fn text_header(&self, name: &str) -> Option<&str> {
         match self.headers.get(name) {
             Some(HeaderValue::Text(text)) => Some(text),
@@ -243,7 +245,7 @@ impl Envelope {
     }
 }
 
-/// Hides the body, the headers and whatever else is somebody's text: that never reaches a log.
+/// Hides the body, the headers and everything else that is somebody's text: that never reaches a log.
 impl std::fmt::Debug for Envelope {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Envelope")

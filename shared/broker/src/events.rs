@@ -1,19 +1,19 @@
-//! What happened to a message, as far as what is published says it: [`events`], for the message log.
+//! The events that follow from what is published ([`events`]), for the message log.
 //!
 //! | published to | happened |
 //! | --- | --- |
 //! | the applications | `received` |
 //! | a backend, as a first attempt | `accepted` |
-//! | the reports | for each recipient what its state says |
+//! | the reports | for each recipient, what its state says |
 //! | the dead letters | `dead`, for each recipient that it still holds |
-//! | the log alone | the event that it is |
+//! | the message log alone | the event that is published |
 //!
 //! The same message makes the same events, however often it is looked at.
 //!
-//! What is published nowhere else (a webhook took a message, a client was called back, an operator put a
-//! dead letter back) is an `Event` to `Address::Log`. On RabbitMQ the queue `postern.log` is bound to the
-//! exchanges beside the other queues, so nothing is published twice, and retries, which go by other
-//! exchanges, do not come again. An embedded broker writes the events with the messages
+//! An event for which nothing else is published (a webhook took a message, a client was called back, an
+//! operator redrove a dead letter) is an `Event` to `Address::Log`. On RabbitMQ, the queue `postern.log`
+//! is bound to the exchanges next to the other queues, so nothing is published twice, and retries, which
+//! use other exchanges, do not come again. An embedded broker writes the events with the messages
 //! (`LogRoute::Store`).
 
 use crate::{
@@ -27,11 +27,11 @@ use postern_shared::{
     message::{Identity, Inbound, Malformed, Outbound, Recipient, Report, State},
 };
 
-/// What happened to a message according to `envelope`, which is published to `address`. Nothing for what only
-/// goes its way: retries, callbacks, orders; and for a dead letter whose body is no message.
+/// The events of a message in `envelope` that is published to `address`. None for retries, callbacks and
+/// orders, and for a dead letter whose body is not a message.
 ///
 /// # Errors
-/// [`Malformed`]: the body is not what belongs there.
+/// [`Malformed`] if the body is not a message of the type that belongs at `address`.
 pub fn events(address: &Address, envelope: &Envelope) -> Result<Vec<Event>, Malformed> {
     Ok(match address {
         Address::Inbound(_) => received(envelope)?.into_iter().collect(),
@@ -43,7 +43,7 @@ pub fn events(address: &Address, envelope: &Envelope) -> Result<Vec<Event>, Malf
     })
 }
 
-/// The events that an operator, called `by`, put `envelope` back into `queue`, which it died in.
+/// The events of a redrive: an operator called `by` put `envelope` back into `queue`.
 pub fn redriven(queue: &QueueName, envelope: &Envelope, by: Option<&str>) -> Vec<Event> {
     let each = of_each(queue, envelope, EventKind::Redriven).into_iter();
     each.map(|event| Event {
@@ -73,8 +73,8 @@ fn received(envelope: &Envelope) -> Result<Option<Event>, Malformed> {
     Ok(Some(Event { at: received_at, external_id, content: Some(content), ..event }))
 }
 
-/// A message that says no id has another one each time that it is read: the log learns of it from its
-/// reports, which say the one that it was sent under.
+/// A message without an id has another one each time that it is read. The log learns of it only from its
+/// reports, which have the id that it was sent under.
 fn accepted(envelope: &Envelope) -> Result<Option<Event>, Malformed> {
     let message = read(envelope)?;
     let is_first = message.attempt == 1 && message.deferred == 0 && message.parts_sent == 0;
@@ -105,7 +105,8 @@ fn reported(envelope: &Envelope) -> Result<Vec<Event>, Malformed> {
     Ok(report.recipients.iter().flat_map(|recipient| of_recipient(&report, recipient)).collect())
 }
 
-/// What `report` says of `recipient`: of a text that was sent in parts, each part with its provider's id.
+/// The events for `recipient` of `report`: for a text that was sent in parts, one for each part, with
+/// its provider's id.
 fn of_recipient(report: &Report, recipient: &Recipient) -> Vec<Event> {
     if recipient.state == State::Queued {
         return Vec::new();
@@ -153,8 +154,8 @@ fn dead(envelope: &Envelope) -> Vec<Event> {
     .collect()
 }
 
-/// An event for each recipient of `envelope`, a message of `queue`; of a person's message one about all of
-/// it. A dead report is not about the message that it reports of.
+/// One event for each recipient of `envelope`, a message of `queue`; for a person's message, one about
+/// the whole message. None for a dead-lettered report, which is not about the message in `envelope`.
 fn of_each(queue: &QueueName, envelope: &Envelope, kind: EventKind) -> Vec<Event> {
     if *queue == QueueName::inbound() {
         let message = Inbound::from_json(&envelope.body).ok();

@@ -1,5 +1,5 @@
-//! A broker in memory, for tests of what publishes and consumes. It passes the suite, and a test can have it fail
-//! publishes, hold them and let delays pass.
+//! A broker in memory, for tests of code that publishes and consumes. It passes the suite, and a test
+//! can make it fail publishes, hold them and let delays pass.
 //!
 //! - `state`: what it holds
 
@@ -21,7 +21,7 @@ use tokio::{
     time::sleep_until,
 };
 
-/// What outlives a broker.
+/// The messages, which outlive a broker.
 #[derive(Default)]
 struct Server {
     state: Mutex<MemoryState>,
@@ -32,15 +32,15 @@ struct Server {
 /// [`pass_delays`](Self::pass_delays). Clones are the same broker.
 #[derive(Clone)]
 pub struct MemoryBroker {
-    /// What it says of itself. To set it changes nothing else.
+    /// The status that it reports. Setting it changes nothing else.
     pub status: watch::Sender<BrokerStatus>,
     /// How many publishes have begun.
     pub begun: watch::Sender<usize>,
     /// While this is true, no publish is stored or confirmed.
     pub held: watch::Sender<bool>,
     server: Arc<Server>,
-    /// How many losses its end was for each message that was out; `None` before. Each consumer's task holds a
-    /// receiver.
+    /// How many losses the end of the broker counts as, for each message that was leased then. `None`
+    /// before. Each consumer's task holds a receiver.
     ended: watch::Sender<Option<u32>>,
 }
 
@@ -63,7 +63,7 @@ impl fmt::Debug for MemoryBroker {
 }
 
 impl MemoryBroker {
-    /// A broker with the queues that are declared and no others, whose delays pass by themselves.
+    /// A broker with only the queues that are declared, whose delays pass by themselves.
     pub fn strict() -> Self {
         let broker = Self::default();
         broker.state().strict = true;
@@ -76,12 +76,13 @@ impl MemoryBroker {
         Self { server: Arc::clone(&self.server), ..Self::default() }
     }
 
-    /// Ends as a crash of its process would: what is out is lost once more.
+    /// Ends as if its process crashed: each leased message is lost once more.
     pub async fn crash(&self) {
         self.end(1).await;
     }
 
-    /// From now on `answer` is asked before each publish, which fails with its error.
+    /// From now on, calls `answer` before each publish. If `answer` returns an error, the publish fails
+    /// with it.
     pub fn answer(
         &self,
         answer: impl FnMut(&[(Address, Envelope)]) -> Result<(), BrokerError> + Send + 'static,
@@ -89,7 +90,7 @@ impl MemoryBroker {
         self.state().answer = Some(Box::new(answer));
     }
 
-    /// The next `number` publishes fail.
+    /// Makes the next `number` publishes fail with [`BrokerError::Blocked`].
     pub fn fail_publishes(&self, number: usize) {
         let mut failures = 0..number;
         self.answer(move |_| match failures.next() {
@@ -98,8 +99,8 @@ impl MemoryBroker {
         });
     }
 
-    /// Takes out all that waits, for a consumer or for a delay to pass, in the order in which it was published:
-    /// publish by publish.
+    /// Removes all messages that wait for a consumer or for a delay to pass. Returns them publish by
+    /// publish, in the order in which they were published.
     pub fn take_calls(&self) -> Vec<Vec<(Address, Envelope)>> {
         let mut state = self.state();
         let delayed = mem::take(&mut state.delayed).into_iter();
@@ -114,19 +115,19 @@ impl MemoryBroker {
         calls.into_values().collect()
     }
 
-    /// As [`take_calls`](Self::take_calls), message by message.
+    /// Does the same as [`take_calls`](Self::take_calls), but returns message by message.
     pub fn take(&self) -> Vec<(Address, Envelope)> {
         self.take_calls().into_iter().flatten().collect()
     }
 
-    /// What waits in `queue`, without what is leased.
+    /// The messages that wait in `queue`, without the leased ones.
     pub fn waiting(&self, queue: &str) -> Vec<Envelope> {
         let state = self.state();
         let queue = state.queues.get(&QueueName::stored(queue));
         queue.into_iter().flat_map(|queue| queue.waiting.values()).map(|it| it.envelope.clone()).collect()
     }
 
-    /// Throws away what waits in `queue`.
+    /// Drops the messages that wait in `queue`.
     pub fn clear(&self, queue: &str) {
         if let Some(queue) = self.state().queues.get_mut(&QueueName::stored(queue)) {
             queue.waiting.clear();
@@ -142,7 +143,7 @@ impl MemoryBroker {
         });
     }
 
-    /// What waits for a delay to pass, in the order in which it was published.
+    /// The messages that wait for a delay to pass, in the order in which they were published.
     pub fn delayed(&self) -> Vec<(Address, Envelope)> {
         let state = self.state();
         state.delayed.values().map(|(_, it)| (it.address.clone(), it.envelope.clone())).collect()
@@ -153,7 +154,7 @@ impl MemoryBroker {
         self.change(|state| state.pass(None));
     }
 
-    /// How many deliveries are neither acknowledged nor handed back.
+    /// How many deliveries are neither acknowledged nor requeued.
     pub fn leased(&self) -> usize {
         self.state().queues.values().map(|queue| queue.leased).sum()
     }
@@ -196,7 +197,7 @@ impl MemoryBroker {
                 if queue.is_stream() {
                     from = number + 1;
                 }
-                // One that cannot be handed over is released through `settlements`.
+                // A message that cannot be delivered is released through `settlements`.
                 let _ = feed.deliver(number, message.envelope.clone(), message.redelivered, message.lost);
                 leases.insert(number, message);
             }

@@ -1,5 +1,5 @@
-//! A message to send as a queue holds it: what of it is filled in when it is read, from when it counts, and the
-//! same under another backend's name.
+//! A message to send, as a queue holds it: the fields that are filled in when it is read, the time from
+//! which it counts, and the same message under another backend's name.
 
 use crate::Envelope;
 use bytes::Bytes;
@@ -8,11 +8,11 @@ use postern_shared::message::{BackendName, Malformed, Outbound, Priority};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
-/// The message in `envelope`. Where an application gave its body no id, AMQP's `message_id` is the
-/// id if it is a UUID, so that the message has the same id however often it is read.
+/// The message in `envelope`. If an application gave its body no id, AMQP's `message_id` is the id if it
+/// is a UUID, so that the message has the same id however often it is read.
 ///
 /// # Errors
-/// [`Malformed`]
+/// [`Malformed`] if the body is not a message to send.
 pub fn read(envelope: &Envelope) -> Result<Outbound, Malformed> {
     let mut message = Outbound::from_json(&envelope.body)?;
     // What Postern publishes has the same id in both: no second look at the body is needed.
@@ -30,16 +30,16 @@ pub fn has_id(envelope: &Envelope, message: &Outbound) -> bool {
     envelope.id() == Some(message.id) || says(&envelope.body).id
 }
 
-/// Which of what is filled in otherwise a message says itself.
+/// Which fields a message has that are filled in if they are missing.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Says {
-    /// Its id.
+    /// Whether it has an id.
     pub(crate) id: bool,
-    /// When it was created.
+    /// Whether it has the time of its creation.
     pub(crate) created_at: bool,
 }
 
-/// Which fields the message `body` says itself.
+/// Which of the fields in [`Says`] the message `body` has.
 pub(crate) fn says(body: &[u8]) -> Says {
     #[derive(Deserialize)]
     struct SaidFields {
@@ -57,30 +57,30 @@ pub(crate) fn says(body: &[u8]) -> Says {
 pub struct Queued<'a> {
     /// The message as it was in the queue.
     pub envelope: &'a Envelope,
-    /// The message.
+    /// The message that was read from it.
     pub message: &'a Outbound,
     /// The lane that it came in.
     pub lane: Priority,
 }
 
 impl Queued<'_> {
-    /// When it was created, or later put into its queue by an operator. If its publisher does not say when
-    /// it was created, that is `seen`, when it was first seen in its queue.
+    /// When the message was created, or when an operator put it into its queue if that was later. If its
+    /// publisher does not say when it was created, `seen` is used: when it was first seen in its queue.
     pub fn counts_from(&self, seen: Timestamp) -> Timestamp {
         let created_at = if says(&self.envelope.body).created_at { self.message.created_at } else { seen };
         self.envelope.requeued_at().map_or(created_at, |requeued| requeued.max(created_at))
     }
 }
 
-/// The body of a queued message with another backend, otherwise unchanged byte for byte. `None` if it is no
-/// message.
+/// The body of a queued message with another backend, otherwise unchanged byte for byte. `None` if it is
+/// not a message.
 pub fn with_backend(body: &Bytes, backend: &BackendName) -> Option<Bytes> {
     #[derive(Deserialize)]
     struct Addressed<'a> {
         #[serde(borrow)]
         backend: &'a RawValue,
     }
-    // Serde would take an array for the same in another form.
+    // serde would also take an array of the fields' values.
     let object = body.trim_ascii_start().starts_with(b"{");
     let named = object.then(|| serde_json::from_slice::<Addressed<'_>>(body).ok())??.backend.get();
     let start = named.as_ptr() as usize - body.as_ptr() as usize;

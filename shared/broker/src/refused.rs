@@ -1,5 +1,5 @@
-//! What is stored in place of a message that the broker will never accept: the same with less around
-//! it, the same in pieces, and in the end a dead letter.
+//! What is published in place of a message that the broker will never accept: the message with fewer
+//! headers, then in pieces, and in the end as a dead letter.
 
 use crate::{
     Address, Envelope,
@@ -13,13 +13,13 @@ use postern_shared::{
 };
 use std::collections::VecDeque;
 
-/// The code of a dead letter, and of a report, of what the broker refused.
+/// The code of a dead letter or a report about a message that the broker refused.
 pub const REFUSED_BY_BROKER: &str = "refused_by_broker";
 /// The routing key of a dead letter whose backend is not known.
 pub const NO_BACKEND: &str = "unknown";
 
-/// What is left of a message that the broker refused, to be published piece by piece. It comes to an
-/// end: whatever the broker refuses of it is made smaller, or into a dead letter.
+/// The rest of a message that the broker refused, to be published piece by piece. It comes to an end:
+/// each piece that the broker refuses is made smaller, or becomes a dead letter.
 #[derive(Debug)]
 pub struct Remainder {
     pieces: VecDeque<(Address, Envelope)>,
@@ -27,7 +27,7 @@ pub struct Remainder {
 }
 
 impl Remainder {
-    /// What is left of `message`, which the broker refused because of `why`.
+    /// The rest of `message`, which the broker refused because of `why`.
     pub fn of(message: (Address, Envelope), why: &str) -> Self {
         let mut remainder = Self { pieces: VecDeque::new(), lost: Vec::new() };
         remainder.refuse(message, why);
@@ -42,19 +42,19 @@ impl Remainder {
     /// Takes note that the broker refused `piece` as well, because of `why`.
     pub fn refuse(&mut self, piece: (Address, Envelope), why: &str) {
         match smaller(&piece, why) {
-            // Before whatever else is left: the order stays.
+            // Before the other pieces, so that the order stays.
             Some(smaller) => smaller.into_iter().rev().for_each(|piece| self.pieces.push_front(piece)),
             None => self.lost.push(piece),
         }
     }
 
-    /// The dead letters that the broker refused although nothing was left around their bodies.
+    /// The dead letters that the broker refused even with nothing left around their bodies.
     pub fn into_lost(self) -> Vec<(Address, Envelope)> {
         self.lost
     }
 }
 
-/// What is published in place of `message`, in order. `None` for a dead letter that has nothing left
+/// What is published in place of a message, in order. `None` for a dead letter that has nothing left
 /// around its body.
 fn smaller((address, envelope): &(Address, Envelope), why: &str) -> Option<Vec<(Address, Envelope)>> {
     let alone = |envelope| Some(vec![(address.clone(), envelope)]);
@@ -90,12 +90,12 @@ fn without_properties(envelope: &Envelope) -> Option<Envelope> {
     (less != *envelope).then_some(less)
 }
 
-/// `envelope` with the body of `other`.
+/// `other` with the headers of `envelope`.
 fn with_body(envelope: &Envelope, other: Envelope) -> Envelope {
     Envelope { headers: envelope.headers.clone(), ..other }
 }
 
-/// The report without what was answered, else its two halves.
+/// The report without details or, if it has none, its two halves.
 fn pieces_of_report(envelope: &Envelope) -> Option<Vec<Envelope>> {
     let report = Report::from_json(&envelope.body).ok()?;
     let mut less = report.clone();
@@ -146,7 +146,7 @@ fn backend(address: &Address) -> Option<BackendName> {
         | Address::Reports(backend)
         | Address::Callbacks(backend)
         | Address::Dead(backend) => Some(backend.clone()),
-        // An event that nobody can store is lost, and counts as such: nothing else says it.
+        // An event that the broker refuses is lost: there is no dead letter for it.
         Address::Log => None,
         Address::Queue(queue) | Address::Later { queue, .. } => {
             queue.backend().or_else(|| NO_BACKEND.parse().ok())
@@ -154,7 +154,7 @@ fn backend(address: &Address) -> Option<BackendName> {
     }
 }
 
-/// The report that nobody gets `message`.
+/// The report that `message` failed for each of its recipients.
 fn failed(message: &Outbound, failure: &Failure) -> Report {
     let recipient = |identity| Recipient::failed(identity, failure);
     Report {

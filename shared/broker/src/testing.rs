@@ -4,8 +4,8 @@ use crate::{BrokerOptions, LogRoute, Topology};
 use postern_shared::message::BackendName;
 use std::time::Duration;
 
-/// The queues of `backends`, with limits that no test meets by chance, one retry delay of a second, no polls and no
-/// message log.
+/// The queues of `backends`, with limits that no test meets by chance, one retry delay of a second, no
+/// polls and no message log.
 pub fn topology(backends: impl IntoIterator<Item = BackendName>) -> Topology {
     Topology {
         backends: backends.into_iter().collect(),
@@ -18,8 +18,8 @@ pub fn topology(backends: impl IntoIterator<Item = BackendName>) -> Topology {
     }
 }
 
-/// `topology` with 30 seconds for a publish, the default limit of deliveries, and no space that the disk must keep
-/// free.
+/// The options for `topology`: 30 seconds for a publish, the default limit of deliveries, and no space
+/// that must stay free on the disk.
 pub fn options(topology: Topology) -> BrokerOptions {
     BrokerOptions {
         topology,

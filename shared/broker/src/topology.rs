@@ -5,32 +5,32 @@
 //! | `postern.inbound` | topic, key = backend | `postern.inbound` |
 //! | `postern.outbound` | direct, key = backend or `backend.bulk` | `postern.outbound.<backend>[.bulk]`, else `postern.unrouted` |
 //! | `postern.reports` | topic, key = backend | `postern.reports` |
-//! | `postern.callbacks` | topic, key = backend | `postern.callbacks`; what its user or its host has too much of waits in `postern.callbacks.bulk` |
+//! | `postern.callbacks` | topic, key = backend | `postern.callbacks`; those of a user or to a host with too many under way wait in `postern.callbacks.bulk` |
 //! | `postern.dead` | topic, key = backend | `postern.dead` |
 //! | `postern.wait.<delay>` | fanout, key = the queue to return to | `postern.wait.<delay>`, and from there, by way of `postern.return`, the queue named by the key |
 //! | `postern.return` | direct, key = queue | that queue, else `postern.unrouted` |
 //! | `postern.unrouted` | fanout | `postern.unrouted`: the alternate of all the others |
 //!
-//! The alternate exchange stands in for `mandatory`: returned messages would attach to the wrong confirm
-//! in a pipeline, and a queue keeps them, too. `postern.return` is one mechanism for every queue, and a
-//! message returns to the queue that it came from, not to every queue bound to its exchange. The default
-//! exchange would do the same but has no alternate: retries to a deleted queue would stay in the wait
-//! queue and hold up the others. Retries wait in one queue for each delay, never mixed: RabbitMQ expires
-//! messages only at a queue's head.
+//! The alternate exchange replaces `mandatory`: in a pipeline, a returned message can be matched to the
+//! wrong confirm, and a queue also keeps the messages. `postern.return` is one mechanism for every
+//! queue, and a message returns to the queue that it came from, not to every queue bound to its
+//! exchange. The default exchange would do the same but has no alternate: retries to a deleted queue
+//! would stay in the wait queue and hold up the others. Retries wait in one queue for each delay, never
+//! mixed: RabbitMQ expires messages only at a queue's head.
 //!
 //! [`CALLBACKS`] drops its oldest message at its limit instead of refusing: a callback is published in
 //! one step with the report and the retries of an attempt, and a refusal would hold those up, and the
 //! backend with them.
 //!
-//! `postern.polls.<backend>` holds what a provider is to be asked, of each backend that is polled. Polls come by
-//! the wait queues and [`Address::Queue`], and the oldest go first at the queue's limit.
+//! `postern.polls.<backend>` holds the polls of a backend that is polled. They come through the wait
+//! queues and [`Address::Queue`], and at the queue's limit the oldest are dropped.
 //!
-//! [`LOG`] is a second queue for what goes to the applications, to the backends, to the reports and to
-//! the dead letters: the message log is written from it. It is there with [`LogRoute::Queue`] alone.
+//! [`LOG`] is a second queue for what is published to the applications, the backends, the reports and
+//! the dead letters: the message log is written from it. It exists only with [`LogRoute::Queue`].
 //!
-//! [`CONTROL`] and [`HEALTH`] are no queues to work through but streams: each of their consumers gets
-//! every record, from the first on, whoever else takes from it, and acknowledging removes nothing. They
-//! have no exchange of their own; records come by [`Address::Queue`].
+//! [`CONTROL`] and [`HEALTH`] are streams: each consumer gets every record, from the first one on,
+//! independently of other consumers, and acknowledging removes nothing. They have no exchange of their
+//! own; records are published to [`Address::Queue`].
 
 mod address;
 mod queue_name;
@@ -44,13 +44,13 @@ pub use queue_name::{
 use postern_shared::message::{BackendName, Priority};
 use std::{collections::BTreeSet, time::Duration};
 
-/// The most polls that are due and wait in the queue of one backend; the oldest go first.
+/// The most polls that are due and wait in the queue of one backend. Beyond that, the oldest are dropped.
 const MAX_POLLS: u64 = 100_000;
 
 /// What happens to a queue at its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overflow {
-    /// The oldest messages go.
+    /// The oldest messages are dropped.
     DropOldest,
     /// Publishes fail with [`BrokerError::Full`](super::BrokerError::Full).
     Refuse,
@@ -61,7 +61,7 @@ pub enum Overflow {
 pub struct QueueLimit {
     /// The most messages.
     pub messages: u64,
-    /// What happens then.
+    /// What happens at the limit.
     pub overflow: Overflow,
 }
 
@@ -70,45 +70,46 @@ pub struct QueueLimit {
 pub struct QueueSpec {
     /// Its name.
     pub name: QueueName,
-    /// How far it may grow; without, as far as the disk lets it.
+    /// How far it may grow. `None`: as far as the disk allows.
     pub limit: Option<QueueLimit>,
 }
 
-/// How what is published comes to the message log.
+/// How published messages get into the message log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogRoute {
-    /// There is no log.
+    /// There is no message log.
     #[default]
     None,
-    /// By the queue `postern.log`, which holds at most this many messages; the oldest go first.
+    /// Through the queue `postern.log`, which holds at most this many messages and then drops the oldest.
     Queue(u64),
-    /// The broker writes it, with the messages themselves: the embedded one.
+    /// The broker writes the log with the messages themselves, as the embedded broker does.
     Store,
 }
 
 /// Everything that must exist before the first message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topology {
-    /// Each of them has its two outbound queues.
+    /// The backends, each of which has two outbound queues.
     pub backends: BTreeSet<BackendName>,
-    /// Those whose providers are asked what became of messages: each has a queue for that.
+    /// The backends whose providers are asked what became of messages. Each has a queue for these polls.
     pub polled: BTreeSet<BackendName>,
-    /// Each of them has its wait queue.
+    /// The delays of retries, each of which has a wait queue.
     pub delays: BTreeSet<Duration>,
-    /// The most reports that are kept; the oldest go first.
+    /// The most reports that are kept. Beyond that, the oldest are dropped.
     pub max_reports: u64,
-    /// The most callbacks that wait in each of their two queues; the oldest go first. Who publishes them
-    /// publishes what became of a message with them: that must not be refused for the sake of a callback.
+    /// The most callbacks that wait in each of their two queues. Beyond that, the oldest are dropped: a
+    /// callback is published together with what became of a message, which must not be refused because
+    /// of it.
     pub max_callbacks: u64,
-    /// The most messages in any other queue but the callbacks, the dead letters and the retries that wait:
-    /// publishes beyond are refused.
+    /// The most messages in `postern.inbound` and in each outbound queue. Publishes beyond that are
+    /// refused. `None`: any number.
     pub max_messages: Option<u64>,
-    /// How what is published comes to the message log.
+    /// How published messages get into the message log.
     pub log: LogRoute,
 }
 
 impl Topology {
-    /// The queues, without those that hold retries.
+    /// The queues to declare, without wait queues and streams.
     pub fn queues(&self) -> Vec<QueueSpec> {
         let refuse = self.max_messages.map(|messages| QueueLimit { messages, overflow: Overflow::Refuse });
         let drop = |messages| Some(QueueLimit { messages, overflow: Overflow::DropOldest });
@@ -134,7 +135,7 @@ impl Topology {
         queues
     }
 
-    /// The same with the backends and the delays of `more`, too.
+    /// This topology with the backends and the delays of `more` added.
     #[must_use]
     pub fn with(&self, more: &Self) -> Self {
         let mut both = self.clone();
@@ -144,7 +145,7 @@ impl Topology {
         both
     }
 
-    /// The same with those backends and delays only that `other` does not have.
+    /// This topology with only those backends and delays that `other` does not have.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
         let mut rest = self.clone();
@@ -154,8 +155,8 @@ impl Topology {
         rest
     }
 
-    /// The shortest declared delay that is at least `wanted`, else the longest; `wanted` itself
-    /// where none is declared.
+    /// The shortest declared delay that is at least `wanted`, or the longest if all are shorter.
+    /// `wanted` itself if none is declared.
     pub fn delay(&self, wanted: Duration) -> Duration {
         self.delays.range(wanted..).next().or_else(|| self.delays.last()).copied().unwrap_or(wanted)
     }

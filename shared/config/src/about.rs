@@ -5,27 +5,27 @@ use postern_shared::value::OneOrMany;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 
-/// The `[about]` table of a provider's file: what its page in docs/providers says, and what errors say of
-/// its settings. A `[backends.NAME]` table has none.
+/// The `[about]` table of a provider's file: the text of its page in docs/providers, and of its settings in
+/// errors. A `[backends.NAME]` table has none.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct About {
     /// The provider's name as the provider writes it.
     pub title: String,
-    /// The addresses of the provider's own documentation. `None` for a type that is no provider's.
+    /// The addresses of the provider's own documentation. `None` for a type that belongs to no provider.
     pub documentation: Option<OneOrMany>,
     /// What to set at the provider, in plain sentences. `{receive}` and `{status}` stand for the addresses
     /// of messages and of delivery reports.
     pub setup: String,
-    /// What does not work, and what one must know. `None` if there is nothing to say.
+    /// What does not work, and what a user must know. `None` if there is nothing to say.
     pub limits: Option<String>,
-    /// A line for each setting, required or not.
+    /// A line about each setting, required or not.
     #[serde(default)]
     pub settings: IndexMap<String, String>,
 }
 
 impl About {
-    /// What is wrong with it: a key below `about`, and why. `settings` are all that the file has a use for.
+    /// The mistakes in this table: a key below `about`, and what is wrong. `settings` are all that the file uses.
     pub fn problems(&self, settings: &BTreeSet<String>) -> Vec<(String, String)> {
         let mut wrong = Vec::new();
         let texts = [("title", &self.title), ("setup", &self.setup)];

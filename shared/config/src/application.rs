@@ -20,11 +20,11 @@ use serde_json::Value;
 use std::{fmt, time::Duration};
 use url::Url;
 
-/// The types, as errors list them.
+/// The allowed types, as errors list them.
 const TYPES: &str = "allowed: \"none\", \"echo\", \"webhook\"";
-/// The longest time-out of a webhook: RabbitMQ takes back after 30 minutes what was not settled.
+/// The longest timeout of a webhook: RabbitMQ requeues what was not settled after 30 minutes.
 const MAX_TIMEOUT: Duration = Duration::from_secs(10 * 60);
-/// Headers that a delivery has of its own, or that the HTTP client sets.
+/// Headers that Postern or the HTTP client sets in each delivery, so that `headers` may not.
 const TAKEN: [&str; 9] = [
     "content-type",
     "content-length",
@@ -40,11 +40,11 @@ const TAKEN: [&str; 9] = [
 /// `[application]`: who answers inbound messages, besides any consumer of `postern.inbound`.
 #[derive(Debug, Clone)]
 pub enum ApplicationSection {
-    /// Nobody here: the consumers of `postern.inbound`.
+    /// Nobody in Postern: only the consumers of `postern.inbound` do.
     None,
-    /// The dispatcher, with the same text.
+    /// The dispatcher, with the text that it got.
     Echo,
-    /// An HTTP server, which the dispatcher calls.
+    /// An HTTP server that the dispatcher calls.
     Webhook(Box<Webhook>),
 }
 
@@ -52,43 +52,43 @@ pub enum ApplicationSection {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Webhook {
-    /// `http://…` or `https://…`, with `{{ backend }}` where the backend's name is to stand in its
-    /// path or query. A secret: it may hold a token.
+    /// The address, `http://…` or `https://…`. In its path or query, `{{ backend }}` stands for the backend's
+    /// name. A secret: it may hold a token.
     pub url: Secret,
-    /// What is POSTed.
+    /// The format of what is POSTed.
     #[serde(default)]
     pub format: WebhookFormat,
-    /// What deliveries are signed with: each of them, so that a receiver can change from one to
-    /// the next. Needed for `json`.
+    /// The keys that deliveries are signed with. Each delivery has a signature by every key, so that a receiver
+    /// can change from one key to the next. Required for `json`.
     #[serde(default, rename = "secret")]
     pub secrets: SigningKeys,
     /// How long connecting, sending and the whole answer may take; at most 10 minutes.
     #[serde(default = "ten_seconds")]
     pub timeout: Span,
-    /// Whether reports are delivered too. Absent: as `json` they are. As `form` they cannot be.
+    /// Whether reports are delivered, too. Default: true for `json`. As `form` they cannot be delivered.
     pub reports: Option<bool>,
-    /// Deliveries in flight, 1 to 2,000.
+    /// The most deliveries in flight, 1 to 2,000.
     #[serde(default = "sixty_four")]
     pub concurrency: u16,
-    /// Further headers, the same in every delivery.
+    /// Further headers; every delivery has the same.
     #[serde(default)]
     pub headers: IndexMap<HeaderName, Secret>,
     /// The `Authorization` header.
     pub auth: Option<Auth>,
-    /// Its own delays. `None`: those of `[retry]`.
+    /// The webhook's own delays. `None`: those of `[retry]`.
     pub retry: Option<RetrySection>,
-    /// When deliveries pause because the server is down; what it does not say is as `[breaker]` says.
+    /// When deliveries pause because the server is down. Keys that are absent are taken from `[breaker]`.
     pub breaker: Option<BreakerTable>,
 }
 
-/// What a webhook is sent.
+/// The format of what a webhook is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WebhookFormat {
-    /// The messages as they stand in the queues.
+    /// JSON, the same as in the queues.
     #[default]
     Json,
-    /// `identity`, `text` and the fields, urlencoded: what RapidSMS's HTTP backend takes.
+    /// `identity`, `text` and the fields, urlencoded, as RapidSMS's HTTP backend expects them.
     Form,
 }
 
@@ -105,10 +105,10 @@ fn sixty_four() -> u16 {
 pub struct WebhookUrl(UrlTemplate);
 
 impl WebhookUrl {
-    /// Where messages of `backend` go.
+    /// The address for messages of `backend`.
     ///
     /// # Errors
-    /// What the template makes is no URL of `http` or `https`; a text that does not hold it.
+    /// The template does not produce an `http` or `https` URL. The text does not quote what it produces.
     pub fn of(&self, backend: &BackendName) -> Result<Url, String> {
         self.made_for(backend.as_str())
     }
@@ -128,10 +128,10 @@ impl fmt::Debug for WebhookUrl {
 }
 
 impl Webhook {
-    /// Its address.
+    /// The webhook's address.
     ///
     /// # Errors
-    /// Why it can be none.
+    /// What is wrong with `url`.
     pub fn address(&self) -> Result<WebhookUrl, String> {
         let address = WebhookUrl(UrlTemplate::seeing(self.url.expose(), &["backend"])?);
         let url = address.made_for("any")?;
@@ -141,7 +141,7 @@ impl Webhook {
         Ok(address)
     }
 
-    /// Its circuit breaker: its own over the `general` one.
+    /// The webhook's circuit breaker: its own `breaker` table, and `general` for the keys that are absent there.
     pub fn breaker_over(&self, general: BreakerSection) -> BreakerSection {
         self.breaker.map_or(general, |own| own.over(general))
     }
@@ -151,7 +151,7 @@ impl Webhook {
         self.reports.unwrap_or(self.format == WebhookFormat::Json)
     }
 
-    /// What is wrong beyond the types: a key below `application`, and why.
+    /// The mistakes that the types do not rule out: a key below `application`, and what is wrong.
     fn problems(&self) -> Vec<(String, String)> {
         let mut wrong = Vec::new();
         let mut check = |key: &str, is_wrong: bool, why: &str| {
@@ -190,8 +190,8 @@ impl Webhook {
     }
 }
 
-/// Reads `[application]`: `type` decides which keys there may be. `breaker` is `[breaker]`, if that can be
-/// read.
+/// Reads `[application]`; its `type` decides which other keys are allowed. `breaker` is `[breaker]`, if that could
+/// be read.
 pub(super) fn read(
     reader: &mut Reader,
     section: Value,

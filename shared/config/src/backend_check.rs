@@ -1,4 +1,4 @@
-//! What the types of `[backends.NAME]` cannot say: bounds, and what of a backend goes together.
+//! Checks of `[backends.NAME]` beyond the types: bounds, and which keys of a backend go together.
 
 use crate::{
     about::About,
@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 
 /// The largest `rate.burst`.
 const MAX_BURST: u32 = 10_000;
-/// The least characters that a numbered part of a text must have.
+/// The fewest characters that a numbered part of a text may be limited to.
 const LEAST_NUMBERED: usize = 40;
 
 pub(super) fn backend(
@@ -28,7 +28,7 @@ pub(super) fn backend(
     providers: &ProviderRegistry,
     reader: &mut Reader,
 ) {
-    // What stands in for a setting that was not read is no mistake of the proof that rests on it.
+    // The stand-in for a setting that could not be read must not count as a mistake in the proof that uses it.
     let unset = Settings::default();
     let settings_are_read = reader.has_read(&format!("{path}.settings"));
     let known = if settings_are_read { &definition.settings } else { &unset };
@@ -36,7 +36,7 @@ pub(super) fn backend(
     for (key, why) in definition.receive.problems().into_iter().chain(auth) {
         reader.problem(format!("{path}.receive.{key}"), why);
     }
-    // What a built-in type leaves unsigned is its provider's doing, and on the type's page.
+    // What a built-in type leaves unsigned was the provider's decision, and its page says so.
     if reader.is_written(&format!("{path}.receive.auth"))
         && let Some((key, what)) = definition.receive.auth.doubts(&definition.receive.methods)
     {
@@ -86,7 +86,7 @@ pub(super) fn backend(
     }
 }
 
-/// How texts are made ready.
+/// Checks how texts are prepared.
 fn text(policy: &TextPolicy, path: &str, reader: &mut Reader) {
     let mut check = |key: &str, is_wrong: bool, why: &str| {
         if is_wrong {
@@ -103,7 +103,7 @@ fn text(policy: &TextPolicy, path: &str, reader: &mut Reader) {
     check("limit.characters", short, &format!("must be at least {LEAST_NUMBERED} with numbered parts"));
 }
 
-/// The `most` that `concurrency` may grow to, of the backend at `path`.
+/// Checks `most`, which `concurrency` may grow to, of the backend at `path`.
 pub(super) fn concurrency_max(most: u16, concurrency: u16, path: &str, reader: &mut Reader) {
     let known = reader.has_read(&format!("{path}.concurrency")) && reader.has_read("dispatcher.concurrency");
     if known && most / 2 < concurrency {
@@ -112,7 +112,7 @@ pub(super) fn concurrency_max(most: u16, concurrency: u16, path: &str, reader: &
     }
 }
 
-/// What a backend says of several messages or reports in one body, and should say otherwise.
+/// Warns of doubtful settings for several messages or reports in one body.
 fn batches(definition: &Definition, path: &str, reader: &mut Reader) {
     let (receive, status) = (&definition.receive, &definition.status);
     for (key, what) in receive.batch().fixed_indexes() {
@@ -130,7 +130,7 @@ fn batches(definition: &Definition, path: &str, reader: &mut Reader) {
     }
 }
 
-/// The settings that a definition needs; `about` is what the file of its type says of each.
+/// Checks that the required settings are there. `about` is the description of each by the file of the type.
 fn settings(definition: &Definition, path: &str, about: Option<&About>, reader: &mut Reader) {
     let empty = |name: &String| {
         let value = definition.settings.expose().get(name);

@@ -1,6 +1,6 @@
-//! What differs between two configurations, and what of it a running process can take over.
+//! The differences between two configurations, and which of them a running process can take over.
 
-/// What a running process can take over: these keys, and all below them.
+/// The keys that a running process can take over, with everything below them.
 const RELOADABLE: [&str; 17] = [
     "backends",
     "api.keys",
@@ -20,25 +20,25 @@ const RELOADABLE: [&str; 17] = [
     "ingress.rate_limit",
     "ingress.dedupe_window",
 ];
-/// What it cannot take over, of those: routes are made when a listener begins.
+/// The exceptions, which need a restart: routes are made when a listener starts.
 const PATHS: [&str; 2] = ["compat.kannel.path", "compat.vumi.path"];
 
-/// What differs between two configurations: keys, of backends only the whole (`backends.clinic`), and of
-/// API keys and users only their names (`api.keys.clinic-app`).
+/// The differences between two configurations, as keys. A backend is named as a whole (`backends.clinic`), and so
+/// is an API key or a user (`api.keys.clinic-app`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// What was not there before.
+    /// The keys that were not there before.
     pub added: Vec<String>,
-    /// What was there and is otherwise now.
+    /// The keys whose value is different now.
     pub changed: Vec<String>,
-    /// What is no longer there.
+    /// The keys that are no longer there.
     pub removed: Vec<String>,
-    /// How many backends, API keys and users are as they were.
+    /// How many backends, API keys and users have not changed.
     pub unchanged: usize,
 }
 
 impl Changes {
-    /// Whether both configurations come to the same.
+    /// Whether the configurations do not differ.
     pub fn is_empty(&self) -> bool {
         self.all().next().is_none()
     }

@@ -10,24 +10,24 @@ use postern_shared::{
 use serde::Deserialize;
 use std::{collections::BTreeSet, time::Duration};
 
-/// The longest time-out of a callback.
+/// The longest timeout of a callback.
 const MAX_TIMEOUT: Duration = Duration::from_secs(10 * 60);
-/// The most attempts of a callback: whoever asks for it does not pay for them.
+/// The most attempts of a callback. They cost the client nothing, so there is a bound.
 const MAX_ATTEMPTS: usize = 10;
-/// What stands for the conversation in the path of `[compat.vumi]`.
+/// The placeholder for the conversation in the path of `[compat.vumi]`.
 pub const CONVERSATION: &str = "{conversation}";
-/// Paths that are taken already, and everything below them.
+/// The paths that Postern itself uses, with everything below them.
 const TAKEN: [&str; 4] = ["/backends", "/v1", "/openapi.json", "/health"];
 
-/// `[compat]`. A listener is off unless its table is there.
+/// `[compat]`: listeners for clients of other gateways. A listener is off unless its table is there.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CompatSection {
-    /// What clients want to be told, and where.
+    /// How delivery callbacks are made.
     pub callbacks: CallbacksSection,
-    /// `[compat.kannel]`
+    /// `[compat.kannel]`; `None`: off.
     pub kannel: Option<KannelSection>,
-    /// `[compat.vumi]`
+    /// `[compat.vumi]`; `None`: off.
     pub vumi: Option<VumiSection>,
 }
 
@@ -37,11 +37,11 @@ pub struct CompatSection {
 pub struct CallbacksSection {
     /// Addresses that may be called although they are not public.
     pub allow: Networks,
-    /// How long connecting, asking and the whole answer may take; at most 10 minutes.
+    /// How long connecting, sending and the whole answer may take; at most 10 minutes.
     pub timeout: Span,
-    /// Callbacks in flight, 1 to 2,000. One user, and one host, has at most a quarter of them.
+    /// The most callbacks in flight, 1 to 2,000. Each user and each host may have at most a quarter of them.
     pub concurrency: u16,
-    /// How often a callback is tried, 1 to 10, with the delays of `[retry]` in between; then it is given up.
+    /// How often a callback is attempted, 1 to 10, with the delays of `[retry]` in between; then it is given up.
     pub attempts: usize,
 }
 
@@ -49,22 +49,22 @@ pub struct CallbacksSection {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KannelSection {
-    /// Its path on the public port.
+    /// The path on the public port.
     #[serde(default = "sendsms")]
     pub path: String,
-    /// Who may send. At least one.
+    /// The clients that may send. At least one.
     #[serde(default)]
     pub users: Vec<CompatUser>,
 }
 
-/// `[compat.vumi]`: the URL that Vumi and Vumi Go take messages at.
+/// `[compat.vumi]`: the URL at which clients of Vumi and Vumi Go send messages.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VumiSection {
-    /// Its path on the public port; `{conversation}` stands for one segment.
+    /// The path on the public port; `{conversation}` stands for one segment.
     #[serde(default = "messages")]
     pub path: String,
-    /// Who may send. At least one.
+    /// The clients that may send. At least one.
     #[serde(default)]
     pub users: Vec<CompatUser>,
 }
@@ -77,34 +77,35 @@ pub(super) fn messages() -> String {
     format!("/api/v1/go/http_api_nostream/{CONVERSATION}/messages.json")
 }
 
-/// `[[compat.*.users]]`
+/// `[[compat.*.users]]`: a client that may send.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CompatUser {
-    /// The name that the client gives.
+    /// The name that the client sends.
     pub username: String,
-    /// The password that it gives.
+    /// The password that the client sends.
     pub password: Secret,
-    /// Where its messages go.
+    /// The backend that the client's messages go to.
     pub backend: BackendName,
-    /// Where else it may send, by Kannel's `smsc`. Absent: nowhere.
+    /// The other backends that the client may name in Kannel's `smsc`. Absent: none.
     pub backends: Option<Selection>,
-    /// Kannel: what the client's `smsc` means, by its own names.
+    /// Kannel: the client's own names for `smsc`, and the backends that they mean.
     pub smsc: Option<IndexMap<String, BackendName>>,
-    /// The addresses that it may come from. Absent: any.
+    /// The addresses that the client may connect from. Absent: any.
     pub allow: Option<Networks>,
-    /// The most requests. Absent: any number.
+    /// The most requests of the client. Absent: any number.
     pub rate: Option<Rate>,
-    /// Vumi: the only conversation in the path that is this user's. Absent: any. One user name may
-    /// have several, each with a backend of its own.
+    /// Vumi: the conversation in the path that this entry is for. Absent: any. There may be several entries
+    /// with the same user name, each for another conversation and backend.
     pub conversation: Option<String>,
 }
 
 impl CompatUser {
-    /// Where a message goes whose client names `smsc`: what the user's table says, else the backend
-    /// of that name if it is one of the user's. Any other name is `backend` for a user with neither
-    /// `smsc` nor `backends`, as Kannel sends by any connection what names one that it does not
-    /// have; who has either has said what there is, and gets `None`.
+    /// The backend for a message whose client names `smsc`: the one in the user's table `smsc`, else the
+    /// backend of that name if the user may use it. Without a name it is the user's own `backend`. For a user
+    /// with neither `smsc` nor `backends` an unknown name means that, too, as Kannel sends a message for an
+    /// unknown connection through any connection. `None`: the user has one of the two, and the name is in
+    /// neither.
     pub fn route(&self, smsc: Option<&str>) -> Option<BackendName> {
         let Some(smsc) = smsc else { return Some(self.backend.clone()) };
         let listed = self.smsc.as_ref().and_then(|table| table.get(smsc));
@@ -113,27 +114,27 @@ impl CompatUser {
         listed.cloned().or_else(named).or_else(otherwise)
     }
 
-    /// Whether the user's own backend is `backend`, or one of its `backends`. A name in `smsc` may lead
-    /// to others.
+    /// Whether `backend` is the user's own backend or one of its `backends`. A name in `smsc` may also lead to
+    /// others.
     pub fn may_use(&self, backend: &BackendName) -> bool {
         *backend == self.backend || self.backends.as_ref().is_some_and(|more| more.contains(backend))
     }
 }
 
 impl CompatSection {
-    /// The keys that sign the tokens of the callbacks that its users ask for.
+    /// The keys that seal the callbacks that the users ask for.
     pub fn callback_keys(&self) -> CallbackKeys {
         let users = self.kannel.iter().flat_map(|kannel| &kannel.users);
         CallbackKeys::new(users.map(|user| (user.username.as_str(), &user.password)))
     }
 
-    /// Whether there can be callbacks to make.
+    /// Whether clients can ask for callbacks.
     pub fn call_back(&self) -> bool {
         self.kannel.is_some()
     }
 }
 
-/// What the types of `[compat]` cannot say, the backends aside.
+/// Checks `[compat]` beyond the types, except for the backends that it names.
 pub(super) fn check(compat: &CompatSection, reader: &mut Reader) {
     let callbacks = &compat.callbacks;
     if callbacks.timeout.0.is_zero() || callbacks.timeout.0 > MAX_TIMEOUT {

@@ -1,5 +1,5 @@
-//! What a configuration comes to, key by key, so that two can be compared: the defaults, the file of the
-//! backend's type, the environment and the secrets are in it. Only digests are kept.
+//! The effective value of each key of a configuration, so that two configurations can be compared. It includes the
+//! defaults, the file of the backend's type, the environment and the secrets. Only digests are kept.
 
 use crate::{
     changes::Changes, document::overlay, lines::join, provider_registry::ProviderRegistry, reader::is_in,
@@ -11,17 +11,17 @@ use std::{collections::BTreeMap, fmt};
 
 /// The listeners that are off unless their table is there, and the path that each has if none is set.
 const LISTENERS: [CompatTable; 2] = [("kannel", crate::compat::sendsms), ("vumi", crate::compat::messages)];
-/// Its table below `[compat]`, and its path.
+/// A listener's table below `[compat]`, and its default path.
 type CompatTable = (&'static str, fn() -> String);
 
-/// A digest for each backend, and for each key of the other sections. Prints no digest: a secret that can
-/// be guessed could be found by one.
+/// A digest for each backend, and for each key of the other sections. No digest is printed: one could confirm a
+/// guess of a secret.
 #[derive(Clone, Default)]
 pub(super) struct Completed(BTreeMap<String, [u8; 32]>);
 
 impl Completed {
-    /// What `tree`, over which the environment is laid already, comes to. To be called before the tree is
-    /// read: a secret's file that changes in between is then a change for the next comparison.
+    /// The digests of `tree`, which already includes the environment. Must be called before the tree is read: if a
+    /// secret's file changes in between, the next comparison then finds the change.
     pub(super) fn of(tree: &Map<String, Value>, providers: &ProviderRegistry) -> Self {
         let mut completed = Self::default();
         for (name, section) in tree.iter().filter(|(name, _)| *name != "backends") {
@@ -63,7 +63,7 @@ impl Completed {
         }
     }
 
-    /// Whether what stands at `key`, and below it, is the same in both.
+    /// Whether the values at and below `key` are the same in both.
     pub(super) fn is_same(&self, other: &Self, key: &str) -> bool {
         let at = |all: &Self| -> Vec<(String, [u8; 32])> {
             all.0
@@ -75,7 +75,7 @@ impl Completed {
         at(self) == at(other)
     }
 
-    /// What is otherwise than in `before`.
+    /// The differences from `before`.
     pub(super) fn changes_from(&self, before: &Self) -> Changes {
         let mut changes = Changes::default();
         for (key, now) in &self.0 {
@@ -96,26 +96,26 @@ impl fmt::Debug for Completed {
     }
 }
 
-/// Whether `key` is a backend, an API key, or a user: what has a name of its own.
+/// Whether `key` is a backend, an API key or a user, which have names of their own.
 fn is_component(key: &str) -> bool {
     ["backends.", "api.keys.", "compat.kannel.users.", "compat.vumi.users."]
         .iter()
         .any(|prefix| key.starts_with(prefix))
 }
 
-/// The name of an entry of a list: an API key's, or a user's.
+/// The name of an entry of a list, which is an API key or a user.
 fn name_of(item: &Value) -> Option<&str> {
     item.get("name").or_else(|| item.get("username")).and_then(Value::as_str)
 }
 
-/// The table of a backend with all that it takes from elsewhere: from its type, and from the sections that
-/// hold for every backend.
+/// The table of a backend with everything that it takes from its type and from the sections that apply to every
+/// backend.
 fn whole(tree: &Map<String, Value>, table: &Value, providers: &ProviderRegistry) -> Value {
     let complete = || {
         let (table, kind) = (table.as_object()?, table.get("type")?.as_str()?);
         providers.complete(kind, table.clone())
     };
-    // One that cannot be read is refused anyway.
+    // A backend that cannot be read is refused anyway.
     let Some(mut backend) = complete() else { return table.clone() };
     let section = |name: &str| tree.get(name).cloned().unwrap_or_default();
     let of_all = |section: &str, key: &str| tree.get(section).and_then(|table| table.get(key)).cloned();
@@ -128,18 +128,17 @@ fn whole(tree: &Map<String, Value>, table: &Value, providers: &ProviderRegistry)
         (general, Some(own)) => *general = own,
     }
     backend.insert("breaker".to_owned(), breaker);
-    // No key of a backend's: it makes the addresses that its provider is told.
+    // Not a key of a backend, but it is in the addresses that the provider is told.
     let public_url = of_all("ingress", "public_url").unwrap_or_default();
     let files = tls_files(&backend);
     json!([backend, public_url, files])
 }
 
-/// Digests of what the files hold that `backend` names in `send.tls`: one that has changed is taken when the
-/// configuration is read anew.
+/// Digests of the files that `backend` names in `send.tls`: a changed file is taken over at a reload.
 fn tls_files(backend: &Map<String, Value>) -> Vec<String> {
     let tls = backend.get("send").and_then(|send| send.get("tls")).and_then(Value::as_object);
     let paths = tls.into_iter().flat_map(Map::values).filter_map(Value::as_str);
-    // One that cannot be read is refused anyway.
+    // A file that cannot be read is refused anyway.
     paths.map(|path| format!("{:x}", Sha256::digest(std::fs::read(path).unwrap_or_default()))).collect()
 }
 
@@ -149,8 +148,8 @@ fn digest(value: &Value) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// Feeds `value` with the secrets that it names. Every part says how long it is, so that no two values are
-/// fed as the same bytes.
+/// Hashes `value` with the secrets that it names. Each part is preceded by its length, so that no two values give
+/// the same bytes.
 fn feed(hash: &mut Sha256, value: &Value) {
     if let Some(secret) = referenced_secret(value) {
         hash.update(b"s");

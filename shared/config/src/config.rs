@@ -25,6 +25,20 @@ use std::{
 };
 
 /// A configuration that can be run.
+///
+/// ```
+/// use postern_config::{Config, ProviderRegistry};
+///
+/// let providers = ProviderRegistry::builtin();
+/// let text = "[backends.clinic]\ntype = \"console\"\nconcurrency = 5";
+/// let config = Config::parse("postern.toml", Some(text), [], &providers).unwrap();
+/// let backend = config.backends.values().next().unwrap();
+/// assert_eq!((backend.name.as_str(), backend.concurrency), ("clinic", 5));
+///
+/// let text = "[ingress]\nlisten = \":8080\"";
+/// let wrong = Config::parse("postern.toml", Some(text), [], &providers).unwrap_err();
+/// assert_eq!((wrong.problems[0].key.as_str(), wrong.problems[0].line), ("ingress.listen", Some(2)));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Config {
     /// `[broker]`
@@ -41,9 +55,9 @@ pub struct Config {
     pub compat: CompatSection,
     /// `[dispatcher]`
     pub dispatcher: DispatcherSection,
-    /// `[retry]`: of whatever has none of its own.
+    /// `[retry]`: the delays for everything without delays of its own.
     pub retry: RetrySection,
-    /// `[breaker]`: of whatever has none of its own.
+    /// `[breaker]`: the circuit breaker for everything without one of its own.
     pub breaker: BreakerSection,
     /// `[log]`
     pub log: LogSection,
@@ -51,40 +65,40 @@ pub struct Config {
     pub shutdown: ShutdownSection,
     /// `[backends.*]`
     pub backends: BTreeMap<BackendName, Arc<BackendConfig>>,
-    /// What can be run and should be otherwise, in the order of the lines: `check` prints it, and the
-    /// start logs it.
+    /// What can be run but is probably a mistake, in the order of the lines. `check` prints the warnings, and the
+    /// start logs them.
     pub warnings: Vec<Problem>,
-    /// The keys of the secrets that are not there and were not needed
-    /// ([`NeededSecrets`](crate::NeededSecrets)): what stands for them means nothing, and a problem with
-    /// one of them is none.
+    /// The keys of the secrets that are missing and were not needed ([`NeededSecrets`](crate::NeededSecrets)).
+    /// Their
+    /// values are stand-ins, so a problem with one of them must be ignored.
     pub absent_secrets: BTreeSet<String>,
-    /// Where each key is.
+    /// The place of each key in the files.
     pub(super) places: KeyPlaces,
     /// The keys that the environment set, which have no line.
     pub(super) from_environment: BTreeSet<String>,
-    /// What it comes to, key by key.
+    /// Digests of the effective values, key by key.
     pub(super) completed: Completed,
 }
 
 impl Config {
-    /// What differs from `before`: compared is what each key comes to, with defaults, types, environment and
+    /// The differences from `before`. The effective values are compared, with defaults, types, environment and
     /// secrets.
     pub fn changes_from(&self, before: &Self) -> Changes {
         self.completed.changes_from(&before.completed)
     }
 
-    /// Whether what `key` holds comes to the same here as in `other`.
+    /// Whether the effective values at and below `key` are the same here as in `other`.
     pub fn is_same_at(&self, other: &Self, key: &str) -> bool {
         self.completed.is_same(&other.completed, key)
     }
 
-    /// Whether what is at `key` rests on a secret that is not there ([`Self::absent_secrets`]).
+    /// Whether the value at `key` depends on a missing secret ([`Self::absent_secrets`]).
     pub fn lacks_secret(&self, key: &str) -> bool {
         self.absent_secrets.iter().any(|absent| is_in(absent, key) || is_in(key, absent))
     }
 
-    /// A problem with the value at `key`, with the line of the file that says it: for what only the
-    /// part that uses the value can find out.
+    /// A problem with the value at `key`, with its line in the file. For problems that only the code which uses
+    /// the value can find.
     pub fn problem(&self, key: impl Into<String>, what: impl Into<String>) -> Problem {
         let key = key.into();
         let what = what.into();

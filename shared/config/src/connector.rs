@@ -1,4 +1,4 @@
-//! Reads what a backend sends through: `connector` names the kind, the kind says what `send` may hold.
+//! Reads what a backend sends through: `connector` names the kind, and the kind decides what `send` may hold.
 
 use crate::{
     backend::{
@@ -12,8 +12,7 @@ use crate::{
 use postern_shared::{message::MAX_IDENTITIES, suggest};
 use serde_json::{Map, Value};
 
-/// Reads the `connector` and the `send` table of the backend at `path`. `None` if there is no such
-/// kind.
+/// Reads the `connector` and the `send` table of the backend at `path`. `None` if the kind is unknown.
 pub(super) fn read(
     reader: &mut Reader,
     path: &str,

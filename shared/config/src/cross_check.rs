@@ -1,10 +1,10 @@
-//! What several sections say together.
+//! Checks that concern several sections.
 
 use crate::{config::Config, reader::Reader, sections::Selection};
 use postern_shared::{message::BackendName, suggest};
 use std::net::SocketAddr;
 
-/// What is wrong with them.
+/// Notes the mistakes between sections.
 pub(super) fn across(config: &Config, reader: &mut Reader) {
     let listen = config.api.listen.unwrap_or(config.ingress.listen);
     if config.api.keys.is_empty() && !listen.ip().is_loopback() && reader.has_read("api") {
@@ -15,8 +15,8 @@ pub(super) fn across(config: &Config, reader: &mut Reader) {
              api.listen to a loopback address such as \"127.0.0.1:8090\"",
         );
     }
-    // Whoever has set one of these has others reach this listener, and through a proxy on this machine
-    // they come from a loopback address.
+    // If one of the keys is set, other people reach this listener, and through a proxy on this machine they
+    // come from a loopback address.
     let others = [
         ("ingress.public_url", config.ingress.public_url.is_some()),
         ("ingress.trusted_proxies", !config.ingress.trusted_proxies.is_empty()),
@@ -47,7 +47,7 @@ pub(super) fn across(config: &Config, reader: &mut Reader) {
     }
 }
 
-/// Two listeners on one port: the second cannot start.
+/// Notes two listeners on one port: the second could not start.
 fn one_port_each(config: &Config, reader: &mut Reader) {
     let listeners = [
         ("ingress.listen", Some(config.ingress.listen)),
@@ -69,7 +69,7 @@ fn one_port_each(config: &Config, reader: &mut Reader) {
     }
 }
 
-/// Names in `chosen` that no backend has.
+/// Notes the names in `chosen` that no backend has.
 fn selection(config: &Config, chosen: &Selection, key: &str, reader: &mut Reader) {
     let unknown = |name: &&BackendName| !config.backends.contains_key(*name);
     for name in chosen.names().iter().filter(unknown) {
@@ -77,16 +77,16 @@ fn selection(config: &Config, chosen: &Selection, key: &str, reader: &mut Reader
     }
 }
 
-/// A name that no backend has; one whose backend cannot be read is known all the same.
+/// Notes `name` if no backend has it. The name of a backend that could not be read is known, too.
 fn unknown_backend(config: &Config, name: &BackendName, key: &str, reader: &mut Reader) {
     if reader.has_read(&format!("backends.{name}")) {
         let known: Vec<_> = config.backends.keys().map(BackendName::as_str).collect();
         let hint = suggest::hint(name.as_str(), known.iter().copied());
-        reader.problem(key, format!("unknown backend `{name}`; configured are: {}{hint}", known.join(", ")));
+        reader.problem(key, format!("unknown backend `{name}`; configured: {}{hint}", known.join(", ")));
     }
 }
 
-/// What `[compat]` says of backends.
+/// Checks the backends that `[compat]` names.
 fn compat(config: &Config, reader: &mut Reader) {
     let kannel = config.compat.kannel.iter().map(|section| ("compat.kannel", &section.users));
     let vumi = config.compat.vumi.iter().map(|section| ("compat.vumi", &section.users));

@@ -8,7 +8,7 @@ use super::{
 use serde_json::{Map, Value};
 use toml::de::{DeTable, DeValue};
 
-/// A configuration as written, before anything is known of what it means.
+/// A configuration as it was written, before its meaning is known.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Document {
     pub(super) tree: Map<String, Value>,
@@ -16,7 +16,7 @@ pub(super) struct Document {
 }
 
 impl Document {
-    /// Reads `text`; the only problems there can be are those of its syntax.
+    /// Reads `text`. The only possible problems are syntax errors.
     pub(super) fn parse(text: &str) -> Result<Self, Vec<Problem>> {
         let (table, errors) = DeTable::parse_recoverable(text);
         let mut document = Self::default();

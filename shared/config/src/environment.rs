@@ -1,15 +1,15 @@
-//! `POSTERN__BROKER__URL=…`: any key from the environment.
+//! Any key from the environment, such as `POSTERN__BROKER__URL=…`.
 
 use super::{document::Document, lines::join, section_names::SECTIONS};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
-/// What every variable that overrides a key begins with.
+/// The prefix of every variable that overrides a key.
 const PREFIX: &str = "POSTERN__";
-/// The variables of ours that override no key: those of command lines.
+/// Postern's other variables, which override no key but options of command lines.
 const OURS: [&str; 2] = ["POSTERN_CONFIG", "POSTERN_ADMIN_TOKEN"];
 
-/// The keys that a section may have and the built-in configuration does not set.
+/// The keys that a section may have but that the built-in configuration does not set.
 const ABSENT: [(&str, &str); 17] = [
     ("broker", "max_messages"),
     ("ingress", "public_url"),
@@ -32,10 +32,10 @@ const ABSENT: [(&str, &str); 17] = [
 
 /// Sets the keys that `variables` name, and returns the paths of those keys.
 ///
-/// A name's parts are matched without regard to case, `-` and `_` alike, against the keys that are
-/// there; a part that matches none makes a new key in lower case. In a list a part is a place,
-/// counted from 0; the place behind the last makes a new entry. A value is read as TOML where it is
-/// (`8`, `true`, `["a"]`), and is text otherwise.
+/// The parts of a name are matched against the existing keys, without regard to case, with `-` and `_` alike; a
+/// part that matches no key makes a new one in lower case. In a list, a part is a position, counted from 0; the
+/// position after the last makes a new entry. A value is read as TOML if it is valid TOML (`8`, `true`, `["a"]`),
+/// else as text.
 pub(super) fn apply(
     tree: &mut Map<String, Value>,
     variables: impl IntoIterator<Item = (String, String)>,
@@ -47,7 +47,7 @@ pub(super) fn apply(
         (!parts.is_empty()).then_some((parts, text))
     });
     let mut ours: Vec<_> = ours.collect();
-    // The tenth entry of a list comes behind its second.
+    // Positions are compared as numbers: the tenth entry of a list comes after its second.
     ours.sort_by_cached_key(|(parts, _)| {
         parts.iter().map(|part| (part.parse::<usize>().ok(), (*part).to_owned())).collect::<Vec<_>>()
     });
@@ -67,13 +67,13 @@ pub(super) fn variable(key: &str) -> String {
     format!("{PREFIX}{}", parts.join("__"))
 }
 
-/// `what` is wrong, and that the variable which sets `key` says it.
+/// The problem `what`, with the name of the variable that sets `key`.
 pub(super) fn set_by(what: &str, key: &str) -> String {
     format!("{what} (set by the environment variable {})", variable(key))
 }
 
-/// The variables among `names` that set nothing and were meant to: what is wrong with each, and whether
-/// that is certain. `tree` is the configuration.
+/// The variables among `names` that set nothing although they were probably meant to: what is wrong with each, and
+/// whether that is certain. `tree` is the configuration.
 pub(super) fn mistaken<'n>(
     tree: &Map<String, Value>,
     names: impl IntoIterator<Item = &'n str>,
@@ -104,8 +104,8 @@ pub(super) fn mistaken<'n>(
     mistaken.collect()
 }
 
-/// Whether a key of `section`, whose `table` this is, may be meant by `key`: others may have variables of
-/// such names for purposes of their own.
+/// Whether `key` probably means a key of `section`, whose table is `table`. Other programs may use variables with
+/// similar names.
 fn is_key(section: &str, table: Option<&Value>, key: &str) -> bool {
     let known = table.and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name.as_str());
     let known = known.chain(ABSENT.into_iter().filter(|(of, _)| *of == section).map(|(_, name)| name));
@@ -113,7 +113,7 @@ fn is_key(section: &str, table: Option<&Value>, key: &str) -> bool {
     folded.any(|name| key.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with('_')))
 }
 
-/// What stands in `{ env = "NAME" }` anywhere in `value`.
+/// Finds the names in `{ env = "NAME" }` anywhere in `value`.
 fn variables_in<'v>(value: &'v Value, found: &mut BTreeSet<&'v str>) {
     match value {
         Value::Object(table) => {
@@ -127,12 +127,12 @@ fn variables_in<'v>(value: &'v Value, found: &mut BTreeSet<&'v str>) {
     }
 }
 
-/// Whether Kubernetes sets such a variable, for a service named `postern-ingress`.
+/// Whether Kubernetes sets a variable with this ending for a service named `postern-ingress`.
 fn is_of_kubernetes(key: &str) -> bool {
     key == "PORT" || ["SERVICE_HOST", "SERVICE_PORT", "PORT_"].iter().any(|start| key.starts_with(start))
 }
 
-/// `SPOOL_MAX_BYTES` as `SPOOL__MAX_BYTES`, if `table` has a table `spool`.
+/// `key` with `__` after the name of a table in `table`: `SPOOL_MAX_BYTES` becomes `SPOOL__MAX_BYTES`.
 fn with_separators(table: Option<&Value>, key: &str) -> String {
     let tables = table.and_then(Value::as_object).into_iter().flatten();
     let mut below = tables.filter(|(_, value)| value.is_object()).filter_map(|(name, value)| {
@@ -179,7 +179,7 @@ fn existing(table: &Map<String, Value>, part: &str) -> String {
     found.cloned().unwrap_or_else(|| part.to_ascii_lowercase())
 }
 
-/// `text` as a TOML value; a bare word is text.
+/// `text` as a TOML value, or as a text if it is not TOML.
 fn read(text: &str) -> Value {
     let document = Document::parse(&format!("value = {text}\n"));
     match document.map(|mut document| (document.tree.len(), document.tree.remove("value"))) {

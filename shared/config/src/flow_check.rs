@@ -1,4 +1,4 @@
-//! How many at a time, delays and circuit breakers, which several sections have alike.
+//! Checks of concurrency, delays and circuit breakers, which several sections have in common.
 
 use crate::{
     backend::flow::{BreakerSection, RetrySection},
@@ -6,17 +6,17 @@ use crate::{
 };
 use postern_shared::value::MAX_CONCURRENCY;
 
-/// The most failures in a row that a circuit breaker can be told to wait for.
+/// The largest `failures` of a circuit breaker.
 const MAX_FAILURES: u32 = 100_000;
 
-/// How many are in flight, at `key`.
+/// Checks the number of sends in flight at `key`.
 pub(super) fn concurrency(number: u16, key: &str, reader: &mut Reader) {
     if !(1..=MAX_CONCURRENCY).contains(&number) {
         reader.problem(key, format!("must be 1 to {MAX_CONCURRENCY}"));
     }
 }
 
-/// The delays at `key`.
+/// Checks the delays at `key`.
 pub(super) fn retry(retry: &RetrySection, key: &str, reader: &mut Reader) {
     for (index, delay) in retry.delays.iter().enumerate() {
         if delay.0.as_millis() < 100 {
@@ -28,7 +28,7 @@ pub(super) fn retry(retry: &RetrySection, key: &str, reader: &mut Reader) {
     }
 }
 
-/// A circuit breaker at `key`.
+/// Checks the circuit breaker at `key`.
 pub(super) fn breaker(breaker: BreakerSection, key: &str, reader: &mut Reader) {
     if breaker.failures > MAX_FAILURES {
         reader.problem(format!("{key}.failures"), format!("must be 0 (never pause) to {MAX_FAILURES}"));

@@ -1,8 +1,8 @@
-//! What a configuration says, checked: a [`Config`] is one that can be run.
+//! Reads and checks the configuration. A [`Config`] is one that can be run.
 //!
-//! `deploy/default.toml` lies below every file and documents every key; the file lies over it, the
-//! environment over both. [`backend`] is what `[backends.NAME]` and the files in `shared/providers/`
-//! may say.
+//! `deploy/default.toml` is the base of every configuration and documents every key; the user's file is laid over
+//! it, and the environment over both. [`backend`] has the keys of `[backends.NAME]` and of the files in
+//! `shared/providers/`.
 
 mod about;
 mod application;

@@ -1,4 +1,4 @@
-//! Where the keys of a text are.
+//! The lines of the keys in a text.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -6,22 +6,22 @@ use std::{collections::BTreeMap, sync::Arc};
 #[derive(Debug, Default, Clone)]
 pub(super) struct Lines(BTreeMap<String, usize>);
 
-/// Where the keys of a configuration are: in its own text, or in the provider file of a backend's type.
+/// The places of a configuration's keys, in its own text or in the provider file of a backend's type.
 #[derive(Debug, Default, Clone)]
 pub(super) struct KeyPlaces {
     own: Lines,
-    /// The path and the lines of the file below which each backend's table lies, by `backends.NAME`. Backends
-    /// of one type share them.
+    /// For each `backends.NAME`, the path and the lines of the provider file that its table is laid over.
+    /// Backends of one type share them.
     files: BTreeMap<String, Arc<(String, Lines)>>,
 }
 
 impl KeyPlaces {
-    /// Those of a text alone.
+    /// The places of the keys of a text, without provider files.
     pub(super) fn new(own: Lines) -> Self {
         Self { own, files: BTreeMap::new() }
     }
 
-    /// Notes that the table `backend` lies over the file at `path`, whose keys are in `lines`.
+    /// Records that the table `backend` is laid over the file at `path`, whose keys are in `lines`.
     pub(super) fn lies_over(&mut self, backend: &str, path: &str, lines: &Lines) {
         let known = self.files.values().find(|known| known.0 == path).cloned();
         let file = known.unwrap_or_else(|| Arc::new((path.to_owned(), lines.clone())));
@@ -37,8 +37,8 @@ impl KeyPlaces {
         self.own.exactly(key).is_some() || self.files.iter().any(in_file)
     }
 
-    /// The line of `key` in the text, else of the nearest key around it; and in which line of which provider
-    /// file it is, if it is rather there.
+    /// The line in the text of `key`, or of the nearest key around it; and, if a provider file comes nearer to
+    /// `key`, the place in that file.
     pub(super) fn of(&self, key: &str) -> (Option<usize>, Option<String>) {
         let own = self.own.nearest(key);
         let in_file = self.files.iter().find_map(|(backend, file)| {
@@ -52,7 +52,7 @@ impl KeyPlaces {
 }
 
 impl Lines {
-    /// Notes that `key` is in `line`.
+    /// Records that `key` is in `line`.
     pub(super) fn insert(&mut self, key: String, line: usize) {
         self.0.insert(key, line);
     }
@@ -62,12 +62,12 @@ impl Lines {
         self.0.get(key).copied()
     }
 
-    /// The line of `key`, else of the nearest key around it.
+    /// The line of `key`, or of the nearest key around it.
     pub(super) fn of(&self, key: &str) -> Option<usize> {
         self.nearest(key).map(|(_, line)| line)
     }
 
-    /// `key` itself if it is there, else the nearest key around it; and its line.
+    /// `key` itself if it is there, or the nearest key around it; with its line.
     fn nearest<'k>(&self, key: &'k str) -> Option<(&'k str, usize)> {
         let mut key = key;
         loop {

@@ -7,12 +7,12 @@ use std::net::SocketAddr;
 /// Reads an IP address and a port.
 ///
 /// # Errors
-/// What is wrong with `text`, with an address that was probably meant.
+/// What is wrong with `text`, with the address that was probably meant.
 pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| wrong(text.trim()))
 }
 
-/// Why `text` is no address, with an example that is one.
+/// Why `text` is not an address, with an example of one.
 fn wrong(text: &str) -> String {
     let example = |port: &str| {
         format!("such as \"127.0.0.1:{port}\" (this machine only) or \"0.0.0.0:{port}\" (every address)")
@@ -52,7 +52,7 @@ pub(crate) fn required<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Soc
     listen_address(&text).map_err(de::Error::custom)
 }
 
-/// Reads an address to listen on; a key that is absent is none.
+/// Reads an address to listen on. `None` if the key is absent.
 pub(crate) fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
     required(deserializer).map(Some)
 }

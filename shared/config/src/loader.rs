@@ -1,4 +1,4 @@
-//! How a configuration is read: with which backend types, and which of its secrets must be there.
+//! How a configuration is read: which backend types it may name, and which of its secrets must be there.
 
 use crate::{
     config::Config,
@@ -17,22 +17,22 @@ pub struct Loader<'p> {
 }
 
 impl<'p> Loader<'p> {
-    /// One for configurations that may name the types of `providers`, and must have all of their secrets.
+    /// A loader for configurations that may name the types of `providers` and must have all of their secrets.
     pub fn new(providers: &'p ProviderRegistry) -> Self {
         Self { providers, secrets: NeededSecrets::All }
     }
 
-    /// The same for configurations that must have these `secrets` only. Any other that is not there is
-    /// noted in [`Config::absent_secrets`].
+    /// The same loader, but only these `secrets` must be there. Any other missing secret is listed in
+    /// [`Config::absent_secrets`].
     #[must_use]
     pub fn needing(self, secrets: NeededSecrets) -> Self {
         Self { secrets, ..self }
     }
 
-    /// Reads `file`, or where there is none the built-in configuration, under the environment.
+    /// Reads `file`, or without one the built-in configuration, with the environment laid over it.
     ///
     /// # Errors
-    /// Every problem that there is.
+    /// Every problem of the configuration.
     pub fn load(self, file: Option<&Path>) -> Result<Config, InvalidConfig> {
         #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
         let (environment, unreadable): (Vec<_>, Vec<_>) = std::env::vars_os()
@@ -66,7 +66,7 @@ impl Config {
     /// Reads `file` as [`Loader::load`] does, with all of its secrets.
     ///
     /// # Errors
-    /// Every problem that there is.
+    /// Every problem of the configuration.
     pub fn load(file: Option<&Path>, providers: &ProviderRegistry) -> Result<Self, InvalidConfig> {
         Loader::new(providers).load(file)
     }
@@ -74,7 +74,7 @@ impl Config {
     /// Reads `text` as [`Loader::parse`] does, with all of its secrets.
     ///
     /// # Errors
-    /// Every problem that there is.
+    /// Every problem of the configuration.
     pub fn parse(
         source_name: &str,
         text: Option<&str>,

@@ -1,4 +1,4 @@
-//! The message log: whether there is one, where, and what it keeps.
+//! The configuration of the message log: whether there is one, where it is, and what it keeps.
 
 use crate::{config::Config, reader::Reader};
 use postern_shared::{
@@ -7,38 +7,38 @@ use postern_shared::{
 };
 use url::{Host, Url};
 
-/// The folder where nobody names one.
+/// The default folder.
 const DIR: &str = "postern-log";
 /// The smallest `log.max_bytes`.
 const MIN_BYTES: u64 = 1024 * 1024;
-/// What `log.url` may be, as errors say it.
-const ALLOWED: &str = "allowed are sqlite:DIR and postgres://user:pass@host:5432/database";
+/// The allowed forms of `log.url`, as errors list them.
+const ALLOWED: &str = "allowed: sqlite:DIR and postgres://user:pass@host:5432/database";
 
 /// The message log that a configuration asks for.
 #[derive(Debug, Clone)]
 pub struct MessageLogConfig {
-    /// Where it is.
+    /// The place of the log.
     pub place: LogPlace,
-    /// What it keeps of a message.
+    /// What the log keeps of a message.
     pub keep: Keep,
-    /// How long it keeps it.
+    /// How long the log keeps a message.
     pub retention: Period,
-    /// The most bytes that it may take; beyond, the oldest messages go.
+    /// The most bytes that the log may take. Beyond, the oldest messages are removed.
     pub max_bytes: u64,
-    /// The most messages that `postern.log` holds; the oldest go first.
+    /// The most messages that the queue `postern.log` holds. Beyond, the oldest are dropped.
     pub max_waiting: u64,
-    /// What numbers are hashed with. Absent: a random key beside the SQLite file.
+    /// The key that numbers are hashed with. `None`: a random key in a file next to the SQLite file.
     pub hash_key: Option<Secret>,
 }
 
-/// Where the message log is.
+/// The place of the message log.
 #[derive(Debug, Clone)]
 pub enum LogPlace {
-    /// In the embedded broker's store.
+    /// The log is in the embedded broker's store.
     Embedded,
-    /// In this folder, in SQLite.
+    /// The log is a SQLite file in this folder.
     Sqlite(String),
-    /// In the PostgreSQL at this URL.
+    /// The log is in the PostgreSQL database at this URL.
     Postgres(Secret),
 }
 
@@ -62,7 +62,7 @@ impl Config {
     }
 }
 
-/// Notes what `[log]` and `[broker]` say together and cannot be.
+/// Notes the mistakes in `[log]`, also in combination with `[broker]`.
 pub(super) fn check(config: &Config, reader: &mut Reader) {
     let (log, embedded) = (&config.log, config.broker.is_embedded());
     let off = log.messages == Some(false);
@@ -97,7 +97,7 @@ pub(super) fn check(config: &Config, reader: &mut Reader) {
     }
 }
 
-/// What is wrong with `url`, which is not quoted: it may hold a password. `None` if it is right.
+/// What is wrong with `url`. `None` if nothing is. The text does not quote the URL, which may hold a password.
 fn url_problem(url: &str) -> Option<&'static str> {
     match url.split_once(':') {
         Some(("sqlite", dir)) if !dir.is_empty() => None,

@@ -1,12 +1,11 @@
-//! Which secrets a configuration must have.
+//! The secrets that a configuration must have.
 
-/// Which secrets must be there, of those that a configuration takes from environment variables and
-/// files.
+/// The secrets that must be there, of all that a configuration takes from environment variables and files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NeededSecrets {
-    /// All of them: what a program needs to run.
+    /// All secrets: a running program needs them.
     All,
-    /// Those whose keys are listed, such as `broker.url`: what a command for one purpose needs.
+    /// The secrets with these keys, such as `broker.url`, for a command that needs no others.
     Of(&'static [&'static str]),
 }
 

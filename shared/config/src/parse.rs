@@ -1,4 +1,4 @@
-//! From a file and the environment to a [`Config`], or every problem that there is.
+//! Turns a file and the environment into a [`Config`], or into the list of all problems.
 
 use crate::{
     application::{self, ApplicationSection},
@@ -33,14 +33,14 @@ use std::{
     sync::Arc,
 };
 
-/// The built-in configuration: what runs without a file, and the reference of every key.
+/// The built-in configuration, which runs without a file and documents every key.
 pub const DEFAULT: &str = include_str!("../../../deploy/default.toml");
 
 impl Loader<'_> {
-    /// Reads `text`, or where there is none the built-in configuration, under `environment`.
+    /// Reads `text`, or without one the built-in configuration, with `environment` laid over it.
     ///
     /// # Errors
-    /// Every problem that there is.
+    /// Every problem of the configuration.
     pub fn parse(
         self,
         source_name: &str,
@@ -49,7 +49,7 @@ impl Loader<'_> {
     ) -> Result<Config, InvalidConfig> {
         let invalid = |problems| InvalidConfig { source_name: source_name.to_owned(), problems };
         let builtin = Document::parse(DEFAULT).map_err(&invalid)?;
-        // What a file leaves out; it has no use for the trial's backend and application.
+        // The defaults for a file: the built-in configuration without its trial backend and application.
         let mut otherwise = builtin.tree.clone();
         otherwise.shift_remove("backends");
         if let Some(Value::Object(application)) = otherwise.get_mut("application") {
@@ -149,7 +149,7 @@ fn read_sections(
     Some(config)
 }
 
-/// Reads the section `name` and checks what its types cannot say.
+/// Reads the section `name`, and checks it beyond the types.
 fn section<T: DeserializeOwned>(
     reader: &mut Reader,
     tree: &mut Map<String, Value>,
@@ -163,7 +163,7 @@ fn section<T: DeserializeOwned>(
     section
 }
 
-/// Those of them that can be read; `None` where a section that they rest on cannot.
+/// The backends of `tables` that can be read. `None` if a section that they depend on cannot be read.
 fn read_backends(
     reader: &mut Reader,
     tables: Value,
@@ -241,8 +241,8 @@ fn read_backend(
     };
     let Some(mut table) = providers.complete(&kind, table) else {
         let hint = suggest::hint(&kind, providers.known_types().split(", "));
-        let own = "; a provider's file of your own must be in the folder that `providers = \"DIR\"` names, a \
-                   key that stands before the first [table]";
+        let own = "; your own provider file must be in the folder of `providers = \"DIR\"`, a key that stands before \
+                   the first [table]";
         reader.unreadable(join(&path, "type"), format!("unknown type; {}{hint}{own}", known()));
         return None;
     };

@@ -7,7 +7,7 @@ use std::{fmt, path::Path};
 pub struct Problem {
     /// The key, such as `backends.clinic.send.url`; empty for the file as a whole.
     pub key: String,
-    /// The line of the file, from 1; `None` where the environment or a built-in file said it.
+    /// The line of the file, from 1. `None` if the value comes from the environment or a built-in file.
     pub line: Option<usize>,
     /// What is wrong and what is allowed. Never quotes a value that could be a secret.
     pub what: String,
@@ -25,20 +25,20 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A key below a backend's, and what is wrong with its value: what a connector or a form finds.
+/// A key below a backend's, and what is wrong with its value. Connectors and forms return these.
 pub type KeyProblem = (String, String);
 
 /// Everything that is wrong with a configuration, in the order of its lines.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .problems.iter().map(|p| format!("{}: {p}", .source_name)).collect::<Vec<_>>().join("\n"))]
 pub struct InvalidConfig {
-    /// The file's path, or what else the configuration came from.
+    /// The file's path, or a name for another source.
     pub source_name: String,
-    /// At least one.
+    /// The problems. At least one.
     pub problems: Vec<Problem>,
 }
 
-/// What the configuration in `file` is called in errors; that without a file is the built-in one.
+/// The name of the configuration in `file` for errors. Without a file it is the built-in configuration.
 pub fn source_name(file: Option<&Path>) -> String {
     file.map_or("the built-in configuration".to_owned(), |path| path.display().to_string())
 }

@@ -1,4 +1,4 @@
-//! A file that says what a backend type is, read.
+//! A provider file, which defines a backend type.
 
 use crate::{
     about::About,
@@ -11,30 +11,30 @@ use postern_shared::read::{self, Origin};
 use serde_json::{Map, Value};
 use std::path::Path;
 
-/// What a backend type is.
+/// The definition of a backend type.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ProviderFile {
-    /// What a backend of this type says unless its own table says otherwise.
+    /// The keys of a backend of this type, unless its own table sets them.
     pub(super) tree: Map<String, Value>,
-    /// What the file says of itself to people. `None` for a type that is registered in Rust, and for a user's
-    /// file without that table.
+    /// The table `[about]`. `None` for a type that is registered in Rust, and for a user's file without that
+    /// table.
     pub(super) about: Option<About>,
-    /// Whether it builds on another type.
+    /// Whether the file builds on another type.
     pub(super) has_base: bool,
-    /// Where it is, and where its keys are. `None` for what is compiled in.
+    /// The place of the file and its keys. `None` for a type that is compiled in.
     pub(super) place: Option<FilePlace>,
 }
 
-/// Where a file is, and where its keys are in it.
+/// The path of a file, and the lines of its keys.
 #[derive(Debug, Clone)]
 pub(super) struct FilePlace {
-    /// Its path.
+    /// The file's path.
     pub(super) path: String,
-    /// Where its keys are.
+    /// The lines of its keys.
     pub(super) lines: Lines,
 }
 
-/// Nothing is known besides the types.
+/// An origin for reading that knows nothing beyond the types.
 struct Plain;
 
 impl Origin for Plain {}
@@ -42,8 +42,8 @@ impl Origin for Plain {}
 /// The key that names the type which a file builds on.
 const BASE: &str = "base";
 
-/// `upper` over `lower`. Its `receive.auth` takes the place of the whole of the other: a request proves itself in
-/// one way.
+/// `upper` laid over `lower`. A `receive.auth` in `upper` replaces the other as a whole: a request proves
+/// itself in only one way.
 pub(super) fn laid_over(lower: &Map<String, Value>, upper: Map<String, Value>) -> Map<String, Value> {
     let mut tree = lower.clone();
     if upper.get("receive").and_then(|receive| receive.get("auth")).is_some()
@@ -56,8 +56,8 @@ pub(super) fn laid_over(lower: &Map<String, Value>, upper: Map<String, Value>) -
 }
 
 impl ProviderFile {
-    /// The built-in one with this `text`, which the tests of [`ProviderRegistry`](crate::ProviderRegistry)
-    /// have read, and the name of the type that it builds on.
+    /// The built-in file with this `text`, which the tests of [`ProviderRegistry`](crate::ProviderRegistry) have
+    /// checked, and the name of the type that it builds on.
     pub(super) fn built_in(text: &str) -> (Self, Option<String>) {
         let mut tree = Document::parse(text).map(|document| document.tree).unwrap_or_default();
         let about = tree.shift_remove("about").and_then(|about| read::from_value(&about).ok());
@@ -65,7 +65,7 @@ impl ProviderFile {
         (Self { tree, about, has_base: false, place: None }, base)
     }
 
-    /// It, laid over `base`: what it does not say is as there.
+    /// The file laid over `base`, which sets the keys that are absent here.
     pub(super) fn over(self, base: &Self) -> Self {
         let tree = laid_over(&base.tree, self.tree);
         let used = type_settings::settings_in(&tree);
@@ -81,11 +81,11 @@ impl ProviderFile {
         Self { tree, about, has_base: true, ..self }
     }
 
-    /// The one at `path`, over the type that it builds on, which `base` finds by the value of the key.
+    /// The file at `path`, laid over the type that it builds on. `base` finds that type by the value of the key.
     ///
     /// # Errors
-    /// Every problem with it as a file, with `[about]` and with what only a configuration may say. What its
-    /// other tables say is checked with each backend of its type.
+    /// Every problem with the file itself, with `[about]`, and with keys that only a configuration may have.
+    /// The other tables are checked with each backend of the type.
     pub(super) fn read<'b>(
         path: &Path,
         base: impl Fn(&Value) -> Result<&'b Self, String>,

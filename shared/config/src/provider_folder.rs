@@ -13,10 +13,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The key.
+/// The key in the configuration.
 pub(super) const KEY: &str = "providers";
 
-/// `"DIR"`, or `{ dir = "DIR", replace = ["NAME"] }`.
+/// The value of the key: `"DIR"`, or `{ dir = "DIR", replace = ["NAME"] }`.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
 struct ProvidersSection {
@@ -27,9 +27,9 @@ struct ProvidersSection {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ProvidersTable {
-    /// Where the files are.
+    /// The folder with the files.
     dir: PathBuf,
-    /// The built-in types whose place a file of the folder takes.
+    /// The built-in types that a file of the folder replaces.
     #[serde(default)]
     replace: Vec<String>,
 }
@@ -56,8 +56,8 @@ impl<'de> de::Visitor<'de> for ProvidersVisitor {
     }
 }
 
-/// The types that a configuration may name whose key [`KEY`] holds `section`: those of `providers`, and a
-/// type for each file of the folder. Notes every mistake.
+/// The types that a configuration may name if its key [`KEY`] is `section`: those of `providers`, and a type
+/// for each file of the folder. Notes every mistake.
 pub(super) fn with_folder<'p>(
     reader: &mut Reader,
     section: Option<Value>,
@@ -105,7 +105,7 @@ pub(super) fn with_folder<'p>(
     Cow::Owned(extended)
 }
 
-/// The provider files in `dir`, by name. What is in its folders is not looked at.
+/// The provider files in `dir`, by name. Subfolders are ignored.
 fn files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir)? {

@@ -18,20 +18,20 @@ use std::{
 /// Every `shared/providers/*.toml`, by name.
 const PROVIDERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/providers.rs"));
 
-/// The backend types, connectors and forms that a program knows: what a configuration may name.
+/// The backend types, connectors and forms that a program knows and a configuration may name.
 ///
-/// The built-in ones are there from the start; a program of one's own adds to them, by name and
-/// explicitly. A name can be given once.
+/// The built-in ones are there from the start; a custom program adds others explicitly, by name. Each name can be
+/// registered only once.
 #[derive(Debug, Clone)]
 pub struct ProviderRegistry {
     types: BTreeMap<String, ProviderType>,
-    /// The kinds that are not built in.
+    /// The connector kinds that are registered in Rust.
     connectors: BTreeMap<String, ConnectorDirection>,
     forms: BTreeSet<String>,
 }
 
-/// A type. The file of a built-in one is read when it is asked for: a configuration names few of them, and to read
-/// all would be most of what a start takes.
+/// A backend type. The file of a built-in type is read on demand: a configuration names only a few of them, and
+/// reading all would take most of the time of a start.
 #[derive(Debug, Clone)]
 enum ProviderType {
     BuiltIn(&'static str, OnceLock<Box<ProviderFile>>),
@@ -47,7 +47,7 @@ impl ProviderType {
     }
 }
 
-/// The built-in file with this `text`, laid over the built-in one that it builds on.
+/// The built-in file with this `text`, laid over the built-in file that it builds on.
 fn built_in(text: &str) -> ProviderFile {
     let (file, base) = ProviderFile::built_in(text);
     match base.and_then(|base| text_of(&base)) {
@@ -60,9 +60,9 @@ fn text_of(name: &str) -> Option<&'static str> {
     PROVIDERS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
 }
 
-/// A name that was registered before.
+/// The error for a name that is registered already.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the {what} `{name}` is registered twice; known are: {known}")]
+#[error("the {what} `{name}` is registered twice; known: {known}")]
 pub struct NameTaken {
     what: &'static str,
     name: String,
@@ -94,8 +94,8 @@ impl ProviderRegistry {
         Ok(())
     }
 
-    /// Adds the type that the file at `path` says, or puts it in the place of the type `name`. What it may build on
-    /// are the types of `bases`.
+    /// Adds the type in the file at `path` as `name`, or replaces the type `name` by it. The file may build on
+    /// the types of `bases`.
     ///
     /// # Errors
     /// Every problem with the file.
@@ -108,7 +108,7 @@ impl ProviderRegistry {
         self.types.insert(name.to_owned(), ProviderType::Added(Box::new(file)));
     }
 
-    /// The type that `named`, the value of a file's key `base`, names.
+    /// The type that `named`, the value of a file's key `base`, refers to.
     fn base(&self, named: &Value) -> Result<&ProviderFile, String> {
         let known = || self.types().filter(|name| self.file(name).is_some_and(|file| !file.has_base));
         let allowed = || format!("allowed: {}", known().collect::<Vec<_>>().join(", "));
@@ -122,13 +122,13 @@ impl ProviderRegistry {
         }
     }
 
-    /// The file of the type `kind`. `None` if there is no such type.
+    /// The file of the type `kind`. `None` if the type is unknown.
     fn file(&self, kind: &str) -> Option<&ProviderFile> {
         self.types.get(kind).map(ProviderType::file)
     }
 
-    /// The same with the type that the file at `path` says, in the place of one that has the file's name.
-    /// Returns the type's name, too: that of the file, without `.toml`.
+    /// The registry with the type in the file at `path`, which is added or replaces one of the same name. Also
+    /// returns the type's name, which is the file's name without `.toml`.
     ///
     /// # Errors
     /// Every problem with the file.
@@ -151,7 +151,7 @@ impl ProviderRegistry {
         Ok(())
     }
 
-    /// The types, in order.
+    /// The names of the types, in order.
     pub fn types(&self) -> impl Iterator<Item = &str> {
         self.types.keys().map(String::as_str)
     }
@@ -161,7 +161,7 @@ impl ProviderRegistry {
         self.types.contains_key(name)
     }
 
-    /// Where the file of the type `kind` is; `None` if it is compiled in, or there is no such type.
+    /// The place of the file of the type `kind`. `None` if the type is compiled in or unknown.
     pub(super) fn place(&self, kind: &str) -> Option<&FilePlace> {
         self.file(kind)?.place.as_ref()
     }
@@ -182,7 +182,7 @@ impl ProviderRegistry {
         self.forms.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
     }
 
-    /// What the registered kind `connector` does. `None` if there is no such kind.
+    /// Whether the registered kind `connector` can send. `None` if the kind is unknown.
     pub(super) fn direction(&self, connector: &str) -> Option<ConnectorDirection> {
         self.connectors.get(connector).copied()
     }
@@ -191,24 +191,23 @@ impl ProviderRegistry {
         self.forms.contains(name)
     }
 
-    /// The settings that the file of the type `kind` has, needs or looks at.
+    /// The settings that the file of the type `kind` has, requires or uses.
     pub fn settings_of(&self, kind: &str) -> BTreeSet<String> {
         self.file(kind).map(|file| type_settings::settings_in(&file.tree)).unwrap_or_default()
     }
 
-    /// Those of them that the file gives no value.
+    /// The settings that the file of the type `kind` requires or uses, but gives no value.
     pub fn unset_settings_of(&self, kind: &str) -> BTreeSet<String> {
         self.file(kind).map(|file| type_settings::unset_in(&file.tree)).unwrap_or_default()
     }
 
-    /// What the file of the type `kind` says to people. `None` for an unknown type, and for one that is
-    /// registered in Rust.
+    /// The table `[about]` of the type `kind`. `None` for an unknown type, and for one that is registered in Rust.
     pub fn about(&self, kind: &str) -> Option<&About> {
         self.file(kind)?.about.as_ref()
     }
 
-    /// `table` over the file of its type; `None` for an unknown type. Its `receive.auth` takes the
-    /// place of the file's whole: a request proves itself in one way.
+    /// `table` laid over the file of the type `kind`. `None` if the type is unknown. A `receive.auth` in
+    /// `table` replaces the file's as a whole: a request proves itself in only one way.
     pub(super) fn complete(&self, kind: &str, table: Map<String, Value>) -> Option<Map<String, Value>> {
         Some(laid_over(&self.file(kind)?.tree, table))
     }

@@ -1,7 +1,7 @@
-//! From a tree of values to typed sections, collecting every problem on the way.
+//! Reads a tree of values into typed sections, and collects every problem on the way.
 //!
-//! It is our own, over `toml` and serde, because no configuration library names every mistake with its
-//! line: this one takes a wrong key out and reads on.
+//! It is our own, over `toml` and serde, because no configuration library names every mistake with its line:
+//! this one removes a wrong key and reads on.
 
 use super::{
     environment,
@@ -19,13 +19,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::{collections::BTreeSet, path::Path};
 
-/// Reads sections and remembers what was wrong with them.
+/// Reads sections, and remembers their mistakes.
 #[derive(Debug)]
 pub(super) struct Reader {
     places: KeyPlaces,
-    /// What stands in for a key that is wrong, so that the checks behind it see the others.
+    /// The values that replace wrong keys, so that the checks can still look at the other keys.
     builtin: Map<String, Value>,
-    /// The keys that the environment set: their line in the file means nothing.
+    /// The keys that the environment set. Their lines in the file are irrelevant.
     pub(super) from_environment: BTreeSet<String>,
     /// The keys that could not be read.
     unread: BTreeSet<String>,
@@ -33,10 +33,10 @@ pub(super) struct Reader {
     removed: Removed,
     /// The secrets that must be there.
     needed: NeededSecrets,
-    /// The secrets that are not there and need not be.
+    /// The keys of secrets that are missing and were not needed.
     pub(super) absent: BTreeSet<String>,
     pub(super) problems: Vec<Problem>,
-    /// What is right, and should be otherwise.
+    /// The warnings about what is valid, but probably a mistake.
     pub(super) warnings: Vec<Problem>,
 }
 
@@ -60,23 +60,23 @@ impl Reader {
         }
     }
 
-    /// Where each key is.
+    /// The place of each key in the files.
     pub(super) fn places(&self) -> KeyPlaces {
         self.places.clone()
     }
 
-    /// Notes that the table `backend` lies over the provider file at `path`, whose keys are in `lines`.
+    /// Records that the table `backend` is laid over the provider file at `path`, whose keys are in `lines`.
     pub(super) fn lies_over(&mut self, backend: &str, path: &str, lines: &Lines) {
         self.places.lies_over(backend, path, lines);
     }
 
-    /// Whether the configuration, the environment or a provider file of the user's sets `key` or a part of it.
+    /// Whether the configuration, the environment or a user's provider file sets `key` or a part of it.
     pub(super) fn is_written(&self, key: &str) -> bool {
         let is_set = |set: &String| is_in(set, key) || is_in(key, set);
         self.places.have(key) || self.from_environment.iter().any(is_set)
     }
 
-    /// Notes that `key` is wrong, as far as it could be read.
+    /// Notes a problem with `key`, unless it could not be read, which is a problem of its own.
     pub(super) fn problem(&mut self, key: impl AsRef<str>, what: impl Into<String>) {
         let key = key.as_ref();
         if self.has_read(key) {
@@ -84,7 +84,7 @@ impl Reader {
         }
     }
 
-    /// What to say of the unknown section `key` besides: where it was probably meant to stand.
+    /// A hint for the error about the unknown section `key`: where the key was probably meant to be.
     pub(super) fn placed(&self, key: &str) -> String {
         let meant = SECTIONS.into_iter().find_map(|section| {
             let rest = key.strip_prefix(section)?.strip_prefix(['_', '-']).filter(|rest| !rest.is_empty())?;
@@ -106,7 +106,7 @@ impl Reader {
         }
     }
 
-    /// Notes that `key` is right and should be otherwise.
+    /// Notes that `key` is valid, but probably a mistake.
     pub(super) fn warning(&mut self, key: &str, what: &str) {
         let key = self.in_file(key);
         if !self.unread.iter().any(|unread| is_in(&key, unread)) {
@@ -115,7 +115,7 @@ impl Reader {
         }
     }
 
-    /// Notes that `key` cannot be read.
+    /// Notes that `key` cannot be read, and why.
     pub(super) fn unreadable(&mut self, key: impl Into<String>, what: impl Into<String>) {
         let key = key.into();
         if self.unread.insert(key.clone()) {
@@ -123,7 +123,7 @@ impl Reader {
         }
     }
 
-    /// Notes which `files` of the TLS section `key` are not there and need not be.
+    /// Notes which `files` of the TLS section `key` are missing and not needed.
     pub(super) fn note_absent_files<'f>(
         &mut self,
         key: &str,
@@ -138,14 +138,14 @@ impl Reader {
         }
     }
 
-    /// Whether all of `key` could be read: a check that rests on another key than its own asks.
+    /// Whether all of `key` could be read. For checks that depend on other keys than their own.
     pub(super) fn has_read(&self, key: &str) -> bool {
         let key = self.in_file(key);
         !self.unread.iter().any(|unread| is_in(unread, &key) || is_in(&key, unread))
     }
 
-    /// Reads the section at `path`, and notes every mistake in it. What it returns has nothing in
-    /// the place of a mistake, or what stands in for it; `None` if nothing can be read without it.
+    /// Reads the section at `path`, and notes every mistake in it. In the result, a wrong value is left out or
+    /// replaced by its default. `None` if nothing can be read without it.
     pub(super) fn read<T: DeserializeOwned>(&mut self, path: &str, section: Value) -> Option<T> {
         let place = Place::from(path);
         let mut written = section.clone();
@@ -161,11 +161,11 @@ impl Reader {
                 self.unreadable(key, what);
             }
         }
-        // The built-in section runs as it is.
+        // The built-in section is always valid.
         reading.value.or_else(|| T::deserialize(self.builtin.get(path)?).ok())
     }
 
-    /// `key`, which counts the entries of lists that could be read, as the file counts them.
+    /// `key` with positions in lists as in the file. In `key` they count only the entries that could be read.
     fn in_file(&self, key: &str) -> String {
         self.removed.original(&key.into()).to_string()
     }
@@ -190,7 +190,7 @@ impl Reader {
     }
 }
 
-/// What is known of the section at `place`.
+/// What the reader knows about the section at `place`.
 struct Section<'a> {
     place: &'a Place,
     reader: &'a Reader,
@@ -202,7 +202,7 @@ impl Origin for Section<'_> {
         place.find(&mut section).cloned()
     }
 
-    /// A secret that is wrong is one mistake, not another one of the table that it stands in.
+    /// A stand-in for a wrong secret, so that it is only one mistake, and not another one of the table around it.
     fn in_place_of(&self, found: &Value, wrong: &str) -> Option<Value> {
         secret_problem(found).is_some_and(|why| why == wrong).then(|| "unread".into())
     }
@@ -212,8 +212,8 @@ impl Origin for Section<'_> {
     }
 }
 
-/// Whether what is wrong with `value`, or with a secret in it, is that a variable or a file does not hold
-/// the secret.
+/// Whether the mistake `what` in `value`, or in a secret in it, is that a variable or a file does not hold the
+/// secret.
 fn is_absent_secret(value: &Value, what: &str) -> bool {
     absent_secret(value).is_some_and(|why| why == what)
         || match value {
@@ -228,7 +228,7 @@ pub(super) fn is_in(key: &str, whole: &str) -> bool {
     key.strip_prefix(whole).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
-/// `tree`'s table `key`, taken out; an empty table where there is none.
+/// Removes the table `key` from `tree` and returns it. An empty table if there is none.
 pub(super) fn take(tree: &mut Map<String, Value>, key: &str) -> Value {
     tree.shift_remove(key).unwrap_or_else(|| Value::Object(Map::new()))
 }

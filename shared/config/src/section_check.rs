@@ -1,4 +1,4 @@
-//! What the types of the sections cannot say: bounds, files, and what of a section goes together.
+//! Checks of the sections beyond the types: bounds, files, and which keys of a section go together.
 
 use crate::{
     broker_url, flow_check,
@@ -74,7 +74,7 @@ pub(super) fn ingress(ingress: &IngressSection, reader: &mut Reader) {
 
 pub(super) fn admin(admin: &AdminSection, reader: &mut Reader) {
     reader.note_absent_files("admin.tls", admin.tls.iter().flat_map(TlsFiles::files));
-    // Every program has this port. The ingress looks at the files of its own: no other needs them.
+    // Every program has this port, so its files are checked here. The ingress checks those of its own ports.
     if let Some(Err(TlsProblem { key, what })) = admin.tls.as_ref().map(|files| files.read().1) {
         reader.problem(format!("admin.tls.{key}"), what);
     }
@@ -129,7 +129,7 @@ pub(super) fn dispatcher(dispatcher: &DispatcherSection, reader: &mut Reader) {
 
 pub(super) fn log(log: &LogSection, reader: &mut Reader) {
     const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
-    // A word that is no level is a part of the program to the filter, and everything else is silent.
+    // The filter takes a word that is not a level for a part of the program, and silences everything else.
     let is_level =
         |word: &str| LEVELS.contains(&&*word.to_lowercase()) || word.parse::<u8>().is_ok_and(|n| n <= 5);
     let mut words =

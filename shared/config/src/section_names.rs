@@ -1,6 +1,6 @@
 //! The names of the sections.
 
-/// The sections that there are.
+/// All sections.
 pub(super) const SECTIONS: [&str; 13] = [
     "providers",
     "broker",

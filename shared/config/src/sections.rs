@@ -1,5 +1,5 @@
-//! The sections of a configuration file, but for the backends. Their defaults are in
-//! `deploy/default.toml`, which lies under every configuration.
+//! The sections of a configuration file, except the backends. Their defaults are in `deploy/default.toml`,
+//! which is the base of every configuration.
 
 use crate::{listen, spool::SpoolSection, tls_files::TlsFiles};
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use postern_shared::{
 use serde::Deserialize;
 use std::net::SocketAddr;
 
-/// `[broker]`
+/// `[broker]`: where the queues are, and their limits.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BrokerSection {
@@ -19,39 +19,39 @@ pub struct BrokerSection {
     pub url: Secret,
     /// How long a publish may take, its confirm included.
     pub publish_timeout: Span,
-    /// The most reports that `postern.reports` keeps; the oldest go first.
+    /// The most reports that `postern.reports` keeps. Beyond, the oldest are dropped.
     pub max_reports: u64,
-    /// The most callbacks that wait in each of their queues; the oldest go first.
+    /// The most callbacks that wait in each of their queues. Beyond, the oldest are dropped.
     pub max_callbacks: u64,
-    /// The most messages that wait in each other queue; publishes beyond are refused. Absent: no limit.
+    /// The most messages that wait in each other queue. Further publishes are refused. Absent: no limit.
     pub max_messages: Option<u64>,
-    /// Embedded only: free bytes on the disk below which nothing more is accepted.
+    /// For the embedded broker only: the free bytes on the disk below which nothing more is accepted.
     pub min_free_disk: u64,
 }
 
 impl BrokerSection {
-    /// Whether the broker is the store in the process itself, which no other process can use.
+    /// Whether the broker is embedded in the process. No other process can use it then.
     pub fn is_embedded(&self) -> bool {
         self.url.expose().starts_with("embedded:")
     }
 }
 
-/// `[ingress]`
+/// `[ingress]`: the public port and its limits.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IngressSection {
     /// The public port.
     #[serde(deserialize_with = "listen::required")]
     pub listen: SocketAddr,
-    /// Absent: without TLS.
+    /// The certificate of the public port. Absent: no TLS.
     pub tls: Option<TlsFiles>,
-    /// Scheme, host and path under which providers see it, without a `/` at the end.
+    /// The scheme, host and path by which providers reach the public port, without a `/` at the end.
     pub public_url: Option<String>,
     /// The largest body, in bytes.
     pub max_body: usize,
     /// The most parameters of one request.
     pub max_fields: usize,
-    /// The most messages and delivery reports of one request to a backend with `each`. 1 to 10,000.
+    /// The most messages and delivery reports in one request to a backend with `each`. 1 to 10,000.
     pub max_items: usize,
     /// The longest name of a parameter, in bytes.
     pub max_key: usize,
@@ -59,67 +59,66 @@ pub struct IngressSection {
     pub max_value: usize,
     /// How long a client may take to send its headers, and then its body.
     pub read_timeout: Span,
-    /// Threads that serve requests; 0: one for each core.
+    /// The number of threads that serve requests; 0: one for each core.
     pub workers: usize,
-    /// The most connections to `listen`. Absent: what the limit of open files leaves room for, at most
+    /// The most connections to `listen`. Absent: as many as the limit of open files leaves room for, at most
     /// 20,000.
     pub max_connections: Option<usize>,
-    /// The most connections of one IPv4 address or one IPv6 /64, to `listen` and to `api.listen` each;
-    /// for loopback addresses and `trusted_proxies` any number.
+    /// The most connections from one IPv4 address or one IPv6 /64, to `listen` and to `api.listen` each. Loopback
+    /// addresses and `trusted_proxies` are not limited.
     pub max_connections_per_address: usize,
-    /// The proxies in front of it, whose word about their client is taken.
+    /// The proxies in front of the public port that are trusted to name their clients.
     #[serde(default)]
     pub trusted_proxies: Networks,
-    /// Where they say it.
+    /// The header in which these proxies name their clients.
     pub client_header: ClientHeader,
-    /// How many requests that prove nothing one address may make. Absent: any number.
+    /// How many unproven requests one address may make. Absent: any number.
     pub rate_limit: Option<AddressLimit>,
-    /// How long a message that a provider repeats (the same backend, `external_id`, identity and text)
-    /// is acknowledged without being queued again, and for how long an `Idempotency-Key` is remembered; 0: a
-    /// repeated message is always queued again.
+    /// How long a message that a provider repeats is acknowledged without being queued again, and how long an
+    /// `Idempotency-Key` is remembered. `receive.dedupe` says what a repetition is; by default, a message with
+    /// the same backend, `external_id`, identity and text. 0: a repeated message is always queued again.
     pub dedupe_window: Window,
-    /// Where messages are stored while the broker takes none.
+    /// The spool, in which messages are stored while the broker accepts none.
     #[serde(default)]
     pub spool: SpoolSection,
 }
 
-/// The header in which proxies name their client; each of several adds itself on the right.
+/// The header in which proxies name their client. Each of several proxies adds its client on the right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum ClientHeader {
-    /// Addresses, with commas between them.
+    /// A list of addresses with commas between them.
     #[serde(rename = "X-Forwarded-For")]
     XForwardedFor,
-    /// RFC 7239.
+    /// The header of RFC 7239.
     Forwarded,
 }
 
-/// `ingress.rate_limit`
+/// `ingress.rate_limit`: the limit of unproven requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AddressLimit {
-    /// Of one IPv4 address, or of one IPv6 /64.
+    /// The limit for one IPv4 address or one IPv6 /64.
     pub per_address: Rate,
-    /// How many of them at once. Absent: as many as the rate's number.
+    /// How many requests may come at once. Absent: the number in the rate.
     pub burst: Option<u32>,
 }
 
-/// `[admin]`
+/// `[admin]`: the port for operators.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdminSection {
-    /// The port of `/metrics`, `/livez` and `/readyz`. Absent: 127.0.0.1:8081, and 8082 for
-    /// `postern-dispatcher`.
+    /// The port of `/metrics`, `/livez` and `/readyz`. Absent: 127.0.0.1:8081, and 8082 for `postern-dispatcher`.
     #[serde(default, deserialize_with = "listen::optional")]
     pub listen: Option<SocketAddr>,
-    /// What must be shown for all but `/livez` and `/readyz`, as `Authorization: Bearer …`. Absent: nothing, and
-    /// `listen` is a loopback address.
+    /// The token (`Authorization: Bearer …`) that everything but `/livez` and `/readyz` requires. Absent: none
+    /// is required, and `listen` must be a loopback address.
     pub token: Option<SecretDigest>,
-    /// Absent: without TLS.
+    /// The certificate of this port. Absent: no TLS.
     pub tls: Option<TlsFiles>,
 }
 
 impl AdminSection {
-    /// Why this section may not listen on `address`; `None` where it may.
+    /// Why this port may not listen on `address`. `None` if it may.
     pub fn exposes(&self, address: SocketAddr) -> Option<&'static str> {
         (self.token.is_none() && !address.ip().to_canonical().is_loopback()).then_some(
             "without admin.token, anyone who reaches this address could read the state of the gateway: set \
@@ -129,42 +128,43 @@ impl AdminSection {
     }
 }
 
-/// `[api]`
+/// `[api]`: who may use `/v1`, and on which port.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApiSection {
-    /// A port of its own for `/v1`. Absent: on `ingress.listen`.
+    /// A separate port for `/v1`. Absent: `/v1` is on `ingress.listen`.
     #[serde(default, deserialize_with = "listen::optional")]
     pub listen: Option<SocketAddr>,
-    /// Of that port; absent: without TLS.
+    /// The certificate of that port. Absent: no TLS.
     pub tls: Option<TlsFiles>,
-    /// The most connections to that port. Absent: a quarter of what the limit of open files leaves room
-    /// for, at most 20,000.
+    /// The most connections to that port. Absent: a quarter of what the limit of open files leaves room for, at
+    /// most 20,000.
     pub max_connections: Option<usize>,
-    /// Who may send and read. Without any, `/v1` answers only clients on this machine.
+    /// The keys of clients that may send and read. Without any key, `/v1` answers only clients on this machine.
     pub keys: Vec<ApiKey>,
 }
 
-/// `[[api.keys]]`
+/// `[[api.keys]]`: a client of `/v1`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApiKey {
-    /// Who it is, for logs. Part of the ids that its `Idempotency-Key`s make: a key that takes the
-    /// place of another has the same name.
+    /// The client's name, for logs. It is part of the message ids that are made from an `Idempotency-Key`, so a
+    /// key that replaces another must have the same name.
     pub name: String,
-    /// What they send as `Authorization: Bearer …`.
+    /// The key, which the client sends as `Authorization: Bearer …`.
     key: Option<SecretDigest>,
-    /// The same, where the configuration is not to hold the key itself. One of the two is there.
+    /// The SHA-256 of the key, for a configuration that is not to hold the key itself. Exactly one of the two
+    /// is there.
     #[serde(default, deserialize_with = "postern_shared::value::from_hex")]
     key_sha256: Option<SecretDigest>,
-    /// The backends that they may send through, and whose messages they may read.
+    /// The backends that the client may send through, and whose messages it may read.
     pub backends: Selection,
-    /// What they may do. At least one.
+    /// What the client may do. At least one right.
     #[serde(default = "Right::send")]
     pub may: Vec<Right>,
-    /// When it ends to be taken. Absent: never.
+    /// When the key expires. Absent: never.
     pub expires: Option<Moment>,
-    /// How many requests it may make. Absent: any number.
+    /// How many requests the client may make. Absent: any number.
     pub rate: Option<Rate>,
 }
 
@@ -174,7 +174,7 @@ pub struct ApiKey {
 pub enum Right {
     /// Send messages.
     Send,
-    /// Read what became of messages, with their texts and numbers, and what people wrote.
+    /// Read the states of messages, with texts and numbers, and what people wrote.
     Read,
 }
 
@@ -193,13 +193,13 @@ impl Right {
 }
 
 impl ApiKey {
-    /// Whether its holder may do this.
+    /// Whether the client has this right.
     pub fn may(&self, right: Right) -> bool {
         self.may.contains(&right)
     }
 
-    /// What the key is recognised by; `None` where the configuration says it twice or not at all,
-    /// which [`Config::parse`](super::Config::parse) refuses.
+    /// The digest that the key is recognized by. `None` if the configuration has both `key` and `key_sha256` or
+    /// neither, which [`Config::parse`](super::Config::parse) refuses.
     pub fn digest(&self) -> Option<&SecretDigest> {
         match (&self.key, &self.key_sha256) {
             (Some(digest), None) | (None, Some(digest)) => Some(digest),
@@ -207,22 +207,23 @@ impl ApiKey {
         }
     }
 
-    /// Whether it is not taken any more.
+    /// Whether the key has expired at `now`.
     pub fn has_expired(&self, now: Timestamp) -> bool {
         self.expires.is_some_and(|end| end.0 <= now)
     }
 }
 
-/// `[dispatcher]`
+/// `[dispatcher]`: how this process sends.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DispatcherSection {
-    /// Which backends' queues this process serves.
+    /// The backends whose queues this process serves.
     pub backends: Selection,
-    /// Sends in flight for each backend, 1 to 2,000.
+    /// The most sends in flight for each backend, 1 to 2,000.
     pub concurrency: u16,
-    /// How often a message may be taken without being settled before it is dead-lettered with the code
-    /// `poison`, 2 to 100.
+    /// How often a message may be consumed without being settled before it is dead-lettered with the code
+    /// `poison`, 2 to
+    /// 100.
     pub max_deliveries: u32,
 }
 
@@ -230,7 +231,7 @@ pub struct DispatcherSection {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogSection {
-    /// How lines look.
+    /// The format of log lines.
     pub format: LogFormat,
     /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,lapin=warn`.
     pub level: String,
@@ -238,35 +239,35 @@ pub struct LogSection {
     pub messages: Option<bool>,
     /// Where the message log is: `sqlite:DIR` or `postgres://…`. A secret: it holds a password.
     pub url: Option<Secret>,
-    /// What it keeps of a message.
+    /// What the message log keeps of a message.
     pub keep: Keep,
-    /// How long it keeps it.
+    /// How long the message log keeps a message.
     pub retention: Period,
-    /// The most bytes that it may take.
+    /// The most bytes that the message log may take.
     pub max_bytes: u64,
-    /// The most messages that `postern.log` holds.
+    /// The most messages that the queue `postern.log` holds.
     pub max_waiting: u64,
-    /// What numbers are hashed with.
+    /// The key that numbers are hashed with if `keep` is `states`.
     pub hash_key: Option<Secret>,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// `human` on a terminal, `json` otherwise.
     Auto,
-    /// For people.
+    /// Lines for people.
     Human,
     /// One JSON object a line.
     Json,
 }
 
-/// `[shutdown]`
+/// `[shutdown]`: how the process ends.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShutdownSection {
-    /// How long what is in flight may take to finish after SIGTERM.
+    /// How long work in flight may take to finish after SIGTERM.
     pub deadline: Span,
 }
 
@@ -274,16 +275,16 @@ pub struct ShutdownSection {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Vec<String>")]
 pub enum Selection {
-    /// All.
+    /// All backends.
     All,
-    /// These.
+    /// These backends.
     Some(Vec<BackendName>),
-    /// All but these.
+    /// All backends except these.
     AllBut(Vec<BackendName>),
 }
 
 impl Selection {
-    /// Whether `backend` is one of them.
+    /// Whether `backend` is selected.
     pub fn contains(&self, backend: &BackendName) -> bool {
         match self {
             Self::All => true,
@@ -292,7 +293,7 @@ impl Selection {
         }
     }
 
-    /// The names in it, also those that it leaves out. Empty for all.
+    /// The names in the selection, also those that it excludes. Empty for all backends.
     pub fn names(&self) -> &[BackendName] {
         match self {
             Self::All => &[],

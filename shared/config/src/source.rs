@@ -1,9 +1,8 @@
-//! A file as it is on disk: text in UTF-8, or what else it is.
+//! The contents of a file on disk: text in UTF-8, or an error that says what else it is.
 
 use crate::problem::Problem;
 
-/// The text of a file whose `bytes` these are. A byte order mark in front of it is left to the TOML
-/// parser, which skips it.
+/// The text of a file with these `bytes`. A byte order mark at the beginning is kept: the TOML parser skips it.
 pub(crate) fn text(bytes: Vec<u8>) -> Result<String, Problem> {
     let whole = |what: &str| Problem { key: String::new(), line: Some(1), what: what.to_owned() };
     if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) || is_utf16(&bytes) {
@@ -22,8 +21,7 @@ pub(crate) fn text(bytes: Vec<u8>) -> Result<String, Problem> {
     })
 }
 
-/// Whether every other byte at the beginning is 0, as in the UTF-16 of a text in Latin letters that has
-/// no byte order mark.
+/// Whether every other byte at the beginning is 0, as in Latin text in UTF-16 without a byte order mark.
 fn is_utf16(bytes: &[u8]) -> bool {
     let head = &bytes[..bytes.len().min(32)];
     let zeros = |offset: usize| head.iter().skip(offset).step_by(2).all(|byte| *byte == 0);

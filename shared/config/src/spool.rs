@@ -6,7 +6,7 @@ use serde::{
 };
 use std::fmt;
 
-/// The folder where nobody names one.
+/// The default folder.
 const DIR: &str = "postern-spool";
 const MAX_MESSAGES: u64 = 1_000_000;
 const MAX_BYTES: u64 = 1024 * 1024 * 1024;
@@ -17,20 +17,20 @@ const MAX_BYTES: u64 = 1024 * 1024 * 1024;
 pub struct SpoolSection {
     dir: Option<String>,
     chosen: bool,
-    /// The most messages in it.
+    /// The most messages in the spool.
     pub max_messages: u64,
-    /// The most bytes in it.
+    /// The most bytes in the spool.
     pub max_bytes: u64,
 }
 
 impl SpoolSection {
-    /// The folder; `None` for no spool.
+    /// The folder. `None` if there is no spool.
     pub fn dir(&self) -> Option<&str> {
         self.dir.as_deref()
     }
 
-    /// Whether the configuration names the folder: then it must be usable. The default one is done
-    /// without where it cannot be made.
+    /// Whether the configuration names the folder, which must then be usable. If the default folder cannot be
+    /// made, Postern runs without a spool.
     pub fn is_chosen(&self) -> bool {
         self.chosen && self.dir.is_some()
     }
@@ -51,7 +51,7 @@ impl Default for SpoolSection {
     }
 }
 
-/// The table.
+/// `ingress.spool` as a table.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SpoolTable {

@@ -1,4 +1,4 @@
-//! What is wrong with a text that is not TOML, in words that say what to do about it.
+//! Errors for a text that is not TOML, which say what to do about it.
 //!
 //! A value is never quoted: it may be a secret.
 
@@ -9,14 +9,14 @@ use crate::{
 use std::ops::Range;
 use toml::de::Error;
 
-/// Quotation marks that word processors and chats put in the place of straight ones.
+/// Quotation marks that word processors and chats put in place of straight ones.
 const CURLY: [char; 13] = ['“', '”', '„', '‟', '«', '»', '‘', '’', '‚', '‛', '″', '′', '＂'];
-/// Characters that look like a space, or like nothing, and are none to TOML.
+/// Characters that look like a space or are invisible, but are not white space in TOML.
 const INVISIBLE: [char; 8] =
     ['\u{a0}', '\u{2007}', '\u{202f}', '\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}', '\u{feff}'];
 
-/// Every mistake of `text`, which the parser says are `errors`: one for each line. `lines` are those of
-/// the keys that it could read.
+/// Every mistake in `text`, one for each line. `errors` are the parser's; `lines` are those of the keys that it
+/// could read.
 pub(crate) fn problems(text: &str, errors: &[Error], lines: &Lines) -> Vec<Problem> {
     if let Some(what) = other_format(text) {
         return vec![Problem { key: String::new(), line: Some(1), what: what.to_owned() }];
@@ -49,7 +49,7 @@ fn plain(error: &Error) -> String {
     error.message().replace('\n', ", ")
 }
 
-/// What a file is that is in another format, from its first line that says something.
+/// The error for a file in another format, judged by its first meaningful line.
 fn other_format(text: &str) -> Option<&'static str> {
     let first = text.trim_start_matches('\u{feff}').lines().map(str::trim);
     let first = first.into_iter().find(|line| !line.is_empty() && !line.starts_with('#'))?;
@@ -69,7 +69,7 @@ fn other_format(text: &str) -> Option<&'static str> {
         .then_some("looks like YAML: the configuration is TOML, such as [broker] and then url = \"…\"")
 }
 
-/// What to do about the parser's `message` on the line `here`.
+/// The advice for the parser's `message` about the line `here`.
 fn advice(here: &str, message: &str) -> Option<String> {
     let column = |found: &[char]| here.chars().position(|c| found.contains(&c)).map(|at| at + 1);
     if let Some(column) = column(&CURLY) {
@@ -97,7 +97,7 @@ fn advice(here: &str, message: &str) -> Option<String> {
     None
 }
 
-/// The key that `span` of `text` says again, and where it stands first.
+/// The key that `span` of `text` repeats, and an error that says where it is set first.
 fn duplicate(text: &str, span: Range<usize>, lines: &Lines) -> (String, String) {
     let here = line_at(text, span.start);
     let key = path_to(text, span);
@@ -108,13 +108,13 @@ fn duplicate(text: &str, span: Range<usize>, lines: &Lines) -> (String, String) 
     (key, format!("is defined twice{first}: each key and each table may be defined only once"))
 }
 
-/// The path of the table that `line` begins; `None` if it begins none.
+/// The path of the table whose header is `line`. `None` if the line is not a header.
 fn header(line: &str) -> Option<String> {
     let name = line.trim_start().strip_prefix('[')?.trim_start_matches('[');
     name.split(']').next().map(dotted)
 }
 
-/// The path of the key at `span`: the table that it stands in, and what stands before it on its line.
+/// The path of the key at `span`, made of the table that it is in and of what precedes it on its line.
 fn path_to(text: &str, span: Range<usize>) -> String {
     let start = text[..span.start].rfind('\n').map_or(0, |at| at + 1);
     let before = &text[start..span.end];

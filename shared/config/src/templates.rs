@@ -1,5 +1,5 @@
-//! What a backend's templates look at, and what there is: a setting that is not there, an address that
-//! nobody knows, a request that holds nothing of its message.
+//! Compares what a backend's templates use with what there is: a missing setting, an unknown address, a request
+//! that holds nothing of its message.
 
 use crate::{
     backend::{
@@ -20,10 +20,10 @@ use postern_shared::{suggest, text::media::MediaUse, value::Secret};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// What is said of a template where none is rendered.
+/// The warning about a template in a place where none is rendered.
 const NO_TEMPLATE: &str = "is not a template: {{ … }} in it is not replaced";
 
-/// Notes what is wrong with the templates and the settings of each backend.
+/// Notes the mistakes in the templates and settings of each backend.
 pub(super) fn check(config: &Config, providers: &ProviderRegistry, reader: &mut Reader) {
     for (name, backend) in &config.backends {
         let path = join("backends", name.as_str());
@@ -37,7 +37,7 @@ pub(super) fn check(config: &Config, providers: &ProviderRegistry, reader: &mut 
             ConnectorConfig::Http(None) | ConnectorConfig::Console => {
                 settings(backend, &path, (&of_type, &[]), reader);
             }
-            // What it needs to know is its own.
+            // The program that registered it checks its settings.
             ConnectorConfig::Registered(_) => {}
         }
     }
@@ -49,12 +49,12 @@ struct Templates<'a> {
     backend: &'a BackendConfig,
     /// `backends.NAME`
     path: &'a str,
-    /// The settings that its type can do without.
+    /// The settings that the type knows.
     of_type: &'a BTreeSet<String>,
 }
 
 impl Templates<'_> {
-    /// Everything that they use.
+    /// Checks the templates, and returns everything that they use.
     fn check(&self, reader: &mut Reader) -> Vec<Use> {
         let (mut all, mut polls) = (Vec::new(), Vec::new());
         for (key, source) in self.send.sources() {
@@ -68,7 +68,7 @@ impl Templates<'_> {
                 all.push(used);
             }
         }
-        // The same tables, with what is a poll's own.
+        // A poll has the same tables, and names of its own.
         for (key, source) in self.backend.definition.poll.iter().flat_map(|poll| poll.sources()) {
             let key = format!("{}.poll.{key}", self.path);
             for used in uses(source) {
@@ -81,12 +81,12 @@ impl Templates<'_> {
         }
         self.message(&all, reader);
         self.media(&all, reader);
-        // They look at settings, but hold nothing of a message.
+        // Polls use settings, but hold nothing of a message.
         all.extend(polls);
         all
     }
 
-    /// A setting that neither the backend nor its type has.
+    /// Notes a setting that neither the backend nor its type has.
     fn setting(&self, key: &str, used: &Use, reader: &mut Reader) {
         let [settings, name, rest @ ..] = &used.path[..] else { return };
         let table = join(self.path, "settings");
@@ -110,7 +110,7 @@ impl Templates<'_> {
         if used.guarded { reader.warning(key, &what) } else { reader.problem(key, what) }
     }
 
-    /// The address for delivery reports, where there is none.
+    /// Notes a use of the address for delivery reports if there is none.
     fn address(&self, key: &str, source: &str, used: &Use, reader: &mut Reader) {
         let [name, ..] = &used.path[..] else { return };
         let no_status = self.backend.definition.status.is_none();
@@ -163,7 +163,7 @@ impl Templates<'_> {
         }
     }
 
-    /// Whether a request holds the text and the recipient, or what the application says in their place.
+    /// Checks that a request holds the text and the recipient, or what the application sends in their place.
     fn message(&self, all: &[Use], reader: &mut Reader) {
         let send = join(self.path, "send");
         if !reader.has_read(&send) {
@@ -189,7 +189,7 @@ impl Templates<'_> {
         }
     }
 
-    /// Media that requests are to hold, and do not name.
+    /// Notes media that should be sent, but that no template uses.
     fn media(&self, all: &[Use], reader: &mut Reader) {
         let (send, key) = (join(self.path, "send"), join(self.path, "text.media"));
         if !reader.has_read(&send) || !reader.has_read(&key) {
@@ -204,7 +204,8 @@ impl Templates<'_> {
     }
 }
 
-/// Settings that nothing looks at, neither its type (`of_type`) nor its templates (`sent`), and those that look like templates.
+/// Notes settings that neither the type (`of_type`) nor the templates (`sent`) use, and settings that look like
+/// templates.
 fn settings(
     backend: &BackendConfig,
     path: &str,
@@ -247,7 +248,7 @@ fn holds_template(value: &Value) -> bool {
     }
 }
 
-/// Templates in what a request must prove.
+/// Notes templates in `receive.auth`, where none is rendered.
 fn auth(backend: &BackendConfig, path: &str, reader: &mut Reader) {
     let auth = &backend.definition.receive.auth;
     if !matches!(auth, ReceiveAuth::None)

@@ -1,4 +1,4 @@
-//! What users write, right and wrong.
+//! Configurations that users write, right and wrong.
 
 use crate::*;
 use postern_shared::message::BackendName;
@@ -85,7 +85,7 @@ fn the_contracts_example_is_taken() {
     assert!(!format!("{config:?}").contains(&path));
 }
 
-/// A mistake: the text, the key that must be named, its line, and what the user must read.
+/// A mistake: the text, the key that must be named, its line, and what the error must contain.
 type Mistake<'m> = (&'m str, &'m str, Option<usize>, &'m str);
 
 fn assert_named(mistakes: &[Mistake<'_>]) {
@@ -97,7 +97,7 @@ fn assert_named(mistakes: &[Mistake<'_>]) {
     }
 }
 
-/// As [`assert_named`], of what is valid: the only warning that names `key`.
+/// Like [`assert_named`], for valid texts: there is exactly one warning that names the key.
 fn assert_warned(mistakes: &[Mistake<'_>]) {
     for (text, key, line, says) in mistakes {
         let warnings = parse(text).expect(text).warnings;
@@ -147,7 +147,7 @@ fn one_run_finds_all_mistakes_in_the_order_of_their_lines() {
     assert!(error.to_string().starts_with("test.toml: line 2: ingress.listen: "), "{error}");
 }
 
-/// What cannot be read, what a type cannot say, and what two sections say together.
+/// Unreadable keys, mistakes beyond the types, and mistakes between sections.
 #[test]
 fn one_run_finds_mistakes_of_every_kind() {
     let error = parse(

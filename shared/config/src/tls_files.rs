@@ -1,4 +1,4 @@
-//! Certificates and their keys in files of PEM: of a listener, or what is shown to a provider.
+//! Certificates and their keys in PEM files: those of a listener, or client certificates for a provider.
 
 use rustls::{
     Error, InconsistentKeys,
@@ -13,39 +13,39 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A certificate and its key. Their files may change while we run.
+/// The files of a certificate and its key. They may change while the process runs.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsFiles {
-    /// The certificate and those between it and the root, in this order, as PEM.
+    /// The file with the certificate, followed by those between it and the root (PEM).
     pub cert: PathBuf,
-    /// Its private key, as PEM.
+    /// The file with the private key (PEM).
     pub key: PathBuf,
 }
 
-/// What is wrong with one of the files.
+/// A mistake in one of the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsProblem {
-    /// `cert` or `key`.
+    /// The key that names the file, such as `cert` or `key`.
     pub key: &'static str,
-    /// What it is, with the file's name.
+    /// The mistake, with the file's name.
     pub what: String,
 }
 
 impl TlsProblem {
-    /// As errors at the start say it: `ingress.tls.cert: …`.
+    /// The problem as errors at the start show it: `ingress.tls.cert: …`.
     pub fn of(self, section: &str) -> String {
         format!("{section}.{}: {}", self.key, self.what)
     }
 }
 
-/// What the files hold, or why they cannot be read: changes when they do.
+/// A digest of the files' contents, or of why they cannot be read. It changes when these change.
 pub type FilesDigest = [u8; 32];
 
-/// The certificates in the PEM file at `path`, of which there is at least one; `role` says what they are.
+/// The certificates in the PEM file at `path`, at least one. `role` says for errors what they are.
 ///
 /// # Errors
-/// What is wrong with the file, which the key `key` names.
+/// What is wrong with the file, with the key `key` that names it.
 pub(crate) fn certificates(
     key: &'static str,
     path: &Path,
@@ -69,7 +69,7 @@ impl TlsFiles {
         [("cert", &self.cert), ("key", &self.key)]
     }
 
-    /// Reads both files: what they hold now, and the certificate or why there is none.
+    /// Reads both files. Returns the digest of their contents, and the certificate or why there is none.
     pub fn read(&self) -> (FilesDigest, Result<CertifiedKey, TlsProblem>) {
         let (cert, key) = (std::fs::read(&self.cert), std::fs::read(&self.key));
         let mut hash = Sha256::new();

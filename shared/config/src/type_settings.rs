@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
-/// The settings that a provider's file has, needs or looks at.
+/// The settings that a provider's file has, requires or uses.
 pub(super) fn settings_in(file: &Map<String, Value>) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     if let Some(Value::Object(own)) = file.get("settings") {
@@ -32,7 +32,7 @@ pub(super) fn settings_in(file: &Map<String, Value>) -> BTreeSet<String> {
     found
 }
 
-/// The settings that a provider's file has, needs or looks at, and gives no value.
+/// The settings that a provider's file requires or uses, but gives no value.
 pub(super) fn unset_in(file: &Map<String, Value>) -> BTreeSet<String> {
     let mut settings = settings_in(file);
     let own = file.get("settings").and_then(Value::as_object);

@@ -1,4 +1,4 @@
-//! What can be run and is probably not what was meant: a warning each.
+//! Warnings about what can be run but is probably a mistake.
 
 use crate::{
     application::ApplicationSection, backend::connector::ConnectorConfig, config::Config,
@@ -9,8 +9,8 @@ use postern_shared::{message::BackendName, value::has_variable};
 use serde_json::{Map, Value};
 use std::net::IpAddr;
 
-/// Warns of what `config` leaves out; `is_empty` says that neither the file nor the environment sets any
-/// key.
+/// Warns of doubtful values and omissions in `config`. `is_empty` says that neither the file nor the environment
+/// sets any key.
 pub(super) fn warn(config: &Config, is_empty: bool, reader: &mut Reader) {
     if config.backends.is_empty() {
         let file = if is_empty { "the configuration is empty: " } else { "" };
@@ -25,7 +25,7 @@ pub(super) fn warn(config: &Config, is_empty: bool, reader: &mut Reader) {
     literal(config, reader);
 }
 
-/// Backends whose messages nobody sends.
+/// Warns of backends whose messages nobody sends.
 fn unserved(config: &Config, reader: &mut Reader) {
     let chosen = &config.dispatcher.backends;
     let embedded = config.broker.is_embedded() && reader.has_read("broker.url");
@@ -46,7 +46,7 @@ fn unserved(config: &Config, reader: &mut Reader) {
     }
 }
 
-/// Backends whose messages the application `echo` cannot answer.
+/// Warns of backends whose messages the application `echo` cannot answer.
 fn unanswered(config: &Config, reader: &mut Reader) {
     if !matches!(config.application, ApplicationSection::Echo) {
         return;
@@ -63,8 +63,8 @@ fn unanswered(config: &Config, reader: &mut Reader) {
     }
 }
 
-/// What is to be warned of in `tree`, the whole configuration: values that are not secrets and have an
-/// environment variable in them as shells write one.
+/// Warnings about `tree`, the whole configuration: values that are not secrets and contain an environment variable
+/// in the syntax of shells.
 pub(super) fn variables(tree: &Map<String, Value>) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for (name, backend) in tree.get("backends").and_then(Value::as_object).into_iter().flatten() {
@@ -107,7 +107,7 @@ fn variables_in(value: &Value, key: String, advice: &str, found: &mut Vec<(Strin
     }
 }
 
-/// Values that look like templates, or like a part of another one, and are taken as they are.
+/// Warns of values that look like templates but are used literally, and of a `public_url` with too long a path.
 fn literal(config: &Config, reader: &mut Reader) {
     if config.ingress.public_url.as_ref().is_some_and(|url| url.contains("/backends")) {
         let what = "contains /backends: set it to what comes before /backends/NAME, such as \
@@ -126,13 +126,13 @@ fn literal(config: &Config, reader: &mut Reader) {
 }
 
 impl Config {
-    /// What to tell an operator at the start if people's messages are stored where nobody can read them: on
-    /// the embedded broker, which only `[application]` reads.
+    /// The warning for the start if people's messages are stored where nobody can read them: in the embedded
+    /// broker, which only `[application]` reads.
     pub fn unread_messages(&self) -> Option<Problem> {
         if !self.broker.is_embedded() || !matches!(self.application, ApplicationSection::None) {
             return None;
         }
-        // Whoever sends over HTTP and says nothing of receiving has no use for it.
+        // A backend that sends over HTTP and has no `receive` table is not meant to receive.
         let receives = |connector: &ConnectorConfig, says: bool| {
             says || !matches!(connector, ConnectorConfig::Http(Some(_)))
         };
@@ -154,7 +154,7 @@ impl Config {
     }
 }
 
-/// API keys that are good for nothing.
+/// Warns of API keys that are useless.
 fn keys(config: &Config, reader: &mut Reader) {
     for (index, key) in config.api.keys.iter().enumerate() {
         let mut chosen = config.backends.iter().filter(|(name, _)| key.backends.contains(name)).peekable();
@@ -179,7 +179,7 @@ fn keys(config: &Config, reader: &mut Reader) {
     }
 }
 
-/// Listeners for other gateways' clients that no client reaches.
+/// Warns of compatibility listeners that no client can reach.
 fn compat(config: &Config, reader: &mut Reader) {
     let listen = config.ingress.listen;
     let behind = config.ingress.public_url.is_some() || !config.ingress.trusted_proxies.is_empty();

@@ -1,14 +1,14 @@
-//! Secrets of ours that are right and could be guessed: a warning each.
+//! Warnings about valid secrets that could be guessed.
 
 use crate::{backend::auth::ReceiveAuth, config::Config, reader::Reader};
 use postern_shared::value::{Secret, Secrets, Settings};
 
-/// What is said of a secret that is too short.
+/// The warning about a short secret.
 const SHORT: &str = "is shorter than 16 characters, so it could be guessed: choose a long random one \
                      (`postern key` creates one)";
 
-/// Warns of what callers must show or sign with, if it is short. What a provider has chosen, and what
-/// Postern shows to others, is not looked at.
+/// Warns of short secrets that callers must show or sign with. Secrets that a provider has chosen, or that Postern
+/// shows to others, are not checked.
 pub(super) fn warn(config: &Config, reader: &mut Reader) {
     for (index, key) in config.api.keys.iter().enumerate() {
         if key.digest().is_some_and(|digest| digest.is_short()) {
@@ -34,7 +34,7 @@ pub(super) fn warn(config: &Config, reader: &mut Reader) {
             ReceiveAuth::Token(token) => ("token.secret", &token.secret),
             ReceiveAuth::Hmac(hmac) => ("hmac.secret", &hmac.secret),
             ReceiveAuth::Jwt(jwt) => ("jwt.secret", &jwt.secret),
-            // Nobody is asked for one, or it has a length of its own, or is public, or the provider has made it.
+            // There is no secret, or its length is fixed, or it is public, or the provider has made it.
             ReceiveAuth::None
             | ReceiveAuth::Ed25519(_)
             | ReceiveAuth::StandardWebhooks { .. }

@@ -26,27 +26,27 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 
-/// The least time between two runs over the topology that failing consumers ask for.
+/// The shortest time between two declarations of the topology that failing consumers ask for.
 const RESTORE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How one of the two connections fares.
+/// The state of one of the two connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ConnectionState {
-    /// Its first attempt is under way.
+    /// The first attempt to open it is under way.
     Starting,
     /// It works.
     Up,
-    /// It works, but the broker takes no publishes on it, and why.
+    /// It works, but the broker takes no publishes on it, for this reason.
     Blocked(String),
-    /// It does not work, and why.
+    /// It does not work, for this reason.
     Down(String),
 }
 
-/// The connection on which everything but publishing is done.
+/// The connection that is used for everything except publishing.
 #[derive(Debug)]
 pub(super) struct ConsumerConnection {
     pub(super) link: Link,
-    /// The channel for questions, which the broker closes at each unknown queue.
+    /// The channel for questions about queues. The broker closes it if the queue is unknown.
     questions: tokio::sync::Mutex<Option<Channel>>,
 }
 
@@ -58,7 +58,8 @@ impl ConsumerConnection {
     /// The depth of `queue`.
     async fn depth(&self, queue: &QueueName) -> lapin::Result<Depth> {
         let mut kept = self.questions.lock().await;
-        // Put back only after an answer: what was interrupted may answer to the next question.
+        // The channel is kept only after an answer: after an interruption, a late answer could be taken for
+        // that to the next question.
         let channel = match kept.take().filter(|channel| channel.status().connected()) {
             Some(channel) => channel,
             None => self.link.channel().await?,
@@ -70,32 +71,32 @@ impl ConsumerConnection {
     }
 }
 
-/// What the tasks of one broker have in common.
+/// The state that the tasks of one broker share.
 #[derive(Debug)]
 pub(super) struct Connections {
     pub(super) endpoint: Endpoint,
     pub(super) options: BrokerOptions,
-    /// What is declared: `options.topology`, and what was added to it.
+    /// The topology to declare: `options.topology`, and what was added to it.
     topology: RwLock<Arc<Topology>>,
     pub(super) status: watch::Sender<BrokerStatus>,
     pub(super) publishing: watch::Sender<ConnectionState>,
     pub(super) consuming: watch::Sender<ConnectionState>,
-    /// There while [`Self::consuming`] is up; the topology is declared by then.
+    /// `Some` while [`Self::consuming`] is up; the topology is declared by then.
     pub(super) consumer_connection: watch::Sender<Option<Arc<ConsumerConnection>>>,
-    /// Cancelled once the broker is to be closed.
+    /// Cancelled when the broker is to be closed.
     pub(super) closing: CancellationToken,
-    /// How many tasks keep connections.
+    /// The tasks that keep the connections open.
     pub(super) connection_tasks: TaskTracker,
-    /// How many tasks feed consumers.
+    /// The tasks that feed consumers.
     pub(super) consumer_tasks: TaskTracker,
     declarer: tokio::sync::Mutex<(Declarer, Option<Instant>)>,
-    /// What the declarer found different from what it should be.
+    /// The declarer's remarks on what differs from the topology, one sentence each.
     remarks: Mutex<Vec<String>>,
-    /// Why the broker closed the publishing channel, where it said that we may not publish.
+    /// Why the broker closed the publishing channel, if it said that we may not publish.
     denied: Mutex<Option<String>>,
-    /// The largest body that the broker is known to take.
+    /// The largest body that the broker is known to take, in bytes.
     max_body: AtomicUsize,
-    /// Held while the status is made of the states, so that an older one never follows a newer.
+    /// Held while the status is computed from the states, so that an older status never replaces a newer one.
     ordering: Mutex<()>,
 }
 
@@ -126,8 +127,8 @@ impl Connections {
         self.max_body.load(Ordering::Relaxed)
     }
 
-    /// Takes note that the broker takes bodies of at most `bytes`: a larger one would close the channel,
-    /// with everything in flight on it.
+    /// Records that the broker takes bodies of at most `bytes`. It closes the channel at a larger one, with
+    /// everything in flight on it.
     pub(super) fn limit_body(&self, bytes: usize) {
         self.max_body.store(bytes.min(MAX_BODY), Ordering::Relaxed);
     }
@@ -136,12 +137,12 @@ impl Connections {
         self.closing.is_cancelled()
     }
 
-    /// Resolves once the broker is to be closed.
+    /// Resolves when the broker is to be closed.
     pub(super) async fn closed(&self) {
         self.closing.cancelled().await;
     }
 
-    /// Records how one connection fares.
+    /// Records the state of one connection.
     pub(super) fn set(&self, of: &watch::Sender<ConnectionState>, state: ConnectionState) {
         let _ordering = self.ordering.lock().unwrap_or_else(PoisonError::into_inner);
         if let ConnectionState::Down(reason) = &state
@@ -161,7 +162,7 @@ impl Connections {
         self.tell();
     }
 
-    /// Says that the broker is closed.
+    /// Sets the status to closed.
     pub(super) fn set_closed(&self) {
         let _ordering = self.ordering.lock().unwrap_or_else(PoisonError::into_inner);
         self.status.send_replace(BrokerStatus::Closed);
@@ -187,10 +188,10 @@ impl Connections {
         });
     }
 
-    /// Waits, not beyond `deadline`, while the first attempt of a connection is under way.
+    /// Waits until the first attempt to open a connection is over, at most until `deadline`.
     ///
     /// # Errors
-    /// Why it cannot be used.
+    /// Why the connection cannot be used.
     pub(super) async fn usable(
         &self,
         of: &watch::Sender<ConnectionState>,
@@ -242,7 +243,7 @@ impl Connections {
         self.declare_unless(link, |_| false).await
     }
 
-    /// The same, unless that was done a moment ago: something turned out to be missing.
+    /// Declares the topology on `link` because a part of it is missing, unless that was done a moment ago.
     pub(super) async fn restore(&self, link: &Link) -> lapin::Result<()> {
         self.declare_unless(link, |last| last.elapsed() <= RESTORE_INTERVAL).await
     }
@@ -259,7 +260,7 @@ impl Connections {
         Ok(())
     }
 
-    /// What is to be declared.
+    /// The topology to declare.
     pub(super) fn topology(&self) -> Arc<Topology> {
         Arc::clone(&self.topology.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -268,10 +269,10 @@ impl Connections {
         *self.topology.write().unwrap_or_else(PoisonError::into_inner) = topology;
     }
 
-    /// Declares what of `more` is not there yet, now if there is a connection, else with the next one.
+    /// Declares what `more` adds to the topology: now if there is a connection, else with the next one.
     ///
     /// # Errors
-    /// The broker does not let this process declare it, or does not answer; it is not tried again.
+    /// The broker does not let this process declare it, or does not answer. The declaration is not retried.
     pub(super) async fn declare_more(&self, more: &Topology) -> Result<(), BrokerError> {
         let mut declarer = self.declarer.lock().await;
         let before = self.topology();
@@ -283,7 +284,7 @@ impl Connections {
         let connection = self.consumer_connection.borrow().clone();
         let Some(connection) = connection else { return Ok(()) };
         match declarer.0.run(&connection.link, &more.without(&before)).await {
-            // The next connection begins with all of it.
+            // If the connection is lost, the next one declares all of it.
             Err(error) if connection.link.is_up() => {
                 self.set_topology(before);
                 Err(BrokerError::Unavailable(self.endpoint.explain(&error)))
@@ -292,29 +293,29 @@ impl Connections {
         }
     }
 
-    /// What is used although it is not as it should be.
+    /// What is used although it differs from the topology, one sentence each.
     pub(super) fn remarks(&self) -> Vec<String> {
         self.remarks.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The broker closed the publishing channel because we may not publish.
+    /// Records that the broker closed the publishing channel because we may not publish.
     pub(super) fn deny(&self, why: String) {
         *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
     }
 
-    /// Why, if it did so since this was last asked.
+    /// Why the broker closed the publishing channel, if [`deny`](Self::deny) was called since the last call.
     pub(super) fn take_denied(&self) -> Option<String> {
         self.denied.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// A name for the broker's pages, short enough for AMQP.
+    /// A connection's name for RabbitMQ's management pages, short enough for AMQP.
     pub(super) fn name(&self, role: &str) -> ShortString {
         let client: String = self.options.client_name.chars().take(40).collect();
         ShortString::try_new(format!("{client} ({role})")).unwrap_or_default()
     }
 }
 
-/// Something under a deadline.
+/// Waits for the answer to `asked`, for at most `patience`.
 pub(super) async fn soon<T>(
     patience: Duration,
     asked: impl Future<Output = lapin::Result<T>>,
@@ -322,7 +323,7 @@ pub(super) async fn soon<T>(
     timeout(patience, asked).await.unwrap_or_else(|_| Err(late()))
 }
 
-/// Pauses between attempts: growing, jittered, without end.
+/// The pauses between attempts: they grow, are jittered, and never end.
 pub(super) struct Pauses {
     backoff: Backoff,
     since: Instant,
@@ -331,7 +332,7 @@ pub(super) struct Pauses {
 impl Pauses {
     /// The longest pause before the jitter, which may double it.
     const LONGEST: Duration = Duration::from_secs(3);
-    /// What worked for so long has earned a quick new attempt.
+    /// A connection or channel that worked for longer than this is retried quickly.
     const WORKED: Duration = Duration::from_secs(5);
 
     pub(super) fn new() -> Self {
@@ -339,12 +340,12 @@ impl Pauses {
         Self { backoff, since: Instant::now() }
     }
 
-    /// An attempt succeeded.
+    /// Records that an attempt succeeded.
     pub(super) fn succeeded(&mut self) {
         self.since = Instant::now();
     }
 
-    /// What had succeeded is lost.
+    /// Records that what the last attempt opened is lost.
     pub(super) fn lost(&mut self) {
         if self.since.elapsed() > Self::WORKED {
             self.backoff.reset();
@@ -357,7 +358,7 @@ impl Pauses {
     }
 }
 
-/// A tracker whose `wait` ends when no task is left. Tasks can still be added.
+/// A tracker whose `wait` ends when no task is running. Tasks can still be added.
 fn closed_tracker() -> TaskTracker {
     let tracker = TaskTracker::new();
     tracker.close();
@@ -368,7 +369,7 @@ fn closed_tracker() -> TaskTracker {
 mod tests {
     use super::*;
 
-    /// Hours of attempts later the next one still comes within seconds, and they are not all alike.
+    /// After hours of attempts the next one still comes within seconds, and the pauses are not all alike.
     #[test]
     fn pauses_grow_to_a_bound_and_never_end() {
         let mut pauses = Pauses::new();

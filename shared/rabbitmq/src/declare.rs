@@ -1,4 +1,4 @@
-//! Makes sure that every exchange and queue is there.
+//! Declares every exchange and queue.
 
 use super::endpoint::{Link, NOT_FOUND, PRECONDITION_FAILED, code, late};
 use lapin::{
@@ -18,25 +18,25 @@ use std::{collections::BTreeMap, time::Duration};
 use tokio::time::timeout;
 use tracing::warn;
 
-/// How long the broker may take for one declaration: a new quorum queue takes part of a second.
+/// How long the broker may take for one declaration. A new quorum queue takes a fraction of a second.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often a message may be delivered before a quorum queue drops it: as good as always.
+/// How often a message may be delivered before a quorum queue drops it: practically without limit.
 ///
-/// RabbitMQ 4 drops after 20 deliveries unless it is told otherwise; a gateway that crashes or is
-/// restarted 20 times would lose what it held. `-1` means "never" only from 4.0 on; 3.10 accepts it
-/// as well, but knows no such meaning, and a value chosen by the broker's version would no longer
-/// match after an upgrade. This one means the same to all of them.
+/// By default, RabbitMQ 4 drops a message after 20 deliveries: a gateway that crashes or is restarted 20 times
+/// would lose what it held. `-1` means "never" only from 4.0 on; 3.10 accepts it without that meaning. A
+/// value that depends on the broker's version would no longer match after an upgrade; this one means the same
+/// to all versions.
 const DELIVERY_LIMIT: i64 = i32::MAX as i64;
 
-/// A stream, which each consumer reads by itself.
+/// A stream: each of its consumers reads all records.
 struct Stream {
     name: &'static str,
-    /// The most that it keeps, in bytes. The oldest records go first, a file at a time.
+    /// The most that it keeps, in bytes. Beyond, the oldest records are removed, a file at a time.
     max_bytes: i64,
-    /// The bytes of one of its files.
+    /// The size of one of its files, in bytes.
     file_bytes: i64,
-    /// What does not work without it.
+    /// What does not work without the stream, as a text for the remark.
     without: &'static str,
 }
 
@@ -47,7 +47,8 @@ const ORDERS: Stream = Stream {
     file_bytes: 8 * 1024 * 1024,
     without: "backends cannot be paused and messages cannot be cancelled",
 };
-/// A record counts for less than a minute: this is the least that keeps the last ones of many processes.
+/// A record is valid for less than a minute: this is the least space that keeps the latest records of many
+/// processes.
 const BACKENDS_HEALTH: Stream = Stream {
     name: HEALTH,
     max_bytes: 4 * 1024 * 1024,
@@ -55,28 +56,28 @@ const BACKENDS_HEALTH: Stream = Stream {
     without: "GET /v1/backends shows a backend that is paused in another process as unserved",
 };
 
-/// Declares the topology, again and again, and remembers what it found different.
+/// Declares the topology repeatedly, and remembers what the broker has declared differently.
 #[derive(Debug, Default)]
 pub(super) struct Declarer {
-    /// Whether the queue of an earlier version is known to be gone.
+    /// Whether [`QUARANTINE`], the queue of an earlier version, is known to be gone.
     retired: bool,
-    /// Whether a queue for a message log that there is not was looked for.
+    /// Whether [`LOG`] was looked for, since this process has no message log.
     log_looked_for: bool,
-    /// Queues and exchanges that somebody else declared in another way, used as they are, and what
-    /// the broker says of them.
+    /// Queues and exchanges that somebody else declared differently and that are used unchanged, with the remark
+    /// on each.
     foreign: BTreeMap<String, String>,
 }
 
 impl Declarer {
-    /// What is used although it is not as it should be, a sentence each.
+    /// What is used although it differs from the topology, one sentence each.
     pub(super) fn remarks(&self) -> Vec<String> {
         self.foreign.values().cloned().collect()
     }
 
-    /// Declares everything in `topology`. What exists already is left as it is.
+    /// Declares everything in `topology`. What exists already is left unchanged.
     ///
     /// # Errors
-    /// What could not be declared and why.
+    /// The first declaration that failed, and why.
     pub(super) async fn run(&mut self, link: &Link, topology: &Topology) -> lapin::Result<()> {
         let mut pass = DeclarePass { link, channel: None, foreign: &mut self.foreign };
         let mut done = pass.everything(topology).await;
@@ -93,7 +94,7 @@ impl Declarer {
     }
 }
 
-/// One run over the topology.
+/// One declaration of the whole topology.
 struct DeclarePass<'a> {
     link: &'a Link,
     channel: Option<Channel>,
@@ -102,7 +103,7 @@ struct DeclarePass<'a> {
 
 impl DeclarePass<'_> {
     async fn everything(&mut self, topology: &Topology) -> lapin::Result<()> {
-        // Whatever finds no queue ends in the one for the unrouted.
+        // A message that no queue is bound for goes to the queue for unrouted messages.
         self.exchange(UNROUTED, ExchangeKind::Fanout, &[]).await?;
         let otherwise = [("alternate-exchange", text(UNROUTED))];
         for name in [INBOUND, REPORTS, CALLBACKS, DEAD] {
@@ -134,8 +135,8 @@ impl DeclarePass<'_> {
         self.stream(&BACKENDS_HEALTH).await
     }
 
-    /// The message log gets what the applications, the backends, the reports and the dead letters get, and no
-    /// retry: that comes by other exchanges.
+    /// Binds the message log's queue to what goes to the applications and the backends, to the reports and to
+    /// the dead letters. Retries come by other exchanges, so the log does not get them.
     async fn bind_log(&mut self, name: &str, topology: &Topology) -> lapin::Result<()> {
         for exchange in [INBOUND, REPORTS, DEAD] {
             self.bind(name, exchange, "#").await?;
@@ -149,7 +150,8 @@ impl DeclarePass<'_> {
         Ok(())
     }
 
-    /// A broker that has no streams, or does not let this process declare one, serves all the rest.
+    /// Declares `stream`. If the broker has no streams, or does not let this process declare one, everything
+    /// else still works, and there is a remark.
     async fn stream(&mut self, stream: &Stream) -> lapin::Result<()> {
         let arguments = [
             ("x-queue-type", text("stream")),
@@ -178,8 +180,8 @@ impl DeclarePass<'_> {
         }
     }
 
-    /// Deletes a queue that only earlier versions used, unless it holds messages or somebody takes from
-    /// it. Returns whether it is gone.
+    /// Deletes a queue that only earlier versions used, unless it holds messages or has consumers. Returns
+    /// whether the queue is gone.
     async fn retire(&mut self, queue: &str) -> lapin::Result<bool> {
         let unused = |found: Option<[u32; 2]>| found.is_none_or(|found| found == [0, 0]);
         match self.look(queue).await? {
@@ -187,7 +189,7 @@ impl DeclarePass<'_> {
             found if !unused(found) => return Ok(false),
             Some(_) => {}
         }
-        // What is published to it from here on is unrouted, and not lost with the queue.
+        // A message that is published to it from here on becomes unrouted, and is not lost with the queue.
         let channel = self.channel().await?;
         let unbound = channel.queue_unbind(queue.into(), RETURN.into(), queue.into(), FieldTable::default());
         self.answer(unbound).await?;
@@ -200,13 +202,13 @@ impl DeclarePass<'_> {
         Ok(true)
     }
 
-    /// Says if there is a queue for the message log although this process has no log: it fills up, unless
-    /// another process takes from it.
+    /// Warns if there is a queue for the message log although this process has no log: it fills up, unless
+    /// another process consumes from it.
     async fn look_for_log(&mut self) -> lapin::Result<()> {
         if let Some([_, 0]) = self.look(LOG).await? {
             let remark = format!(
-                "queue {LOG} was made for a message log and nobody consumes from it: delete the queue, or \
-                 turn the message log on (log.url)"
+                "queue {LOG} was made for a message log and nobody consumes from it: turn the message log on \
+                 (log.url), or delete the queue, which drops its events"
             );
             warn!("{remark}");
             self.foreign.insert(format!("queue {LOG}"), remark);
@@ -214,8 +216,7 @@ impl DeclarePass<'_> {
         Ok(())
     }
 
-    /// How many messages wait in `queue` and how many consumers it has. `None` if there is no such
-    /// queue.
+    /// How many messages wait in `queue`, and how many consumers it has. `None` if the queue does not exist.
     async fn look(&mut self, queue: &str) -> lapin::Result<Option<[u32; 2]>> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let channel = self.channel().await?;
@@ -226,19 +227,19 @@ impl DeclarePass<'_> {
         }
     }
 
-    /// An exchange and a queue in which messages wait for `delay`.
+    /// Declares an exchange and a queue in which messages wait for `delay`.
     ///
-    /// The exchange is a fanout, so that the routing key is free to name the queue to return to. A
-    /// message that has waited keeps its key, and `postern.return` reads it. The default exchange
-    /// could, too, but it has no alternate: retries to a queue that was deleted would stay in the
-    /// wait queue and, from 32 of them on, hold up all others.
+    /// The exchange is a fanout, so that the routing key can name the queue to return to. After its wait, a
+    /// message keeps that key and is routed by it in `postern.return`. The default exchange could do that, too,
+    /// but has no alternate exchange: retries to a deleted queue would stay in the wait queue and, from 32 of them
+    /// on, hold up all others.
     async fn wait(&mut self, delay: Duration, otherwise: &[(&str, AMQPValue)]) -> lapin::Result<()> {
         let name = QueueName::wait(delay);
         let milliseconds = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
         let arguments = [
             ("x-message-ttl", AMQPValue::LongLongInt(milliseconds)),
             ("x-dead-letter-exchange", text(RETURN)),
-            // Only these two together move a message without a moment in which a crash loses it.
+            // Only these two together move a message so that no crash can lose it.
             ("x-dead-letter-strategy", text("at-least-once")),
             ("x-overflow", text("reject-publish")),
         ];
@@ -307,15 +308,15 @@ impl DeclarePass<'_> {
 
     fn accept(&mut self, known: String, error: &Error) {
         let remark = format!(
-            "{known} exists with other properties and is used unchanged; delete it, and it is declared \
-             again: {}",
+            "{known} exists with other properties and is used unchanged; to change it, drain or move its \
+             messages, then delete it, and it is declared again: {}",
             refusal(error)
         );
         warn!("{remark}");
         self.foreign.insert(known, remark);
     }
 
-    /// A channel: the last one, unless the broker closed it.
+    /// The last channel, or a new one if the broker closed that.
     async fn channel(&mut self) -> lapin::Result<Channel> {
         if let Some(channel) = self.channel.as_ref().filter(|channel| channel.status().connected()) {
             return Ok(channel.clone());
@@ -328,14 +329,14 @@ impl DeclarePass<'_> {
     async fn answer<T>(&mut self, asked: impl Future<Output = lapin::Result<T>>) -> lapin::Result<T> {
         let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(late()));
         if answer.is_err() {
-            // The broker closes a channel with its refusal, which lapin frames a moment later.
+            // The broker closes the channel when it refuses, but lapin notices only a moment later.
             self.channel = None;
         }
         answer
     }
 }
 
-/// What the broker says in `error`.
+/// The broker's text in `error`.
 fn refusal(error: &Error) -> String {
     match error.kind() {
         ErrorKind::ProtocolError(error) => error.get_message().to_string(),
@@ -343,8 +344,7 @@ fn refusal(error: &Error) -> String {
     }
 }
 
-/// Whether `error` says that something durable is there already, in other ways different from what
-/// was asked for.
+/// Whether `error` says that the queue or exchange exists with other arguments, but is as durable as asked for.
 fn is_usable(error: &Error) -> bool {
     match error.kind() {
         ErrorKind::ProtocolError(refusal) if refusal.get_id() == PRECONDITION_FAILED => {

@@ -1,4 +1,4 @@
-//! One connection to RabbitMQ: where it goes, how it is opened, how it is let go of.
+//! One connection to RabbitMQ: its address, how it is opened, and how it is closed.
 
 use futures_util::StreamExt;
 use lapin::{
@@ -18,15 +18,14 @@ use std::{
 use tokio::time::timeout;
 use url::{Host, Url};
 
-/// How long opening a connection or a channel may take, where `broker.url` has no
-/// `connection_timeout`.
+/// How long opening a connection or a channel may take if `broker.url` has no `connection_timeout`.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a connection or a channel may take to close before it is cut.
 const PARTING: Duration = Duration::from_secs(1);
-/// The heartbeat interval, in seconds, where `broker.url` has no `heartbeat`: a silent peer is
-/// given up after two of them. The broker may shorten it.
+/// The heartbeat interval, in seconds, if `broker.url` has no `heartbeat`: a silent peer is given up after
+/// two intervals. The broker may shorten it.
 const HEARTBEAT: u16 = 10;
-/// How often a connection is looked at that announces nothing.
+/// How often a connection is checked while it reports no event.
 const GLANCE: Duration = Duration::from_millis(500);
 
 /// AMQP's `ACCESS_REFUSED`.
@@ -59,6 +58,8 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Endpoint {
+    /// Parses `url`.
+    ///
     /// # Errors
     /// [`BrokerError::Url`], which does not quote the URL.
     pub(super) fn new(url: &str) -> Result<Self, BrokerError> {
@@ -68,13 +69,13 @@ impl Endpoint {
         let parsed = Url::parse(url).map_err(|_| malformed())?;
         let mut uri: AMQPUri = url.parse().map_err(|_| malformed())?;
         match parsed.host() {
-            // The parser of AMQP addresses takes this for no host, and no host for `localhost`.
+            // The AMQP parser does not see an IPv6 address as a host, and takes no host for `localhost`.
             Some(Host::Ipv6(address)) => uri.authority.host = address.to_string(),
             Some(Host::Domain("")) | None => return Err(BrokerError::Url("no host".to_owned())),
             Some(_) => {}
         }
-        // A final slash and nothing behind it names the empty virtual host by the letter of the
-        // AMQP URI specification; whoever writes it means the default one.
+        // By the letter of the AMQP URI specification, a final slash with nothing after it names the empty
+        // virtual host. People who write it mean the default one.
         if uri.vhost.is_empty() {
             "/".clone_into(&mut uri.vhost);
         }
@@ -88,8 +89,8 @@ impl Endpoint {
         self.patience
     }
 
-    /// Opens a connection that the broker shows as `name`, with frames of at most `frame` bytes,
-    /// or fewer where its URL says so.
+    /// Opens a connection that the broker shows as `name`, with frames of at most `frame` bytes, or fewer if the
+    /// URL has a smaller `frame_max`.
     ///
     /// # Errors
     /// What went wrong and what can be done, for [`BrokerStatus::Connecting`](postern_broker::BrokerStatus).
@@ -140,7 +141,7 @@ impl Endpoint {
         }
     }
 
-    /// `error` in words that name the address and, where it may help, the key to look at.
+    /// `error` as a text that names the address and, if it may help, the key to look at.
     pub(super) fn explain(&self, error: &Error) -> String {
         match (code(error), error.kind()) {
             (Some(ACCESS_REFUSED), _) => format!(
@@ -167,8 +168,8 @@ pub(super) fn code(error: &Error) -> Option<u16> {
     }
 }
 
-/// The roots to trust besides those that are built in: in PEM, from the file that the environment
-/// variable `SSL_CERT_FILE` names, as with OpenSSL. The way to trust a private CA.
+/// Further trusted root certificates, in PEM, from the file that the environment variable `SSL_CERT_FILE`
+/// names, as with OpenSSL. This is the way to trust a private CA.
 #[expect(clippy::disallowed_methods, reason = "OpenSSL's variable, not one of ours")]
 async fn further_roots() -> io::Result<Option<String>> {
     match std::env::var_os("SSL_CERT_FILE") {
@@ -177,11 +178,10 @@ async fn further_roots() -> io::Result<Option<String>> {
     }
 }
 
-/// A second handle of a connection's socket, to cut it by.
+/// A second handle of a connection's socket, used to cut it.
 ///
-/// While the broker holds a connection back (an alarm), lapin writes nothing on it, not even its
-/// end, and a peer that never answers keeps it for ever, with its thread. Cutting the socket ends
-/// both.
+/// While the broker blocks a connection (an alarm), lapin writes nothing on it, not even the close, and a peer
+/// that never answers keeps the connection and its thread open indefinitely. Shutting the socket down ends both.
 #[derive(Debug, Default)]
 struct Socket(Arc<Mutex<Handle>>);
 
@@ -207,7 +207,7 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         if let Handle::Open(stream) = std::mem::replace(&mut *locked(&self.0), Handle::GivenUp) {
-            // It fails where the connection has ended by itself.
+            // It fails if the connection has ended by itself.
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
@@ -225,23 +225,24 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Whether it still works, as far as is known.
+    /// Whether the connection still works, as far as is known.
     pub(super) fn is_up(&self) -> bool {
         self.connection.status().connected()
     }
 
-    /// Whether the broker takes no publishes on it.
+    /// Whether the broker takes no publishes on this connection.
     pub(super) fn is_blocked(&self) -> bool {
         self.connection.status().blocked()
     }
 
-    /// A new channel.
+    /// Opens a channel.
     pub(super) async fn channel(&self) -> lapin::Result<Channel> {
-        // lapin leaves the caller waiting for ever when the connection ends meanwhile.
+        // If the connection ends meanwhile, lapin never answers.
         timeout(PATIENCE, self.connection.create_channel()).await.unwrap_or_else(|_| Err(late()))
     }
 
-    /// Waits until it is lost, and says why. `blocked` hears of each alarm, and of its end.
+    /// Waits until the connection is lost, and returns why. Calls `blocked` at each alarm, and with `None` at its
+    /// end.
     pub(super) async fn lost(&self, endpoint: &Endpoint, mut blocked: impl FnMut(Option<String>)) -> String {
         let mut events = std::pin::pin!(self.connection.events_listener());
         // Events before this moment are gone.
@@ -261,7 +262,7 @@ impl Link {
         why.unwrap_or_else(|| format!("the connection to {endpoint} was lost"))
     }
 
-    /// Says goodbye, where that can be done soon, and lets go.
+    /// Closes the connection in order if that can be done soon, else cuts it.
     pub(super) async fn close(&self) {
         if !self.is_blocked() {
             let _ = timeout(PARTING, self.connection.close(200, "OK".into())).await;
@@ -269,13 +270,13 @@ impl Link {
     }
 }
 
-/// Closes `channel`, and with it everything on it; by then the broker has seen all that was sent
+/// Closes `channel` with everything on it. When the broker confirms that, it has seen everything that was sent
 /// before. Gives up soon.
 pub(super) async fn close_channel(channel: &Channel) {
     let _ = timeout(PARTING, channel.close(200, "OK".into())).await;
 }
 
-/// That something did not answer in time.
+/// The error for an answer that did not come in time.
 pub(super) fn late() -> Error {
     io::Error::from(io::ErrorKind::TimedOut).into()
 }

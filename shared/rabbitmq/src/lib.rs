@@ -2,8 +2,9 @@
 //!
 //! Two connections, each kept open by a task of `supervisor`: one publishes (`publisher`), the
 //! other declares (`declare`), consumes (`subscriber`, a channel for each consumer) and answers
-//! questions. What is given back is not counted as lost (`returns`). All queues but the two logs, which are
-//! streams, are quorum queues: they survive the loss of a node, and are faster here than classic ones. Works with RabbitMQ 3.10 to 4.x.
+//! questions. A requeued message is not counted as lost (`returns`). All queues are quorum queues, which survive
+//! the loss of a node and are faster here than classic ones, except two streams (`postern.control` and
+//! `postern.health`). Works with RabbitMQ 3.10 to 4.x.
 
 mod connections;
 mod declare;
@@ -36,7 +37,7 @@ use tokio::{
 /// How long closing may take.
 const PARTING: Duration = Duration::from_secs(5);
 
-/// RabbitMQ. Dropping it closes it in the background.
+/// RabbitMQ as a [`Broker`]. Dropping it closes the connections in the background.
 #[derive(Debug)]
 pub struct RabbitBroker {
     shared: Arc<Connections>,
@@ -44,8 +45,8 @@ pub struct RabbitBroker {
 }
 
 impl RabbitBroker {
-    /// Returns at once and connects in the background, retrying until it succeeds: [`Broker::status`] tells. Must be
-    /// called within a tokio runtime.
+    /// Returns at once and connects in the background, retrying until that succeeds; [`Broker::status`] says
+    /// whether it has. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// [`BrokerError::Url`].
@@ -81,7 +82,7 @@ impl Broker for RabbitBroker {
         let (ready, started) = oneshot::channel();
         let returns = Returns::new(Arc::clone(&self.shared), self.publishing.clone(), queue.clone());
         tokio::spawn(Subscriber::new(returns, queue.clone(), prefetch, feed, ready).run());
-        // Where there is a connection, the broker counts the consumer by the time this returns.
+        // If there is a connection, the broker counts the consumer by the time this returns.
         if self.shared.consumer_connection.borrow().is_some() {
             let _ = timeout(self.shared.options.publish_timeout, started).await;
         }

@@ -1,11 +1,11 @@
-//! An [`Envelope`] as AMQP 0-9-1 carries it, and back.
+//! Turns an [`Envelope`] into an AMQP 0-9-1 message, and a delivery into an [`Envelope`].
 //!
 //! An application that may publish to `postern.outbound` is trusted with its own messages and with nothing
-//! else. So this is where a delivery loses what an application must not say: `x-postern-…` headers are
-//! dropped unless the message came by an exchange that only Postern publishes to, `x-delivery-count` is
-//! believed only of what RabbitMQ has counted, 12 KiB of other headers are kept, and a body that could
-//! not be published again is cut. The next bounds are in `Outbound::from_json`, which looks at the length
-//! first, and in the dispatcher's `screen`, which dead-letters what is too large without reading it.
+//! else. Here, a delivery loses what an application must not say: `x-postern-…` headers are dropped unless the
+//! message came through an exchange that only Postern publishes to, `x-delivery-count` is believed only if
+//! RabbitMQ has counted, 12 KiB of other headers are kept, and a body that could not be published again is
+//! cut. The next bounds are in `Outbound::from_json`, which checks the length first, and in the dispatcher's
+//! `screen`, which dead-letters what is too large without reading it.
 
 use bytes::Bytes;
 use lapin::{
@@ -28,24 +28,24 @@ pub(super) const MAX_BODY: usize = 16 * 1024 * 1024;
 /// The most bytes that all headers of a message may take in AMQP's encoding. They must fit into one
 /// frame, [`PUBLISHED_FRAME`], together with what encloses them.
 const MAX_HEADERS: usize = 16 * 1024;
-/// So many bytes of an application's own headers are carried on to retries and dead letters: what
-/// cannot be published again would never end. Beyond, headers are left out.
+/// The most bytes of an application's own headers that retries and dead letters keep; further headers are left
+/// out. A message that cannot be published again could never be settled.
 const MAX_FOREIGN: usize = 12 * 1024;
 /// The longest `traceparent` that is read, in bytes. One of version 00 has 55.
 const MAX_TRACEPARENT: usize = 256;
 /// The largest frame, in bytes, on the connection that publishes. lapin holds room for 32 of them,
 /// twice; with the 128 KiB that brokers offer, that would be 8 MiB of memory.
 pub(super) const PUBLISHED_FRAME: u32 = 20 * 1024;
-/// The same on the connection that consumes: what RabbitMQ offers unless it is told otherwise, so
-/// that the headers of whatever was published fit. Where lapin learns it from the broker only, it
-/// writes zeros over all of the room, which takes the memory before anything comes.
+/// The largest frame, in bytes, on the connection that consumes: RabbitMQ's default, so that the headers of any
+/// published message fit. If lapin learned the size only from the broker, it would fill its whole buffer with
+/// zeros, which takes the memory before anything arrives.
 pub(super) const CONSUMED_FRAME: u32 = 128 * 1024;
 
-/// Headers that RabbitMQ adds when it delivers again or dead-letters. They tell of the broker's
-/// ways, not of the message, and would grow with each retry.
+/// Headers that RabbitMQ adds when it redelivers or dead-letters a message. They describe the message's way
+/// through the broker, not the message, and would grow with each retry.
 const OF_THE_BROKER: [&str; 6] =
     ["x-delivery-count", "x-acquired-count", "x-death", "x-first-death-", "x-last-death-", STREAM_OFFSET];
-/// The place of a record in its stream; on a consumer, where it begins.
+/// The header with a record's offset in its stream, and a consumer's argument with the offset to begin at.
 pub(super) const STREAM_OFFSET: &str = "x-stream-offset";
 
 /// A message that is ready to be published.
@@ -55,7 +55,7 @@ pub(super) struct Outgoing {
     pub(super) routing_key: ShortString,
     pub(super) properties: BasicProperties,
     pub(super) body: Bytes,
-    /// Where it goes, for errors.
+    /// The address that it is published to, for errors.
     pub(super) address: Address,
 }
 
@@ -94,7 +94,7 @@ impl Outgoing {
     }
 }
 
-/// What a delivery from `queue` holds. Headers of Postern's own count only if Postern published the
+/// The envelope of a delivery from `queue`. Postern's own headers are kept only if Postern published the
 /// message, and a body that cannot be published again is cut.
 pub(super) fn envelope(queue: &str, delivery: Delivery) -> Envelope {
     let Delivery { exchange, routing_key, properties, data, .. } = delivery;
@@ -108,11 +108,11 @@ pub(super) fn envelope(queue: &str, delivery: Delivery) -> Envelope {
         headers: table.map(|table| headers(table, is_trusted)).unwrap_or_default(),
         body: data.into(),
     };
-    // On its way back to a queue that was gone: the key says to which.
+    // It was to return to a queue that no longer exists: the key names the queue.
     if queue == UNROUTED && exchange.as_str() == RETURN {
         envelope = envelope.with(header::QUEUE, routing_key.as_str());
     }
-    // What is bound to several exchanges is told by the way that it came.
+    // The queue is bound to several exchanges: exchange and key say what the message is.
     if queue == LOG {
         envelope = envelope
             .with(header::EXCHANGE, exchange.as_str())
@@ -121,9 +121,9 @@ pub(super) fn envelope(queue: &str, delivery: Delivery) -> Envelope {
     if envelope.body.len() > MAX_BODY { envelope.cut(CUT_BODY) } else { envelope }
 }
 
-/// How often a quorum queue got it back: `x-delivery-count`. From RabbitMQ 4.3 on only what was
-/// rejected or lost counts, before every return. On a first delivery RabbitMQ 3 leaves what the
-/// publisher says: it counts for nothing.
+/// How often the message returned to its quorum queue: `x-delivery-count`. Before RabbitMQ 4.3 every return
+/// counts; from then on only a message that was rejected or lost. On a first delivery, RabbitMQ 3 leaves the
+/// publisher's value in place: it is ignored.
 pub(super) fn returned(delivery: &Delivery) -> u32 {
     let table = delivery.properties.headers().as_ref().filter(|_| delivery.redelivered);
     match table.and_then(|table| table.inner().get("x-delivery-count")).and_then(value) {
@@ -132,7 +132,7 @@ pub(super) fn returned(delivery: &Delivery) -> u32 {
     }
 }
 
-/// The place of a record in its stream. `None` if it is from no stream.
+/// A record's offset in its stream. `None` if the delivery is not from a stream.
 pub(super) fn stream_offset(delivery: &Delivery) -> Option<i64> {
     let table = delivery.properties.headers().as_ref()?;
     match table.inner().get(STREAM_OFFSET).and_then(value)? {
@@ -165,7 +165,7 @@ fn table(headers: Headers) -> Result<FieldTable, BrokerError> {
     Ok(table)
 }
 
-/// The bytes of a header in AMQP's encoding.
+/// The size of a header in AMQP's encoding, in bytes.
 fn weight(name: &str, value: &HeaderValue) -> usize {
     let value = match value {
         HeaderValue::Integer(_) => 8,
@@ -174,7 +174,7 @@ fn weight(name: &str, value: &HeaderValue) -> usize {
     1 + name.len() + 1 + value
 }
 
-/// Those that are read: of the application's own as many as there is room for, and Postern's own if
+/// The headers that are kept: the application's own as far as they fit into [`MAX_FOREIGN`], and Postern's own if
 /// they are `trusted`.
 fn headers(table: &FieldTable, trusted: bool) -> Headers {
     let mut room = MAX_FOREIGN;
@@ -186,7 +186,7 @@ fn headers(table: &FieldTable, trusted: bool) -> Headers {
     };
     let mut kept = |name: &str, value: &HeaderValue| match name {
         header::TRACEPARENT => weight("", value) <= MAX_TRACEPARENT,
-        // They decide nothing: the message log holds them as what the publisher says.
+        // They decide nothing: the message log records them as the publisher's own statement.
         header::BY | header::SEGMENTS => fits(name, value),
         own if own.starts_with(header::OWN) => trusted,
         broker if OF_THE_BROKER.iter().any(|prefix| broker.starts_with(prefix)) => false,

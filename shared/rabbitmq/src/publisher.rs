@@ -2,7 +2,7 @@
 //!
 //! The task that has a message publishes it, on its own thread, and holds a lock while the message is numbered
 //! and queued: lapin does that in two steps, and threads that shared a channel without the lock would get
-//! each other's confirms. A task that owned the channel would be two more turns of the scheduler for each
+//! each other's confirms. A task that owned the channel would cost two more turns of the scheduler for each
 //! message.
 
 use super::{
@@ -28,43 +28,43 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
 };
 
-/// How many messages may await their confirms at a time. Beyond, the channel gains nothing.
+/// How many messages may await their confirms at a time. More do not make the channel faster.
 const IN_FLIGHT: u32 = 1024;
 /// How many confirms may be given up before the channel is replaced. lapin keeps a record of each
-/// until its confirm arrives, which, from a queue without a majority, may be never.
+/// until its confirm arrives. If a queue has no majority, that may be never.
 const GIVEN_UP: usize = 4096;
-/// How long a channel is used after the broker has refused a message on it. RabbitMQ 3 notes in the
-/// channel whom to ask about a queue, and where that is a node that has just died, it refuses
-/// whatever else comes for that queue, also when another node leads it. A new channel asks anew.
+/// How long a channel is used after the broker has refused a message on it. In RabbitMQ 3, a channel remembers
+/// which node leads a queue. If that node has just died, the channel refuses all further messages for the
+/// queue, even after another node has taken over. A new channel looks the leader up again.
 const REFUSING: Duration = Duration::from_secs(2);
-/// The same where queues have a limit: then it is the likelier reason.
+/// The same time if queues have a limit: then a full queue is the likelier reason of a refusal.
 const FULL: Duration = Duration::from_secs(30);
-/// How long the confirms under way on a channel that is to be replaced are awaited. Where it has
+/// How long the outstanding confirms of a channel that is to be replaced are awaited. If the channel has
 /// failed, lapin fails them at once, and each caller learns why.
 const SETTLING: Duration = Duration::from_secs(1);
 /// How long confirms are awaited when the broker is closed.
 const PARTING: Duration = Duration::from_secs(2);
-/// How often the channel is looked at while nothing happens.
+/// How often the channel is checked while nothing happens.
 const GLANCE: Duration = Duration::from_millis(500);
 
 /// A channel with confirms.
 #[derive(Debug)]
 pub(super) struct PublishingChannel {
     channel: Channel,
-    /// Held while messages are numbered and queued. lapin does that in two steps: between them
-    /// another thread's message would get the number, and either the other's confirm.
+    /// Held while messages are numbered and queued. lapin does that in two steps: between them, another thread's
+    /// message could get the number, and each of the two the other's confirm.
     turn: Mutex<()>,
     room: Semaphore,
     given_up: AtomicUsize,
     /// When the broker first refused a message.
     refused: OnceLock<Instant>,
-    /// That the channel may have failed.
+    /// Notified when the channel may have failed.
     failing: Notify,
-    /// Ends whatever still awaits its confirm.
+    /// Set to `true` to end every publish that still awaits its confirm.
     over: watch::Sender<bool>,
 }
 
-/// Counts the confirms that nobody will wait for any more.
+/// When dropped, counts the confirms that nobody will wait for any more.
 struct Awaited<'a> {
     publisher: &'a PublishingChannel,
     confirms: usize,
@@ -89,11 +89,11 @@ impl PublishingChannel {
         }
     }
 
-    /// Publishes `messages`, at once and whole, before any other; `Ok` when the broker has
-    /// confirmed each, else the first error. `None` where the channel is being replaced: another has
-    /// to be asked, and `messages` are as they were.
+    /// Publishes all `messages` one after the other, with no other message between them. `Ok` when the broker
+    /// has confirmed each, else the first error. `None` if the channel is being replaced: `messages` are
+    /// unchanged, and the caller must ask the next channel.
     ///
-    /// Dropped half-way, the messages are on their way and nobody learns what becomes of them.
+    /// If the future is dropped before it ends, the messages may still be published, and nobody learns of it.
     pub(super) async fn publish(
         &self,
         shared: &Connections,
@@ -103,7 +103,7 @@ impl PublishingChannel {
         let places = self.room.acquire_many(places).await.ok()?;
         let mut over = self.over.subscribe();
         if !self.channel.status().connected() {
-            // The next channel takes them: on this one they would only fail.
+            // The next channel takes the messages: on this one they would only fail.
             drop(places);
             self.failing.notify_one();
             let _ = over.wait_for(|over| *over).await;
@@ -130,7 +130,7 @@ impl PublishingChannel {
         Some(outcome)
     }
 
-    /// Publishes `messages` with the first poll, and counts the confirms that are still to come.
+    /// Publishes `messages` with the first poll, and keeps count of the confirms that are still to come.
     async fn all_of(
         &self,
         shared: &Connections,
@@ -158,9 +158,8 @@ impl PublishingChannel {
         outcome
     }
 
-    /// Polls each of `flights` once. lapin numbers a message and queues it with the first poll;
-    /// whatever is first polled in some order is published in that order, without waiting for the
-    /// socket.
+    /// Polls each of `flights` once. lapin numbers and queues a message with the first poll, so messages are
+    /// published in the order of their first polls, without waiting for the socket.
     async fn launch<F: Future + Unpin>(&self, flights: &mut [F]) {
         let poll = |context: &mut Context<'_>| {
             let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
@@ -172,8 +171,7 @@ impl PublishingChannel {
         std::future::poll_fn(poll).await;
     }
 
-    /// Watches over the channel until it is to be replaced (`false`) or the broker is to be closed
-    /// (`true`).
+    /// Watches the channel until it is to be replaced (`false`) or the broker is to be closed (`true`).
     pub(super) async fn until_replaced(&self, shared: &Connections) -> bool {
         let mut closed = pin!(shared.closed());
         let mut glances = interval(GLANCE);
@@ -191,31 +189,32 @@ impl PublishingChannel {
         false
     }
 
-    /// Whether the broker has refused messages on it for too long.
+    /// Whether the broker has been refusing messages on this channel for too long.
     fn is_refusing(&self, shared: &Connections) -> bool {
         let bearable = if shared.options.topology.max_messages.is_some() { FULL } else { REFUSING };
         self.refused.get().is_some_and(|since| since.elapsed() > bearable)
     }
 
-    /// Waits a while for the confirms under way. `parting`: since the broker is to be closed.
+    /// Waits a while for the outstanding confirms. `parting` says that the broker is to be closed.
     pub(super) async fn settle(&self, parting: bool) {
         let patience = if parting { PARTING } else { SETTLING };
         let _ = timeout(patience, self.room.acquire_many(IN_FLIGHT)).await;
     }
 
-    /// Takes no more messages, and ends whatever is under way.
+    /// Takes no more messages, and ends every publish that still awaits its confirm.
     pub(super) fn end(&self) {
         self.room.close();
         self.over.send_replace(true);
     }
 
-    /// Its channel.
+    /// The AMQP channel.
     pub(super) fn channel(&self) -> &Channel {
         &self.channel
     }
 }
 
-/// The publisher in use; none while there is no connection for it, or it is being replaced.
+/// The channel that messages are published on. `None` while there is no connection, or while the channel is
+/// being replaced.
 #[derive(Debug)]
 pub(super) struct CurrentChannel(watch::Sender<Option<Arc<PublishingChannel>>>);
 
@@ -224,15 +223,15 @@ impl CurrentChannel {
         Self(watch::Sender::new(None))
     }
 
-    /// `publisher` takes the messages from now on.
+    /// From now on, messages are published on `publisher`.
     pub(super) fn set(&self, publisher: Option<Arc<PublishingChannel>>) {
         self.0.send_replace(publisher);
     }
 
-    /// The publisher. While it is being replaced, waits for the next one.
+    /// The channel in use. While it is being replaced, waits for the next one.
     ///
     /// # Errors
-    /// Why there is none, at the latest at `deadline`.
+    /// Why there is none, at `deadline` at the latest.
     pub(super) async fn get(
         &self,
         shared: &Connections,
@@ -257,7 +256,7 @@ impl CurrentChannel {
     }
 }
 
-/// Publishes `message`, of which only its body and its address are left.
+/// Publishes `message`. Afterwards it holds only its body and its address.
 async fn publish(shared: &Connections, channel: &Channel, message: &mut Outgoing) -> Result<(), BrokerError> {
     let (exchange, key) = (take(&mut message.exchange), take(&mut message.routing_key));
     let (options, properties) = (BasicPublishOptions::default(), take(&mut message.properties));
@@ -265,7 +264,7 @@ async fn publish(shared: &Connections, channel: &Channel, message: &mut Outgoing
     confirmation(shared, message, written).await
 }
 
-/// What the broker says to `message`.
+/// Waits for the broker's confirm of `message`.
 async fn confirmation(
     shared: &Connections,
     message: &Outgoing,
@@ -284,7 +283,7 @@ async fn confirmation(
         Err(error) => {
             let why = shared.endpoint.explain(&error);
             match too_large(&error) {
-                // Whatever else was in flight on the channel failed with it, and is not to blame.
+                // The other messages in flight on the channel failed with this one, and are not to blame.
                 Some((bytes, most)) => {
                     most.into_iter().for_each(|most| shared.limit_body(most));
                     if bytes == message.body.len() {
@@ -299,8 +298,8 @@ async fn confirmation(
     }
 }
 
-/// Why the broker may have refused `message`: the queue's limit, if it has one, or a queue that is
-/// just changing its leader.
+/// Why the broker probably refused `message`: the queue is full, if queues have a limit; otherwise it is just
+/// changing its leader.
 fn nacked(shared: &Connections, message: &Outgoing) -> BrokerError {
     let queue = message.address.queue();
     match shared.options.topology.max_messages {
@@ -309,8 +308,8 @@ fn nacked(shared: &Connections, message: &Outgoing) -> BrokerError {
     }
 }
 
-/// The length of the body over which the broker closed the channel, and its `max_message_size`, which it
-/// tells nobody before.
+/// The length of the body for which the broker closed the channel, and the broker's `max_message_size`, which it
+/// does not tell earlier.
 fn too_large(error: &Error) -> Option<(usize, Option<usize>)> {
     let ErrorKind::ProtocolError(refusal) = error.kind() else { return None };
     let said = refusal.get_message().as_str().split_once("message size ");

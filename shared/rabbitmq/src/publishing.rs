@@ -1,11 +1,11 @@
-//! Publishing on whichever channel there is, before a deadline.
+//! Publishing on the channel in use, within a time limit.
 
 use super::{connections::Connections, properties::Outgoing, publisher::CurrentChannel};
 use postern_broker::{Address, BrokerError, Envelope};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
-/// Publishes messages, whichever channel is in use. Clones publish on the same.
+/// Publishes messages on the channel in use. All clones use the same channel.
 #[derive(Debug, Clone)]
 pub(super) struct Publishing {
     connections: Arc<Connections>,

@@ -1,15 +1,14 @@
-//! Giving messages back to RabbitMQ without having it count them as lost.
+//! Requeues messages without RabbitMQ counting them as lost.
 //!
-//! Before 4.3, RabbitMQ's `x-delivery-count` grows with every return of a message: when its consumer
-//! crashes, and also when the consumer gives it back in order. Alone it is therefore believed only
-//! below half of `max_deliveries`, and a message that is given back keeps its place in the queue. One
-//! that reaches that count is published again, with a header that says how often it was lost until
-//! then; and a message with this header is given back by publishing it again. From then on,
-//! RabbitMQ's count is of crashes alone. Each of these publishes is confirmed before the message that
-//! it replaces is acknowledged.
+//! Before 4.3, RabbitMQ's `x-delivery-count` grows each time a message returns to its queue: after a crash of its
+//! consumer, but also if the consumer requeues it. The count alone is therefore believed only below half of
+//! `max_deliveries`; until then, a requeued message keeps its place in the queue. A message that reaches that
+//! count is published again, with a header that says how often it was lost until then, and a message with this
+//! header is requeued by publishing it again. From then on, RabbitMQ's count grows only with crashes. Each new
+//! publish is confirmed before the message that it replaces is acknowledged.
 //!
-//! What no consumer has had returns to its queue by way of a wait queue: were it taken before the
-//! acknowledgement is written, and crashed its process, there would be two of it.
+//! A message that no consumer has had returns to its queue through a wait queue: if it were consumed before the
+//! acknowledgement is written, and crashed the process, there would be two copies of it.
 
 use super::{
     connections::{Connections, Pauses},
@@ -25,56 +24,56 @@ use std::{collections::HashMap, mem::take, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
-/// How often a message was lost before it was last published to its queue: an integer. Only this
-/// module sets it and sees it.
+/// The header with the number of times that a message was lost before it was last published to its queue: an
+/// integer. Only this module sets and reads it.
 const LOST: &str = "x-postern-deliveries";
 
 /// A delivery as its consumer gets it.
 #[derive(Debug)]
 pub(super) struct TakenDelivery {
-    /// The tag that its settlement will have.
+    /// The tag by which it is settled.
     pub(super) tag: u64,
     pub(super) envelope: Envelope,
     /// Whether it was handed out before.
     pub(super) redelivered: bool,
-    /// How often it was lost with whoever had it.
+    /// How often it was lost with the consumer that held it.
     pub(super) lost: u32,
 }
 
 /// A delivery that is published again.
 #[derive(Debug)]
 struct Again {
-    /// With the header.
+    /// The message with the header [`LOST`].
     envelope: Envelope,
     origin: ReturnOrigin,
 }
 
 #[derive(Debug)]
 enum ReturnOrigin {
-    /// Its consumer gave it back; its tag.
+    /// The consumer requeued the delivery with this tag.
     Consumer(u64),
     /// No consumer has had it.
     Queue(TakenDelivery),
 }
 
-/// What became of a delivery that was to be published again.
+/// The outcome for a delivery that was to be published again.
 #[derive(Debug)]
 pub(super) enum Returned {
-    /// It is settled with this.
+    /// The delivery with this tag is to be settled like this.
     Settled(u64, Settle),
-    /// It cannot be published; its consumer gets it as it is.
+    /// It could not be published; its consumer gets it unchanged.
     Kept(TakenDelivery),
 }
 
-/// The deliveries of one consumer that are not given back as others are.
+/// The deliveries of one consumer that are requeued by publishing them again.
 #[derive(Debug)]
 pub(super) struct Returns {
     shared: Arc<Connections>,
     publisher: Publishing,
     queue: QueueName,
-    /// RabbitMQ's count is believed below this. `None` for a queue whose messages are only looked at, or noted.
+    /// RabbitMQ's count is believed below this. `None` for a stream, and for a queue whose messages nobody sends.
     believed: Option<u32>,
-    /// The deliveries with the header that the consumer holds, as they are published again.
+    /// The deliveries with the header that the consumer holds, as they would be published again.
     held: HashMap<u64, Envelope>,
     /// Deliveries that are to be published together.
     gathered: Vec<Again>,
@@ -105,8 +104,8 @@ impl Returns {
         &self.shared
     }
 
-    /// Takes note of a delivery. Returns it if its consumer is to have it; else it goes back at once,
-    /// with the next [`publish`](Self::publish).
+    /// Records a delivery. Returns it if its consumer is to have it; otherwise the next [`publish`](Self::publish)
+    /// returns it to its queue.
     pub(super) fn take(&mut self, tag: u64, delivery: Delivery) -> Option<TakenDelivery> {
         let (counted, redelivered) = (properties::returned(&delivery), delivery.redelivered);
         let mut envelope = properties::envelope(self.queue.as_str(), delivery);
@@ -131,8 +130,8 @@ impl Returns {
         }
     }
 
-    /// Takes note of what the consumer decided. Returns what the broker is to be told; `None` if the
-    /// delivery goes back with the next [`publish`](Self::publish).
+    /// Records the consumer's decision. Returns what to tell the broker; `None` if the next
+    /// [`publish`](Self::publish) requeues the delivery.
     pub(super) fn settle(&mut self, tag: u64, settle: Settle) -> Option<Settle> {
         match (self.held.remove(&tag), settle) {
             (Some(envelope), Settle::Requeue) => {
@@ -143,12 +142,12 @@ impl Returns {
         }
     }
 
-    /// Forgets a delivery of a channel that is lost: the broker hands it out again by itself.
+    /// Forgets a delivery of a lost channel: the broker redelivers it by itself.
     pub(super) fn forget(&mut self, tag: u64) {
         self.held.remove(&tag);
     }
 
-    /// Begins to publish what was gathered.
+    /// Begins to publish the deliveries that are to be requeued.
     pub(super) fn publish(&mut self) {
         if !self.gathered.is_empty() {
             let delay = self.shared.options.topology.delays.first().copied();
@@ -162,10 +161,10 @@ impl Returns {
         self.in_flight.is_empty()
     }
 
-    /// What became of deliveries that were being published. Safe to cancel; `None` when
+    /// Waits for the outcome of deliveries that are being published. Safe to cancel; `None` if
     /// [idle](Self::is_idle).
     pub(super) async fn next(&mut self) -> Option<Vec<Returned>> {
-        // A task that panicked leaves its deliveries to the end of the channel.
+        // If the task panicked, its deliveries stay unsettled until the channel ends.
         self.in_flight.join_next().await.map(Result::unwrap_or_default)
     }
 }
@@ -204,6 +203,8 @@ async fn publish_again(
     }
 }
 
+/// Publishes `messages`, and retries until the broker confirms them.
+///
 /// # Errors
 /// [`BrokerError::Refused`] or [`BrokerError::Closed`].
 async fn publish_until_confirmed(

@@ -1,8 +1,8 @@
-//! Feeds one consumer, on a channel of its own, and on the next one when that is lost.
+//! Feeds one consumer on a channel of its own, and on a new channel if that is lost.
 //!
-//! Acks are gathered for a millisecond, or until a quarter of what is prefetched is done. A quorum queue
-//! writes each ack into its log, and one ack may be for many messages. A crash meanwhile doubles no more
-//! than what is prefetched, as it would without gathering.
+//! Acks are gathered for a millisecond, or until a quarter of what is prefetched is settled. A quorum queue
+//! writes each ack to disk, and one ack can cover many messages. If the process crashes meanwhile, at most the
+//! prefetched messages are delivered twice, as without gathering.
 
 use super::{
     connections::{Connections, ConsumerConnection, Pauses, soon},
@@ -26,14 +26,14 @@ use tracing::{debug, warn};
 
 /// How many bits of a [`SettleRequest`]'s tag are the broker's; the others tell the channels apart.
 const TAG_BITS: u32 = 48;
-/// These bits.
+/// The mask of the broker's bits.
 const TAG: u64 = (1 << TAG_BITS) - 1;
 /// How long the broker may take to open a channel or to cancel a consumer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The most settlements that are looked at together.
+/// The most settlements that are handled together.
 const TOGETHER: usize = 1024;
-/// How long an ack may wait for its neighbours: a quorum queue writes each into its log, and one for
-/// many costs it as much as one for one. It waits only while the broker has enough to deliver.
+/// How long an ack may wait for others: a quorum queue writes each ack to disk, and one for many messages costs
+/// as much as one for a single message. An ack waits only while the broker has enough to deliver.
 const GATHER: Duration = Duration::from_millis(1);
 
 /// The task behind a [`Consumer`](postern_broker::Consumer).
@@ -42,32 +42,32 @@ pub(super) struct Subscriber {
     queue: QueueName,
     prefetch: u16,
     feed: Feed,
-    /// How many deliveries the caller holds, of this channel or of earlier ones.
+    /// How many deliveries the caller holds, from this channel or earlier ones.
     held: usize,
-    /// The number of the channel, so that what belongs to an earlier one is told apart: the broker
-    /// hands that out again by itself.
+    /// The number of the channel. It tells deliveries of earlier channels apart, which the broker redelivers by
+    /// itself.
     epoch: u16,
-    /// Of a stream, the place of the next record. `None` before the first.
+    /// The offset of the next record of a stream. `None` before the first record, and for a queue.
     next_record: Option<i64>,
-    /// Deliveries that are given back by publishing them again.
+    /// The deliveries that are requeued by publishing them again.
     returns: Returns,
     /// Whether the caller wants no more.
     stopping: bool,
-    /// Told when the first channel delivers.
+    /// Notified when the first channel delivers.
     ready: Option<oneshot::Sender<()>>,
     _running: TaskTrackerToken,
 }
 
-/// A channel that delivers.
+/// A channel with a subscription.
 struct DeliveringChannel {
-    /// Kept: with it ends the connection.
+    /// Held because dropping the last reference cuts the connection.
     _connection: Arc<ConsumerConnection>,
     channel: Channel,
     stream: lapin::Consumer,
     unsettled: Unsettled,
-    /// What the caller decided, and the broker was not yet told.
+    /// The caller's decisions that the broker was not told yet.
     decided: Vec<(u64, Settle)>,
-    /// Delivered to us, but not yet to the caller, who still holds deliveries of earlier channels.
+    /// Deliveries that the caller does not have yet, since it still holds earlier ones.
     waiting: VecDeque<Delivery>,
 }
 
@@ -86,7 +86,7 @@ impl Subscriber {
         Self { shared, queue, prefetch, feed, held, epoch, next_record, returns, stopping, ready, _running }
     }
 
-    /// Feeds the consumer until its caller wants no more and holds nothing, or the broker is closed.
+    /// Feeds the consumer until the caller wants no more and holds nothing, or the broker is closed.
     pub(super) async fn run(mut self) {
         while let Some(session) = self.opened().await {
             self.epoch = self.epoch.wrapping_add(1);
@@ -98,7 +98,7 @@ impl Subscriber {
         }
     }
 
-    /// The next channel; `None` when none is needed any more.
+    /// Opens the next channel. `None` if none is needed any more.
     async fn opened(&mut self) -> Option<DeliveringChannel> {
         let (shared, queue) = (Arc::clone(&self.shared), self.queue.clone());
         let arguments = arguments(&queue, self.next_record);
@@ -119,7 +119,7 @@ impl Subscriber {
         }
     }
 
-    /// Delivers from one channel; whether another one is needed.
+    /// Delivers from one channel. Returns whether another one is needed.
     async fn serve(&mut self, mut session: DeliveringChannel) -> bool {
         let shared = Arc::clone(&self.shared);
         let mut closed = std::pin::pin!(shared.closed());
@@ -151,7 +151,7 @@ impl Subscriber {
                 }
                 delivery = session.stream.next(), if !self.stopping => match delivery {
                     Some(Ok(delivery)) => session.take(delivery),
-                    // A deleted queue, a cancelled consumer, a closed channel, a lost connection.
+                    // The queue was deleted, the consumer cancelled, the channel closed, or the connection lost.
                     Some(Err(_)) | None => {
                         close_channel(&session.channel).await;
                         return true;
@@ -160,16 +160,16 @@ impl Subscriber {
             }
             self.pass_on(&mut session);
             if self.stopping && self.held == 0 && self.returns.is_idle() {
-                // Its end comes after the acks before it.
+                // The broker handles the acks before the close.
                 close_channel(&session.channel).await;
                 return false;
             }
         }
     }
 
-    /// Hands to the caller what there is room for, while nothing is being published again: a message
-    /// that crashes the process meanwhile would double what is. At the end it hands over everything,
-    /// since what the caller has no room for comes back as a release, behind what it released before.
+    /// Hands deliveries to the caller as far as it has room, unless something is being published again: a message
+    /// that crashed the process meanwhile would duplicate that. At the end it hands over everything, since what
+    /// the caller has no room for comes back as a requeue, behind what it requeued before.
     fn pass_on(&mut self, session: &mut DeliveringChannel) {
         while (self.stopping || self.held < usize::from(self.prefetch) && self.returns.is_idle())
             && let Some(delivery) = session.waiting.pop_front()
@@ -187,11 +187,11 @@ impl Subscriber {
 
     fn hand_over(&mut self, TakenDelivery { tag, envelope, redelivered, lost }: TakenDelivery) {
         self.held += 1;
-        // If the caller is gone, this comes back as a release.
+        // If the caller is gone, the delivery comes back as a requeue.
         let _ = self.feed.deliver(tag, envelope, redelivered, lost);
     }
 
-    /// Takes note of what became of deliveries that were published again.
+    /// Handles the outcome of deliveries that were published again.
     fn returned(&mut self, session: &mut DeliveringChannel, returned: Vec<Returned>) {
         for one in returned {
             match one {
@@ -199,19 +199,19 @@ impl Subscriber {
                     session.decided.push((tag & TAG, settle));
                 }
                 Returned::Kept(taken) if self.is_own(taken.tag) => self.hand_over(taken),
-                // The broker hands it out again by itself.
+                // It is of an earlier channel: the broker redelivers it by itself.
                 Returned::Settled(..) | Returned::Kept(_) => {}
             }
         }
         session.settle();
     }
 
-    /// Whether `tag` is of the present channel.
+    /// Whether `tag` belongs to the present channel.
     fn is_own(&self, tag: u64) -> bool {
         tag >> TAG_BITS == u64::from(self.epoch)
     }
 
-    /// Takes note of what the caller decided, and tells the broker unless that can wait.
+    /// Records what the caller decided, and tells the broker unless that can wait.
     fn hear(&mut self, session: &mut DeliveringChannel, batch: &mut Vec<SettleRequest>) {
         self.held -= batch.len();
         for SettleRequest { tag, settle } in batch.drain(..) {
@@ -228,7 +228,7 @@ impl Subscriber {
         }
     }
 
-    /// The same for all that was decided up to now.
+    /// Records everything that the caller has decided up to now, and tells the broker.
     fn settle_rest(&mut self, session: &mut DeliveringChannel, batch: &mut Vec<SettleRequest>) {
         while let Ok(settlement) = self.feed.settlements.try_recv() {
             batch.push(settlement);
@@ -248,7 +248,7 @@ impl DeliveringChannel {
     fn settle(&mut self) {
         for notice in self.unsettled.settle(std::mem::take(&mut self.decided)) {
             // lapin queues a frame with the first poll. There is nothing to wait for: no answer
-            // comes, and where the channel is gone the deliveries are no longer ours.
+            // comes, and if the channel is gone, the deliveries are no longer ours.
             let _ = match notice {
                 SettleFrame::Ack(tag) => {
                     self.channel.basic_ack(tag, BasicAckOptions { multiple: false }).now_or_never()
@@ -264,14 +264,14 @@ impl DeliveringChannel {
         }
     }
 
-    /// Waits until the broker has heard what it was told: on a channel it answers in order, and it
-    /// answers this. A message that crashes the process next then doubles nothing that was published
+    /// Waits until the broker has handled what it was told: it answers this request, and handles a channel's
+    /// frames in order. A message that crashes the process next then duplicates nothing that was published
     /// again.
     async fn until_heard(&self, prefetch: u16) {
         let _ = soon(PATIENCE, self.channel.basic_qos(prefetch, BasicQosOptions::default())).await;
     }
 
-    /// Ends the subscription, and takes what came until then.
+    /// Cancels the subscription, and takes what was delivered until then.
     async fn cancel(&mut self) {
         let tag = self.stream.tag();
         if soon(PATIENCE, self.channel.basic_cancel(tag, BasicCancelOptions::default())).await.is_ok() {
@@ -282,8 +282,8 @@ impl DeliveringChannel {
     }
 }
 
-/// What a subscription to `queue` asks for besides: of a stream, the records from `next_record` on, or
-/// from the first that there is.
+/// The further arguments of a subscription to `queue`. For a stream: the record to begin with, which is
+/// `next_record` or else the first that there is.
 fn arguments(queue: &QueueName, next_record: Option<i64>) -> FieldTable {
     let mut arguments = FieldTable::default();
     if queue.is_stream() {
@@ -293,7 +293,7 @@ fn arguments(queue: &QueueName, next_record: Option<i64>) -> FieldTable {
     arguments
 }
 
-/// Subscribes, sooner or later.
+/// Opens a channel and subscribes, retrying until that succeeds.
 async fn open(
     shared: &Connections,
     queue: &QueueName,
@@ -347,17 +347,42 @@ async fn subscribe(
     prefetch: u16,
 ) -> lapin::Result<(Channel, lapin::Consumer)> {
     let channel = connection.link.channel().await?;
+    let unfinished = UnfinishedChannel(Some(channel.clone()));
     let name = shared.name(queue.as_str());
     let consuming = async {
         channel.basic_qos(prefetch, BasicQosOptions { global: false }).await?;
         let options = BasicConsumeOptions::default();
         channel.basic_consume(queue.as_str().into(), name, options, arguments.clone()).await
     };
-    match soon(PATIENCE, consuming).await {
-        Ok(stream) => Ok((channel, stream)),
+    let stream = soon(PATIENCE, consuming).await;
+    match stream {
+        Ok(stream) => {
+            unfinished.finish();
+            Ok((channel, stream))
+        }
         Err(error) => {
             close_channel(&channel).await;
+            unfinished.finish();
             Err(error)
+        }
+    }
+}
+
+/// Closes its channel if it is dropped before the subscription is known, as when the caller stops meanwhile.
+/// lapin keeps a channel open on which a consumer is registered: without this, the broker would deliver messages to
+/// a consumer that nobody reads, and hold them until the connection ends.
+struct UnfinishedChannel(Option<Channel>);
+
+impl UnfinishedChannel {
+    fn finish(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for UnfinishedChannel {
+    fn drop(&mut self) {
+        if let Some(channel) = self.0.take() {
+            tokio::spawn(async move { close_channel(&channel).await });
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Keeps the two connections open, for as long as the broker is.
+//! Keeps the two connections open until the broker is closed.
 //!
-//! Whatever is lost, the broker, a connection, a channel, a queue, is built anew, without an end to
-//! the attempts. What publishes has a connection of its own, since an alarm stops everything on it:
-//! acks and the questions about queues go on.
+//! If the broker, a connection, a channel or a queue is lost, it is restored, and attempts never end.
+//! Publishing has a connection of its own, since an alarm stops everything on it; acks and questions about
+//! queues go on.
 //!
 //! The topology is declared again every minute, so a queue that somebody deletes comes back by itself.
 
@@ -23,7 +23,7 @@ const REDECLARE: Duration = Duration::from_secs(60);
 /// How long consumers may take to end when the broker is closed.
 const PARTING: Duration = Duration::from_secs(2);
 
-/// Keeps the connection for consumers, questions and declarations.
+/// Keeps the connection for consumers, questions and declarations open.
 pub(super) async fn keep_consuming(shared: Arc<Connections>) {
     let _running = shared.connection_tasks.token();
     let mut pauses = Pauses::new();
@@ -68,9 +68,9 @@ async fn open_consuming(shared: &Connections) -> Result<ConsumerConnection, Stri
     }
 }
 
-/// Watches over a connection: why it was lost, or `None` when the broker is to be closed.
+/// Watches a connection. Returns why it was lost, or `None` if the broker is to be closed.
 async fn watch_over(shared: &Connections, connection: &ConsumerConnection) -> Option<String> {
-    // What consumes is never held back; were it otherwise, there is nothing to do about it here.
+    // The broker does not block a connection that publishes nothing.
     let mut lost = std::pin::pin!(connection.link.lost(&shared.endpoint, |_| {}));
     loop {
         tokio::select! {
@@ -89,7 +89,7 @@ async fn watch_over(shared: &Connections, connection: &ConsumerConnection) -> Op
     }
 }
 
-/// Keeps the connection for publishing, and its channel.
+/// Keeps the connection for publishing and its channel open.
 pub(super) async fn keep_publishing(shared: Arc<Connections>, current: Arc<CurrentChannel>) {
     let _running = shared.connection_tasks.token();
     let mut pauses = Pauses::new();
@@ -118,8 +118,7 @@ pub(super) async fn keep_publishing(shared: Arc<Connections>, current: Arc<Curre
     }
 }
 
-/// A connection and a channel with confirms, not before the other connection has declared the
-/// topology.
+/// Opens a connection and a channel with confirms, after the other connection has declared the topology.
 async fn open_publishing(shared: &Connections) -> Result<(Link, Channel), String> {
     let mut consuming = shared.consuming.subscribe();
     loop {
@@ -129,7 +128,7 @@ async fn open_publishing(shared: &Connections) -> Result<(Link, Channel), String
             ConnectionState::Down(why) => shared.set(&shared.publishing, ConnectionState::Down(why)),
             ConnectionState::Starting => {}
         }
-        // Its sender lives in `shared`.
+        // It cannot fail: the sender lives in `shared`.
         let _ = consuming.changed().await;
     }
     let link = shared.endpoint.open(shared.name("publishing").as_str(), PUBLISHED_FRAME).await?;
@@ -147,7 +146,7 @@ async fn confirming(shared: &Connections, link: &Link) -> lapin::Result<Channel>
     Ok(channel)
 }
 
-/// Publishes over `link`: why it was lost, or `None` when the broker is to be closed.
+/// Publishes over `link`. Returns why it was lost, or `None` if the broker is to be closed.
 async fn publish(
     shared: &Connections,
     current: &CurrentChannel,
@@ -165,7 +164,7 @@ async fn publish(
     }
 }
 
-/// Makes messages be published on a channel. However this ends, what is then under way on it ends.
+/// Has messages published on a channel. When dropped, it also ends every publish that is under way there.
 struct InUse<'a>(&'a CurrentChannel, Arc<PublishingChannel>);
 
 impl<'a> InUse<'a> {
@@ -182,10 +181,10 @@ impl Drop for InUse<'_> {
     }
 }
 
-/// Keeps one channel after another, the first being `channel`, until the broker is to be closed.
+/// Publishes on `channel`, and on a new one if a channel fails, until the broker is to be closed.
 ///
 /// # Errors
-/// Why there is no other.
+/// Why no new channel can be opened.
 async fn keep_channel(
     shared: &Connections,
     current: &CurrentChannel,
@@ -207,7 +206,7 @@ async fn keep_channel(
         if let Some(why) = shared.take_denied() {
             return Err(why);
         }
-        // The channel has failed; most likely an exchange is missing.
+        // The channel has failed, most likely because an exchange is missing.
         pauses.lost();
         let again = async {
             pauses.pause().await;

@@ -3,7 +3,7 @@
 use postern_broker::Settle;
 use std::collections::VecDeque;
 
-/// What to tell the broker.
+/// A frame that settles deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SettleFrame {
     /// `basic.ack` of this delivery.
@@ -14,16 +14,16 @@ pub(super) enum SettleFrame {
     Nack(u64),
 }
 
-/// The deliveries of one channel, from the earliest that is unsettled on.
+/// The deliveries of one channel, from the earliest unsettled one on.
 #[derive(Debug, Default)]
 pub(super) struct Unsettled {
-    /// The tag of the first in `settled`.
+    /// The tag of the first entry of `settled`.
     first: u64,
     settled: VecDeque<bool>,
 }
 
 impl Unsettled {
-    /// The broker delivered `tag`. Tags of one channel count up by one.
+    /// Records that the broker delivered `tag`. The tags of one channel count up by one.
     pub(super) fn delivered(&mut self, tag: u64) {
         if self.settled.is_empty() {
             self.first = tag;
@@ -31,10 +31,10 @@ impl Unsettled {
         self.settled.push_back(false);
     }
 
-    /// Settles deliveries; returns what to tell the broker, in this order. Unknown tags and those
-    /// that are settled already are passed over.
+    /// Settles deliveries. Returns what to tell the broker, in this order. Unknown and already settled tags are
+    /// ignored.
     pub(super) fn settle(&mut self, mut settles: Vec<(u64, Settle)>) -> Vec<SettleFrame> {
-        // A queue hands out again in the order in which it got back.
+        // A queue redelivers in the order in which messages were requeued.
         settles.sort_unstable_by_key(|(tag, _)| *tag);
         let mut frames = Vec::new();
         let mut acked = Vec::with_capacity(settles.len());
@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(unsettled.settle(vec![(1, Requeue)]), []);
     }
 
-    /// A broker that follows the frames ends up with what was decided, whatever the order.
+    /// A broker that follows the frames ends up with what was decided, in any order.
     #[test]
     fn any_order_of_settlement_means_the_same() {
         let mut seed: u64 = 1;

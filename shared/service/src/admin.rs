@@ -1,10 +1,11 @@
-//! The admin port: `/metrics`, `/livez`, `/readyz`, `/v1/dead` ([`dead`]), orders to backends and queues
+//! The admin port: `/metrics`, `/livez`, `/readyz`, `/v1/dead` ([`dead`]), commands to backends and queues
 //! ([`orders`]), and [`reload`].
 //!
-//! `/livez` and `/readyz` are open. `/metrics` is wrapped in `guard::token_holders`, which asks for `admin.token`
-//! and lets an address show ten wrong ones, and one more each second. Without a token every program refuses
-//! to listen anywhere but on loopback. What lies below `/v1` is wrapped in `guard::operators`, which then also
-//! wants a client that calls this machine by itself: it shows what people wrote, and changes what is sent.
+//! `/livez` and `/readyz` are open. `/metrics` is wrapped in `guard::token_holders`, which requires
+//! `admin.token`; an address may show ten wrong tokens, and one more each second. Without a token, every
+//! program refuses to listen on any address but loopback. Everything below `/v1` is wrapped in
+//! `guard::operators`, which without a token also requires that the client calls this machine directly:
+//! these paths show what people wrote, and change what is sent.
 
 mod answer;
 pub mod dead;
@@ -47,13 +48,13 @@ use std::{
     time::Duration,
 };
 
-/// How many connections the port may have.
+/// The most connections that the port may have.
 const CONNECTIONS: usize = 64;
 
 /// How long the head of a request may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What `/readyz` looks at.
+/// What `/readyz` checks.
 #[derive(Debug, Clone)]
 pub struct Readiness {
     /// Whether every part of the process has begun its work.
@@ -62,27 +63,27 @@ pub struct Readiness {
     pub broker: Arc<dyn Broker>,
     /// The embedded broker, if it records what happens to messages.
     pub recording: Option<Arc<EmbeddedBroker>>,
-    /// The spool in front of it, once it is open, where there is one.
+    /// The spool in front of the broker, once it is open; empty if there is none.
     pub spool: Arc<OnceLock<Arc<Spool>>>,
     /// Whether the process drains.
     pub shutdown: Shutdown,
-    /// Which backends send. One that does not stands in the answer and does not change its status: the
-    /// process is ready for all the others.
+    /// Which backends send. A backend that does not is named in the answer and does not change the status:
+    /// the process is ready for all the others.
     pub health: HealthRegistry,
-    /// Which outcomes the broker refused.
+    /// The outcomes that the broker refused.
     pub publish: PublishMetrics,
-    /// What operators ordered.
+    /// What operators have commanded.
     pub control: Control,
-    /// The configuration that holds.
+    /// The current configuration.
     pub configured: Current<Configured>,
-    /// What waits for backends that are not.
+    /// What waits for backends that are not configured.
     pub unconfigured: Unconfigured,
     /// The message log, if there is one.
     pub log: Option<OpenLog>,
 }
 
 impl Readiness {
-    /// What is missing, a line each; none when the process is ready.
+    /// What is missing, one line for each; none if the process is ready.
     pub fn missing(&self) -> Vec<String> {
         let draining = self.shutdown.is_draining().then(|| "draining: this process is stopping".to_owned());
         let starting = (!self.started.load(Ordering::Relaxed)).then(|| "starting".to_owned());
@@ -90,7 +91,7 @@ impl Readiness {
         draining.into_iter().chain(starting).chain(broker).collect()
     }
 
-    /// What an operator should know although the process is ready, a line each.
+    /// What an operator should know although the process is ready, one line for each.
     pub fn remarks(&self) -> Vec<String> {
         let spooling = match self.status() {
             BrokerStatus::Spooling(why) => Some(why),
@@ -103,12 +104,13 @@ impl Readiness {
         remarks.chain(self.control.remark()).chain(self.unconfigured.remarks()).chain(log).collect()
     }
 
-    /// The backends that do not send now, a line each, and the application's webhook if it takes nothing.
+    /// The backends that do not send now, one line for each, and the application's webhook if it accepts
+    /// nothing.
     pub fn paused(&self) -> Vec<String> {
         self.not_sending(ToString::to_string)
     }
 
-    /// As [`Self::paused`], with the health in the words of `said`.
+    /// [`Self::paused`] with each health in the words of `said`.
     pub(crate) fn not_sending(&self, said: fn(&BackendHealth) -> String) -> Vec<String> {
         let line = |(backend, health)| format!("backend {backend} {}", said(&health));
         let application = self.health.application().filter(|health| *health != BackendHealth::Ready);
@@ -125,20 +127,20 @@ impl Readiness {
     }
 }
 
-/// Listens on `address`, which `key` names. Within a Tokio runtime.
+/// Listens on `address`, which the key `key` sets. Must be called within a Tokio runtime.
 ///
 /// # Errors
-/// A text that names the key, the address, what stands in its way and what to do.
+/// A text that names the key, the address, the reason and what to do.
 pub fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, String> {
     let instead = if key == "admin.listen" { ", or give --admin-listen ADDRESS" } else { "" };
     listener::bind(address).map_err(|error| listener::cannot_listen(key, address, &error, instead))
 }
 
-/// As [`bind`], or on the first free one of the `spare` ports behind `address` if another program has
-/// that. Within a Tokio runtime.
+/// Listens on `address`, or if another program uses its port, on the first free one of the `spare` ports
+/// above it. Must be called within a Tokio runtime.
 ///
 /// # Errors
-/// As [`bind`].
+/// The same text as for [`bind`].
 pub fn bind_first(address: SocketAddr, spare: u16) -> Result<TcpListener, String> {
     let ports = (1..=spare).filter_map(|more| address.port().checked_add(more));
     for port in std::iter::once(address.port()).chain(ports) {
@@ -155,29 +157,29 @@ pub fn bind_first(address: SocketAddr, spare: u16) -> Result<TcpListener, String
     bind("admin.listen", address)
 }
 
-/// What the admin port serves.
+/// What the admin port serves, and how.
 #[derive(Debug)]
 pub struct AdminPort {
-    /// What `/metrics` shows.
+    /// The metrics that `/metrics` shows.
     pub metrics: Metrics,
-    /// What `/readyz` looks at.
+    /// What `/readyz` checks.
     pub readiness: Readiness,
-    /// What `/v1/dead` works on.
+    /// The dead letters that `/v1/dead` works on.
     pub letters: DeadLetters,
-    /// Who carries out orders.
+    /// Carries out operators' commands.
     pub operator: Arc<Operator>,
-    /// Who has the configuration read anew.
+    /// Asks for a reload of the configuration.
     pub reload: ReloadClient,
-    /// What `guard` asks for.
+    /// The token that `guard` requires, if there is one.
     pub token: Option<SecretDigest>,
-    /// Its TLS, if it has any.
+    /// The port's TLS, if it has any.
     pub tls: Option<Tls>,
-    /// Where its thread says that it is alive.
+    /// Where the port's thread reports that it is alive.
     pub heartbeats: Heartbeats,
 }
 
-/// The server of the admin port; to be awaited or spawned. It serves until the process ends, so
-/// that a drain can be watched. Within a Tokio runtime.
+/// The server of the admin port, to be awaited or spawned. It serves until the process ends, so that a
+/// drain can be watched. Must be called within a Tokio runtime.
 ///
 /// # Errors
 /// The listener cannot be used, or this process has an admin port already.
@@ -248,7 +250,7 @@ async fn metrics_text(
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(metrics.text())
 }
 
-/// What load balancers and orchestrators ask, some of them with HEAD.
+/// A path that load balancers and orchestrators ask, some of them with HEAD.
 fn health<Answering, Args>(path: &str, answer: Answering) -> Resource
 where
     Answering: Handler<Args, Output = HttpResponse>,

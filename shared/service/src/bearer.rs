@@ -1,4 +1,4 @@
-//! Bearer tokens (RFC 6750), as `/v1` and the admin port take them.
+//! Bearer tokens (RFC 6750), for `/v1` and the admin port.
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 

@@ -1,4 +1,4 @@
-//! Opening the broker that `broker.url` names.
+//! Opens the broker that `broker.url` names.
 
 use crate::message_log::keeping;
 use postern_broker::{Broker, BrokerError, BrokerOptions};
@@ -12,13 +12,13 @@ use std::{path::Path, sync::Arc};
 pub struct OpenBroker {
     /// The broker.
     pub broker: Arc<dyn Broker>,
-    /// The same, if it is the embedded one, which keeps the message log as well.
+    /// The same broker if it is the embedded one, which keeps the message log as well.
     pub embedded: Option<Arc<EmbeddedBroker>>,
 }
 
-/// Opens the broker that `url` names; the embedded one records in its store what `log` says. For RabbitMQ this
-/// returns at once and connects in the background, retrying until it succeeds: [`Broker::status`] tells. The
-/// embedded store is open when this returns.
+/// Opens the broker that `url` names; the embedded broker also records in its store what `log` selects. For
+/// RabbitMQ, this returns at once and connects in the background, retrying until it succeeds: see
+/// [`Broker::status`]. The embedded store is open when this returns.
 ///
 /// # Errors
 /// [`BrokerError::Url`], [`BrokerError::Locked`], [`BrokerError::Store`].

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// A value that is replaced as a whole, such as what a reload changes. Clones share it. Whoever took the
-/// value keeps it, until the end of a request for example, whatever takes its place meanwhile.
+/// A value that is replaced as a whole, for example by a reload. Clones share it. Code that has taken the
+/// value keeps it, for example until the end of a request, even if the value is replaced in the meantime.
 #[derive(Debug)]
 pub struct Current<T>(Arc<RwLock<Arc<T>>>);
 
@@ -14,17 +14,17 @@ impl<T> Clone for Current<T> {
 }
 
 impl<T> Current<T> {
-    /// Begins with `value`.
+    /// A shared value that starts as `value`.
     pub fn new(value: T) -> Self {
         Self(Arc::new(RwLock::new(Arc::new(value))))
     }
 
-    /// The value that it has now.
+    /// The current value.
     pub fn get(&self) -> Arc<T> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts `value` in the place of the one before.
+    /// Replaces the current value with `value`.
     pub fn set(&self, value: T) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
     }

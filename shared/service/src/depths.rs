@@ -1,6 +1,6 @@
-//! How much waits in each queue, as metrics. The queues are asked one after the other in the background,
-//! and not when `/metrics` is read: no scrape waits for a broker or costs a question for each queue, and
-//! no answer that does not come holds up more than one question.
+//! How many messages wait in each queue, as metrics. A background task asks for one queue after the other,
+//! instead of each read of `/metrics`: no scrape waits for a broker or costs a question for each queue, and
+//! an answer that does not come holds up only one question.
 
 use crate::{configured::Configured, current::Current, metrics::Metrics, waiting::WaitingLanes};
 use jiff::Timestamp;
@@ -16,12 +16,12 @@ use tokio::time::{sleep, timeout};
 
 /// The least time between two rounds.
 const PERIOD: Duration = Duration::from_secs(5);
-/// What each queue adds to that: a broker is asked at most fifty times a second by one process.
+/// The least time between two rounds for each queue: one process asks a broker at most fifty times a second.
 const PERIOD_EACH: Duration = Duration::from_millis(20);
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// Shows how much waits in the queues of a topology.
+/// Shows how many messages wait in the queues of a topology.
 #[derive(Debug)]
 pub struct QueueDepths {
     broker: Arc<dyn Broker>,
@@ -34,8 +34,8 @@ pub struct QueueDepths {
 }
 
 impl QueueDepths {
-    /// Declares the metrics of the queues that are `configured`, and shows how far each may grow. `waiting` are
-    /// the lanes that this process serves.
+    /// Declares the metrics of the `configured` queues, and shows each queue's limit. `waiting` are the
+    /// lanes that this process serves.
     ///
     /// # Errors
     /// This process has declared them already.
@@ -71,15 +71,15 @@ impl QueueDepths {
         })
     }
 
-    /// Asks again and again, until it is dropped. What cannot be had is not shown: an old number would look
-    /// like a new one.
+    /// Asks repeatedly until the future is dropped. A number that cannot be had is not shown: an old one
+    /// would look like a new one.
     pub async fn watch(self) {
         let mut status = self.broker.status();
         let mut shown = self.configured.get();
         loop {
             let configured = self.configured.get();
             if !Arc::ptr_eq(&configured, &shown) {
-                // A reload may have removed some.
+                // A reload may have removed queues.
                 self.forget();
                 self.limits.reset();
                 show_limits(&self.limits, &configured.topology);
@@ -96,7 +96,7 @@ impl QueueDepths {
             }
             tokio::select! {
                 () = sleep(PERIOD.max(each)) => {}
-                // At once when the broker is back.
+                // Ask at once when the broker is back.
                 Ok(()) = status.changed() => {}
             }
         }
@@ -112,7 +112,7 @@ impl QueueDepths {
                     found.insert(queue, depth.ready);
                 }
                 Err(error) => {
-                    // The embedded broker has no queues for what waits for a retry.
+                    // The embedded broker has no queues for messages that wait for a retry.
                     tracing::trace!(queue = queue.as_str(), %error, "the depth of a queue is not known");
                     let _ = self.messages.remove_label_values(&[queue.as_str()]);
                 }

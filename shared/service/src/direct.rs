@@ -1,5 +1,5 @@
-//! Requests that a client makes by itself, and to this machine: what a port on a loopback address looks at
-//! when nothing has to be proved.
+//! Recognises requests that a client on this machine makes directly. A port on a loopback address that
+//! needs no token serves only these.
 
 use actix_web::http::{
     Uri,
@@ -8,11 +8,11 @@ use actix_web::http::{
 };
 use std::net::IpAddr;
 
-/// Headers that a proxy adds, besides all that begin with `x-forwarded`.
+/// Headers that a proxy adds, in addition to all that begin with `x-forwarded`.
 const OF_PROXIES: [&str; 3] = ["forwarded", "via", "x-real-ip"];
 
-/// Whether no proxy stands between this machine and the client that sent `headers` with `uri`, and the
-/// client calls this machine by a loopback name. A page in a browser that has its own name lead here does not.
+/// Whether the request with `headers` and `uri` came through no proxy, and calls this machine by a loopback
+/// name. A web page whose own host name resolves to this machine does not.
 pub fn is_direct(uri: &Uri, headers: &HeaderMap) -> bool {
     !through_proxy(headers) && calls_loopback(uri, headers)
 }
@@ -21,8 +21,8 @@ fn through_proxy(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| OF_PROXIES.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded"))
 }
 
-/// Whether every name by which the request calls this machine is a loopback one, and there is one.
-/// HTTP/2 says it in the URI, HTTP/1.1 in `Host` and perhaps in the URI too.
+/// Whether every host name in the request is a loopback name, and there is at least one. HTTP/2 has the
+/// name in the URI, HTTP/1.1 in `Host` and perhaps in the URI, too.
 fn calls_loopback(uri: &Uri, headers: &HeaderMap) -> bool {
     let hosts = headers.get_all(HOST).map(|host| Authority::try_from(host.as_bytes()).ok());
     let names: Vec<Option<Authority>> = hosts.chain(uri.authority().cloned().map(Some)).collect();

@@ -1,4 +1,4 @@
-//! Whether the folders that a configuration names can be written, found out without making them.
+//! Checks whether the folders that a configuration names can be written, without creating them.
 
 use postern_config::{Config, LogPlace, MessageLogConfig, Problem};
 use rustix::{
@@ -14,13 +14,13 @@ use std::{
 /// What is wrong with the folders of a configuration.
 #[derive(Debug, Default)]
 pub struct FolderProblems {
-    /// Those without which nothing starts.
+    /// Problems of folders without which the program does not start.
     pub unusable: Vec<Problem>,
-    /// Those that can be done without.
+    /// Problems of folders that the program can do without.
     pub done_without: Vec<Problem>,
 }
 
-/// Looks at the folder of the embedded broker, or, beside RabbitMQ, of the spool and of the message log.
+/// Checks the folder of the embedded broker, or with RabbitMQ, of the spool, and the folder of the message log.
 pub fn check(config: &Config) -> FolderProblems {
     let mut found = FolderProblems::default();
     if let Some(dir) = config.broker.url.expose().strip_prefix("embedded:") {
@@ -42,9 +42,9 @@ pub fn check(config: &Config) -> FolderProblems {
     found
 }
 
-/// Why nothing can be stored in the folder `dir`, which is made when it is not there; `None` if it can.
+/// Why nothing can be stored in the folder `dir`, which is created if it does not exist; `None` if it can.
 fn unwritable(dir: &Path) -> Option<String> {
-    // The nearest folder that is there: the others are made in it.
+    // The nearest folder that exists: the others are created in it.
     let mut existing = if dir.as_os_str().is_empty() { PathBuf::from(".") } else { dir.to_path_buf() };
     loop {
         match fs::metadata(&existing) {
@@ -68,7 +68,7 @@ fn unwritable(dir: &Path) -> Option<String> {
     if let Err(error) = write_to(&existing) {
         return Some(cannot(dir, &existing, &error));
     }
-    // What ran as another user once has left files of that user's.
+    // A process that ran as another user may have left a file that belongs to that user.
     let file = existing.join(postern_store::FILE);
     if existing != dir || !file.exists() {
         return None;
@@ -85,7 +85,7 @@ fn cannot(dir: &Path, existing: &Path, error: &io::Error) -> String {
     )
 }
 
-/// Makes a file in `folder`, and lets it go: one without a name where the file system can do that.
+/// Creates a file in `folder` and removes it; without a name if the file system can do that.
 fn write_to(folder: &Path) -> io::Result<()> {
     match open(folder, OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR) {
         Ok(_) => Ok(()),

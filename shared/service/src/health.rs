@@ -1,8 +1,8 @@
-//! Whether the backends of this process send now, and whether the application's webhook takes messages,
-//! and why not.
+//! Whether the backends of this process send now, whether the application's webhook accepts messages, and
+//! if not, why.
 //!
-//! A backend's flow control and its connector note it. `/readyz`, `GET /v1/backends` and
-//! `postern_backend_ready` read it; the webhook's is read by `/readyz` and `postern_application_ready`.
+//! A backend's flow control and its connector report it. `/readyz`, `GET /v1/backends` and
+//! `postern_backend_ready` read it; `/readyz` and `postern_application_ready` read the webhook's health.
 
 use jiff::Timestamp;
 use postern_shared::{clock::Written, control::Pause, message::BackendName};
@@ -20,19 +20,19 @@ pub enum BackendHealth {
     Ready,
     /// Its connector has no connection to the provider, such as a bind.
     NotBound {
-        /// Why, for an operator.
+        /// The reason, for an operator.
         why: String,
     },
     /// An operator paused it, for all processes.
     PausedByOperator {
-        /// Since when.
+        /// The time since which it is paused.
         since: Timestamp,
-        /// Who ordered it.
+        /// The operator who paused it.
         by: String,
     },
-    /// Sending pauses: the provider is down or asked for less.
+    /// Sending is paused: the provider is down, or asked for fewer requests.
     Paused {
-        /// Why, for an operator.
+        /// The reason, for an operator.
         why: String,
         /// When the next message is tried.
         until: Instant,
@@ -40,7 +40,7 @@ pub enum BackendHealth {
 }
 
 impl BackendHealth {
-    /// What an operator reads, without the time until the next attempt.
+    /// The text for an operator, without the time until the next attempt.
     pub fn cause(&self) -> String {
         match self {
             Self::Ready => "ready".to_owned(),
@@ -53,7 +53,7 @@ impl BackendHealth {
     }
 }
 
-/// What an operator reads.
+/// The text for an operator.
 impl fmt::Display for BackendHealth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.cause())?;
@@ -71,12 +71,12 @@ impl fmt::Display for BackendHealth {
     }
 }
 
-/// The health of each backend that this process serves, and of the application's webhook if this process
-/// calls it, and the pauses that operators ordered. Clones share it.
+/// The health of each backend that this process serves, the health of the application's webhook if this
+/// process calls it, and the pauses by operators. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct HealthRegistry(Arc<Mutex<HealthState>>);
 
-/// Whose health is noted.
+/// What a note of health is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Subject {
     Backend(BackendName),
@@ -87,18 +87,18 @@ enum Subject {
 #[derive(Debug, Default)]
 struct HealthState {
     served: BTreeMap<Subject, NotedHealth>,
-    /// Of any backend, whoever serves it.
+    /// Operators' pauses of any backend, whether this process serves it or not.
     paused: BTreeMap<BackendName, Pause>,
-    /// What other processes told of the backends that they serve and that do not send, by process.
+    /// What other processes reported about backends that they serve and that do not send, by process.
     told: BTreeMap<String, ToldHealth>,
-    /// The last one that was given.
+    /// The last generation that was given to a backend or the webhook.
     generation: u64,
 }
 
-/// What another process told of its backends.
+/// What another process reported about its backends.
 #[derive(Debug)]
 struct ToldHealth {
-    /// When it does not count any more, unless the process tells it again.
+    /// When the report expires, unless the process repeats it.
     until: Instant,
     not_sending: BTreeMap<BackendName, BackendHealth>,
 }
@@ -109,7 +109,7 @@ impl HealthState {
         self.generation
     }
 
-    /// What an operator ordered comes first: whatever else may be wrong, nothing is sent before it ends.
+    /// An operator's pause comes first: nothing is sent until it ends, even if something else is wrong, too.
     fn health(&self, backend: &BackendName) -> BackendHealth {
         match (self.paused.get(backend), self.served.get(&Subject::Backend(backend.clone()))) {
             (Some(Pause { since, by }), _) => {
@@ -133,10 +133,10 @@ impl HealthState {
     }
 }
 
-/// What was noted about one backend: by its connector, and by its flow control.
+/// What was noted about one backend by its connector and its flow control.
 #[derive(Debug, Default)]
 struct NotedHealth {
-    /// Whose notes count: those of the reporters that were made since the backend was last begun.
+    /// The generation of the reporters that count: reporters made before the last begin do not.
     generation: u64,
     not_started: Option<String>,
     not_bound: Option<String>,
@@ -144,7 +144,7 @@ struct NotedHealth {
 }
 
 impl NotedHealth {
-    /// Without a connection nothing can be tried, whatever the pause says.
+    /// A missing connection comes before a pause: without a connection, nothing can be tried.
     fn health(&self) -> BackendHealth {
         match (self.not_started.as_ref().or(self.not_bound.as_ref()), &self.paused) {
             (Some(why), _) => BackendHealth::NotBound { why: why.clone() },
@@ -174,13 +174,13 @@ impl HealthRegistry {
         HealthReporter { subject, generation, all: self.clone() }
     }
 
-    /// Begins `backend` anew: it is ready until a reporter made from now on says something else. What the
-    /// earlier ones note counts no more.
+    /// Begins `backend` again: it is ready until a reporter made from now on says something else. Earlier
+    /// reporters no longer count.
     pub fn begin(&self, backend: &BackendName) {
         self.begin_anew(Subject::Backend(backend.clone()));
     }
 
-    /// Begins the application's webhook anew, as [`begin`](Self::begin) does a backend.
+    /// Begins the application's webhook again, as [`begin`](Self::begin) does with a backend.
     pub fn begin_application(&self) {
         self.begin_anew(Subject::Application);
     }
@@ -201,7 +201,7 @@ impl HealthRegistry {
         self.registered().served.remove(&Subject::Application);
     }
 
-    /// Takes note of all pauses that operators ordered and that are not over.
+    /// Replaces the noted pauses by operators with `pauses`, all that have not ended.
     pub fn paused_by_operators(&self, pauses: &BTreeMap<BackendName, Pause>) {
         self.registered().paused.clone_from(pauses);
     }
@@ -211,23 +211,24 @@ impl HealthRegistry {
         self.registered().health(backend)
     }
 
-    /// Takes note that `process`, another one, told what `not_sending` is: those of its backends that do not
-    /// send now. It counts until `until`, or until it tells something else.
+    /// Takes note that another process, `process`, reported `not_sending`: its backends that do not send
+    /// now. The report counts until `until`, or until the next report of that process.
     pub fn told(&self, process: &str, not_sending: BTreeMap<BackendName, BackendHealth>, until: Instant) {
         let told = &mut self.registered().told;
         told.retain(|_, told| told.until > Instant::now());
         told.insert(process.to_owned(), ToldHealth { until, not_sending });
     }
 
-    /// Why another process, which serves `backend`, does not send its messages now. `None` if none told.
+    /// Why another process that serves `backend` does not send its messages now. `None` if no process
+    /// reported this.
     pub fn elsewhere(&self, backend: &BackendName) -> Option<BackendHealth> {
         let (registered, now) = (self.registered(), Instant::now());
         let mut told = registered.told.values().filter(|told| told.until > now);
         told.find_map(|told| told.not_sending.get(backend).cloned())
     }
 
-    /// Those of the backends that this process serves that do not send now for a reason of their own, and
-    /// why. An operator's pause, which all processes know, is none.
+    /// The backends that this process serves and that do not send now for a reason of their own, with the
+    /// reason. An operator's pause does not count: all processes know of it.
     pub fn not_sending(&self) -> BTreeMap<BackendName, BackendHealth> {
         let registered = self.registered();
         let own = registered.served.iter().filter_map(|(subject, noted)| match (subject, noted.health()) {
@@ -242,14 +243,14 @@ impl HealthRegistry {
         self.registered().served.get(&Subject::Application).map(NotedHealth::health)
     }
 
-    /// Each backend that this process serves.
+    /// The health of each backend that this process serves.
     pub fn all(&self) -> Vec<(BackendName, BackendHealth)> {
         let registered = self.registered();
         registered.of(registered.backends())
     }
 
-    /// The backends that do not send now, in the order of their names: those that this process serves,
-    /// and any that an operator paused.
+    /// The backends that do not send now, sorted by name: backends that this process serves, and any
+    /// that an operator paused.
     pub fn not_ready(&self) -> Vec<(BackendName, BackendHealth)> {
         let registered = self.registered();
         let names: BTreeSet<_> = registered.backends().chain(registered.paused.keys()).collect();
@@ -259,7 +260,7 @@ impl HealthRegistry {
     }
 }
 
-/// Notes the health of one backend, or of the application's webhook. Clones are of the same one.
+/// Notes the health of one backend, or of the application's webhook. Clones report about the same one.
 #[derive(Debug, Clone)]
 pub struct HealthReporter {
     subject: Subject,
@@ -269,7 +270,7 @@ pub struct HealthReporter {
 
 impl HealthReporter {
     fn note(&self, note: impl FnOnce(&mut NotedHealth)) {
-        // What was replaced or removed has no say any more.
+        // The reporter of a backend that was replaced or removed must not change anything.
         if let Some(noted) = self.all.registered().served.get_mut(&self.subject)
             && noted.generation == self.generation
         {

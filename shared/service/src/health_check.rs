@@ -1,5 +1,5 @@
-//! `health`: asks a running program of Postern whether it is ready. Health checks of images call it, so that
-//! an image needs no other program for them.
+//! `health`: asks a running program of Postern whether it is ready. The health checks of container images
+//! call it, so an image needs no other program for them.
 
 use crate::program::{self, Arguments, Exit, Program};
 use anyhow::{Context as _, anyhow, bail};
@@ -29,15 +29,15 @@ pub struct HealthArguments {
 /// Which certificate the asked port may show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Certificate {
-    /// One that this machine trusts, for the name in the URL.
+    /// A certificate that this machine trusts, for the name in the URL.
     Trusted,
-    /// Any: its name is that of the outside, not of the loopback address which is asked, and nothing is sent
-    /// that must be kept from others.
+    /// Any certificate: it is for the public name, not for the loopback address that is asked, and nothing
+    /// secret is sent.
     Any,
 }
 
-/// Asks `/readyz` of `program`, at the admin port that `arguments` and the configuration name, or at the URL
-/// of `wanted`. The question needs no secret: none is read.
+/// Asks `/readyz` of `program`, at the admin port that `arguments` and the configuration name, or at the
+/// URL of `wanted`. It needs no secret, and reads none.
 ///
 /// # Errors
 /// [`Exit::Failed`], for exit status 1 and one line: the program is not ready, does not answer, or the
@@ -58,7 +58,7 @@ pub async fn check(
     }
 }
 
-/// Where else `program` may be, if it has one of its spare ports.
+/// A hint at the other ports that `program` may use, if it has spare ports.
 fn elsewhere(Program { name, admin, spare_admin_ports, .. }: Program) -> Option<String> {
     let last = admin.port().checked_add(spare_admin_ports)?;
     (spare_admin_ports > 0).then(|| {
@@ -70,13 +70,13 @@ fn elsewhere(Program { name, admin, spare_admin_ports, .. }: Program) -> Option<
 }
 
 fn given(text: &str) -> anyhow::Result<Url> {
-    let mut url: Url = text.parse().with_context(|| format!("--url {text}: allowed is http://HOST:PORT"))?;
-    // It would be shown with each answer.
+    let mut url: Url = text.parse().with_context(|| format!("--url {text}: allowed: http://HOST:PORT"))?;
+    // A password would be shown with each answer.
     if !url.username().is_empty() || url.password().is_some() {
         bail!("--url: must not contain a user name or password: neither is needed");
     }
     if !matches!(url.scheme(), "http" | "https") {
-        bail!("--url {text}: allowed is http://HOST:PORT or https://HOST:PORT");
+        bail!("--url {text}: allowed: http://HOST:PORT or https://HOST:PORT");
     }
     if url.path() == "/" {
         url.set_path("/readyz");
@@ -84,7 +84,8 @@ fn given(text: &str) -> anyhow::Result<Url> {
     Ok(url)
 }
 
-/// Where the configuration has the admin port of `program`, and what to add to an answer that it is not ready.
+/// The URL of the admin port of `program` by the configuration, and what to add to an answer that it is not
+/// ready.
 fn configured(
     program: Program,
     arguments: &Arguments,
@@ -116,7 +117,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 async fn ask(url: Url, certificate: Certificate) -> anyhow::Result<()> {
-    // If another part of the program installed one before, that one stays.
+    // Fails if another part of the program has installed a provider, which is then used.
     let _ = rustls::crypto::ring::default_provider().install_default();
     #[expect(
         clippy::disallowed_methods,
@@ -153,7 +154,7 @@ mod tests {
             assert_eq!(given(text).unwrap().as_str(), asked);
         }
         for text in ["127.0.0.1:8081", "ftp://h/", "nonsense"] {
-            assert!(given(text).unwrap_err().to_string().contains("allowed is http://HOST:PORT"), "{text}");
+            assert!(given(text).unwrap_err().to_string().contains("allowed: http://HOST:PORT"), "{text}");
         }
         let why = given("http://u:hush@127.0.0.1:8081").unwrap_err().to_string();
         assert!(why.contains("user name or password") && !why.contains("hush"), "{why}");

@@ -1,10 +1,11 @@
-//! The log `postern.health`: processes that share a broker tell each other which of the backends that they
-//! serve do not send now, and why.
+//! The stream `postern.health`: processes that share a broker tell each other which of the backends that
+//! they serve do not send now, and why.
 //!
-//! A process whose backends all send tells nothing. One that has something to tell repeats it, and what it
-//! told is forgotten some time after the last word: a process that was killed says nothing more.
+//! A process whose backends all send publishes nothing. A process with something to tell repeats its
+//! record, and the others forget the record some time after the last repetition: a process that was killed
+//! says nothing more.
 //!
-//! Processes need this because a dispatcher that pauses consumes no more than one that is not there.
+//! Processes need this because a paused dispatcher and an absent one look the same: neither consumes.
 
 use crate::{
     health::{BackendHealth, HealthRegistry},
@@ -25,26 +26,26 @@ use std::{
 };
 use tokio::{task::JoinHandle, time::sleep};
 
-/// The name of a record's kind, as AMQP's `type` has it.
+/// The kind of a record, in AMQP's `type`.
 const HEALTH_V1: &str = "postern.health.v1";
-/// How often it is asked whether there is something new to tell.
+/// How often it is checked whether there is something new to tell.
 const PERIOD: Duration = Duration::from_millis(500);
-/// When it is told again although it is the same.
+/// The time after which a record is repeated although nothing has changed.
 const AGAIN: Duration = Duration::from_secs(10);
-/// For how long what was told counts.
+/// How long a record counts.
 const COUNTS: Duration = Duration::from_secs(30);
 /// How many records are taken at a time.
 const PREFETCH: u16 = 64;
 
-/// One record: what one process tells.
+/// One record: what one process tells the others.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct HealthRecord {
     /// A name that no other process has.
     process: String,
-    /// When. UTC.
+    /// When it was written, in UTC.
     #[serde(serialize_with = "clock::serialize")]
     at: Timestamp,
-    /// Those of its backends that do not send.
+    /// The process's backends that do not send.
     not_sending: BTreeMap<BackendName, WrittenHealth>,
 }
 
@@ -52,7 +53,7 @@ struct HealthRecord {
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 enum WrittenHealth {
-    /// The provider is down or asked for time.
+    /// The provider is down, or asked for fewer requests.
     Paused {
         why: String,
         /// After how many seconds the next message is tried.
@@ -78,7 +79,7 @@ impl HealthRecord {
         Self { process: process.to_owned(), at: clock::now(), not_sending: written.collect() }
     }
 
-    /// What it tells, to a process that reads it `age` after it was written.
+    /// What it tells a process that reads it `age` after it was written.
     fn read(self, age: Duration) -> BTreeMap<BackendName, BackendHealth> {
         let read = |written| match written {
             WrittenHealth::Unbound { why } => BackendHealth::NotBound { why },
@@ -91,8 +92,9 @@ impl HealthRecord {
     }
 }
 
-/// Tells the other processes of `broker` what `health` notes of the backends of this one, until it drains,
-/// and notes there what they tell, until the broker is closed. The task ends when all is told.
+/// Tells the other processes on `broker` what `health` notes about the backends of this process, until this
+/// process drains. Notes in `health` what the others tell, until the broker is closed. The task that is
+/// returned ends when everything is told.
 pub(crate) fn exchange(
     health: HealthRegistry,
     broker: Arc<dyn Broker>,
@@ -106,14 +108,14 @@ pub(crate) fn exchange(
             () = tell(&health, &*broker, &process, &mut told) => {}
             () = shutdown.started() => {}
         }
-        // It serves none any more.
+        // This process no longer serves any backend.
         if !told.is_empty() {
             let _ = publish(&*broker, &HealthRecord::now(&process, &BTreeMap::new())).await;
         }
     })
 }
 
-/// Tells the others again and again. `told` is what they know.
+/// Tells the others each change, and repeats what has not changed. `told` is what they know.
 async fn tell(
     health: &HealthRegistry,
     broker: &dyn Broker,
@@ -132,7 +134,7 @@ async fn tell(
             Ok(()) => (*told, last) = (not_sending, Instant::now()),
             Err(BrokerError::Closed) => return,
             Err(error) => {
-                tracing::debug!(%error, "the other processes cannot be told which backends are paused, retrying");
+                tracing::debug!(%error, "postern.health cannot be written: the other processes do not know which backends are paused, retrying");
                 sleep(AGAIN).await;
             }
         }
@@ -141,7 +143,7 @@ async fn tell(
 
 async fn publish(broker: &dyn Broker, record: &HealthRecord) -> Result<(), BrokerError> {
     let log = QueueName::health();
-    // What is published to a queue that is not there is stored as unrouted.
+    // A message to a queue that does not exist would be stored as unrouted.
     broker.depth(&log).await?;
     let envelope = Envelope {
         kind: Some(HEALTH_V1.to_owned()),
@@ -161,20 +163,20 @@ async fn hear(health: HealthRegistry, broker: Arc<dyn Broker>, process: String) 
                     match serde_json::from_slice::<HealthRecord>(&delivery.envelope.body) {
                         Ok(record) if record.process != process => note(&health, record),
                         Ok(_) => {}
-                        Err(_) => tracing::debug!("invalid record in the log postern.health ignored"),
+                        Err(_) => tracing::debug!("invalid record in postern.health ignored"),
                     }
                     delivery.ack();
                 }
                 return;
             }
             Err(BrokerError::Closed) => return,
-            Err(error) => tracing::debug!(%error, "the log postern.health cannot be read, retrying"),
+            Err(error) => tracing::debug!(%error, "postern.health cannot be read, retrying"),
         }
         sleep(backoff.pause()).await;
     }
 }
 
-/// Notes what another process told, unless that was too long ago.
+/// Notes what another process told, unless the record is too old.
 fn note(health: &HealthRegistry, record: HealthRecord) {
     let age = Duration::try_from(clock::now().duration_since(record.at)).unwrap_or_default();
     if let Some(left) = COUNTS.checked_sub(age) {
@@ -217,7 +219,7 @@ mod tests {
             note(&registry, HealthRecord { at, ..record });
             registry.elsewhere(&backend).is_some()
         };
-        // A clock that is ahead takes nothing from it.
+        // A record from a clock that is ahead counts, too.
         assert_eq!([told(0), told(20), told(31), told(-3600)], [true, true, false, true]);
     }
 }

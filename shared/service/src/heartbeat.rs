@@ -1,8 +1,8 @@
-//! Signs of life of the loops that a program's work rests on: the tasks that take messages from queues and
-//! the threads that answer requests. Whoever watches the program asks which of them give none.
+//! Signs of life from the loops that a program depends on: the tasks that consume queues and the threads
+//! that answer requests. A watchdog asks which of them give none.
 //!
-//! A loop notes its sign of life itself, in the task and on the thread that it works in: what holds up the
-//! one holds up the other. A loop that waits for work gives signs all the same.
+//! A loop notes its sign of life itself, in its own task and on its own thread, so anything that blocks the
+//! loop also stops the signs. A loop that waits for work gives signs, too.
 
 use std::{
     collections::BTreeMap,
@@ -16,14 +16,14 @@ use tokio::time::{MissedTickBehavior, interval};
 /// The signs of life of a process's loops. By default nobody watches, and none are noted. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Heartbeats {
-    /// How often a loop notes one.
+    /// How often a loop notes a sign of life. `None`: nobody watches.
     every: Option<Duration>,
     loops: Arc<Mutex<Loops>>,
 }
 
 #[derive(Debug, Default)]
 struct Loops {
-    /// How many there have been.
+    /// How many loops have begun.
     begun: u64,
     alive: BTreeMap<u64, LifeSign>,
 }
@@ -35,13 +35,13 @@ struct LifeSign {
 }
 
 impl Heartbeats {
-    /// Signs of life that each loop notes once in `period`, and late if its thread is busy.
+    /// Signs of life that each loop notes once every `period`, or later if its thread is busy.
     pub fn every(period: Duration) -> Self {
         Self { every: Some(period), loops: Arc::default() }
     }
 
-    /// Does `work`, which is or contains the loop `name`, and notes its signs of life until it ends. Within a
-    /// Tokio runtime.
+    /// Runs `work`, which is or contains the loop `name`, and notes its signs of life until it ends. Must
+    /// be called within a Tokio runtime.
     pub async fn keep<T>(&self, name: String, work: impl Future<Output = T>) -> T {
         let Some(every) = self.every else { return work.await };
         let alive = self.begin(name);
@@ -77,7 +77,7 @@ impl Heartbeats {
     }
 }
 
-/// One loop, until it ends.
+/// One running loop; it counts as ended when this is dropped.
 struct Alive<'h> {
     id: u64,
     of: &'h Heartbeats,
@@ -105,7 +105,7 @@ mod tests {
 
     const PERIOD: Duration = Duration::from_millis(5);
 
-    /// Waits until `heartbeats` has these silent loops, of the last 20 periods.
+    /// Waits until exactly the loops `names` have been silent for the last 20 periods.
     async fn silent_becomes(heartbeats: &Heartbeats, names: &[&str]) {
         let begun = Instant::now();
         loop {
@@ -128,7 +128,7 @@ mod tests {
         let (done, finished) = oneshot::channel();
         let _held = tokio::spawn(async move {
             let work = async move {
-                // As a mistake would: without giving its thread back.
+                // As by mistake: blocks its thread.
                 let _ = released.recv();
                 finished.await
             };

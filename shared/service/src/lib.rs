@@ -1,14 +1,14 @@
 //! What every program of Postern has, in the order of its life: [`program`] reads the arguments and starts
 //! the rest, [`folders`] says whether anything can be stored, [`telemetry`] writes log lines, [`broker`]
-//! and [`message_log`] open what the configuration names, [`control`] follows what operators order,
-//! [`admin`] serves health, metrics, dead letters ([`dead`]) and orders, [`listener`] serves HTTP on a
-//! port, which [`tls`], [`bearer`], [`direct`] and [`rates`] guard, [`moment`] reads times that people write,
-//! [`retries`] counts what waits for its next attempt, [`metrics`] counts, [`depths`] asks how much waits
-//! and [`waiting`] for how long, [`health`] says which backends send, and tells other processes,
-//! [`health_check`] asks a running program whether it is ready, [`heartbeat`] says whether its loops are
-//! alive, `systemd` tells systemd so, [`traces`] makes OpenTelemetry spans, [`reload`] takes over a changed
-//! configuration, of which [`Configured`] is what all look at, as a [`current`] value, [`shutdown`] ends
-//! it.
+//! and [`message_log`] open what the configuration names, [`control`] follows operators' commands,
+//! [`admin`] serves health, metrics, dead letters ([`dead`]) and commands, [`listener`] serves HTTP on a
+//! port, which [`tls`], [`bearer`], [`direct`] and [`rates`] guard, [`moment`] reads times that people
+//! write, [`retries`] counts the messages that wait for a retry, [`metrics`] counts, [`depths`] asks how
+//! many messages wait and [`waiting`] for how long, [`health`] says which backends send, and tells other
+//! processes, [`health_check`] asks a running program whether it is ready, [`heartbeat`] says whether its
+//! loops are alive, `systemd` tells systemd so, [`traces`] makes OpenTelemetry spans, [`reload`] applies a
+//! changed configuration, whose values for all parts are in [`Configured`], a [`current`] value, and
+//! [`shutdown`] ends the program.
 
 pub mod admin;
 pub mod bearer;

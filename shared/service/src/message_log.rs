@@ -1,4 +1,4 @@
-//! The message log that the configuration names, open, and whether it can be used.
+//! Opens the message log that the configuration names, and watches whether it can be used.
 
 pub use postern_store::message_log::{
     Access, Cursor, KnownAnswer, LogError, LoggedCallback, LoggedMessage, LoggedRecipient, LoggedState,
@@ -23,7 +23,8 @@ use tokio::time::sleep;
 /// How often the log is asked whether it can be used.
 const LOOKS: Duration = Duration::from_secs(10);
 
-/// Opens the message log that `config` names; the one in an embedded broker's store is open with `embedded`.
+/// Opens the message log that `config` names; a log in an embedded broker's store is already open in
+/// `embedded`. `None`: there is none.
 ///
 /// # Errors
 /// [`LogError`]: a log on this machine that cannot be used.
@@ -45,11 +46,11 @@ pub async fn open(config: &Config, embedded: Option<&EmbeddedBroker>) -> Result<
     Ok(Some(OpenLog::new(log, retention(&section))))
 }
 
-/// Opens the message log that `config` names beside whatever process it belongs to: for a command, while the
-/// gateway runs. `None`: it is off.
+/// Opens the message log that `config` names for a command, next to the process that it belongs to, even
+/// while that runs. `None`: the log is off.
 ///
 /// # Errors
-/// [`LogError`]: there is none yet, or it cannot be used from here.
+/// [`LogError`]: the log does not exist yet, or cannot be used from here.
 pub async fn open_beside(config: &Config, access: Access) -> Result<Option<Arc<dyn MessageLog>>, LogError> {
     let Some(section) = config.message_log() else { return Ok(None) };
     let (folder, file) = match &section.place {
@@ -70,12 +71,12 @@ pub async fn open_beside(config: &Config, access: Access) -> Result<Option<Arc<d
     Ok(Some(Arc::new(SqliteLog::beside(&file, keeping(&section, Some(folder))?, access).await?)))
 }
 
-/// How long `section` has messages kept.
+/// How long, and up to which size, `section` keeps messages.
 pub fn retention(section: &MessageLogConfig) -> Retention {
     Retention { age: Some(section.retention.0), max_bytes: Some(section.max_bytes) }
 }
 
-/// What `section` has kept of a message. Without `log.hash_key`, the key is in a file of `folder`.
+/// What `section` keeps of a message. Without `log.hash_key`, the key is in a file in `folder`.
 ///
 /// # Errors
 /// [`LogError::Broken`]: there is no key, or its file cannot be used.
@@ -83,7 +84,7 @@ pub fn keeping(section: &MessageLogConfig, folder: Option<&Path>) -> Result<Keep
     let named = section.hash_key.as_ref().map(HashKey::new);
     Ok(match (section.keep, named, folder) {
         (Keep::Full, None, _) => Keeping::full(),
-        // What was hashed before is found all the same.
+        // What was hashed before must still be found.
         (Keep::Full, Some(key), _) => Keeping::full().with_earlier_key(key),
         (Keep::States, Some(key), _) => Keeping::states(key),
         (Keep::States, None, Some(folder)) => Keeping::states(HashKey::in_folder(folder)?),
@@ -93,17 +94,17 @@ pub fn keeping(section: &MessageLogConfig, folder: Option<&Path>) -> Result<Keep
     })
 }
 
-/// An open message log. Clones are of the same.
+/// An open message log. Clones share it.
 #[derive(Debug, Clone)]
 pub struct OpenLog {
     /// The log.
     pub log: Arc<dyn MessageLog>,
-    /// How long it keeps what it knows.
+    /// How long it keeps messages.
     pub retention: Retention,
     noted: Arc<Mutex<LogProblems>>,
 }
 
-/// Why it cannot be used.
+/// Why the log cannot be used.
 #[derive(Debug, Default)]
 struct LogProblems {
     reading: Option<String>,
@@ -111,18 +112,18 @@ struct LogProblems {
 }
 
 impl OpenLog {
-    /// `log`, which keeps what it knows as long as `retention` says.
+    /// The open log `log`, which keeps messages for as long as `retention` says.
     pub fn new(log: Arc<dyn MessageLog>, retention: Retention) -> Self {
         Self { log, retention, noted: Arc::default() }
     }
 
-    /// Why the log cannot be used, as far as is known. `None` if it can. Nothing waits for it.
+    /// Why the log cannot be used, as far as is known. `None` if it can. Returns at once.
     pub fn problem(&self) -> Option<String> {
         let noted = self.noted();
         noted.writing.clone().or_else(|| noted.reading.clone())
     }
 
-    /// Notes what the last attempt to write came to.
+    /// Notes the outcome of the last attempt to write.
     pub fn note_written(&self, written: &Result<(), LogError>) {
         self.noted().writing = written.as_ref().err().map(ToString::to_string);
     }
@@ -131,10 +132,10 @@ impl OpenLog {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the log again and again whether it can be used, and notes and logs what changes.
+    /// Asks the log repeatedly whether it can be used, and notes and logs changes.
     pub async fn watch(self) {
         loop {
-            // Any question: it is about no message.
+            // Any query will do: no message has this id.
             let problem = self.log.message(MessageId::new()).await.err().map(|error| error.to_string());
             let before = std::mem::replace(&mut self.noted().reading, problem.clone());
             match (before, problem) {

@@ -30,21 +30,22 @@ pub struct Metrics {
     certificates: IntGaugeVec,
 }
 
-/// What the message log took and what it did not, whoever writes it: the embedded broker, or a recorder.
+/// How much the message log recorded and how much it could not, whether the embedded broker or a recorder
+/// writes it.
 #[derive(Debug, Clone)]
 pub struct LogMetrics {
     /// Events that were written.
     pub written: IntCounter,
-    /// Events of the embedded broker's that its tables did not take. Of a recorder: attempts to write a batch
-    /// that failed, and messages that could not be read.
+    /// For the embedded broker: events that its tables did not accept. For a recorder: attempts to write a
+    /// batch that failed, and messages that could not be read.
     pub failures: IntCounter,
-    /// How long ago the first event of the last batch happened, in seconds. Zero of the embedded broker, which
-    /// writes events with the messages that they are about.
+    /// How long ago the first event of the last batch happened, in seconds. Zero for the embedded broker,
+    /// which writes events with the messages that they are about.
     pub lag: Gauge,
 }
 
 impl LogMetrics {
-    /// Declares them on `metrics`.
+    /// Declares the metrics of the message log on `metrics`.
     ///
     /// # Errors
     /// Another part of this process writes the log.
@@ -62,11 +63,11 @@ impl LogMetrics {
 }
 
 impl Metrics {
-    /// A registry with what every program has: `postern_build_info`, into which `program` and
-    /// `version` go, and the metrics of publishing, connections, delivery reports and certificates.
+    /// A registry with the metrics of every program: `postern_build_info` with the labels `program` and
+    /// `version`, and the metrics of publishing, connections, delivery reports and certificates.
     ///
     /// # Errors
-    /// Never in practice: a metric's name is wrong or given twice.
+    /// Never in practice: a metric's name is invalid or declared twice.
     pub fn new(program: &str, version: &str) -> Result<Self, Error> {
         let registry = Registry::new_custom(Some("postern".to_owned()), None)?;
         let help = "Always 1; the labels show the program and its version";
@@ -98,14 +99,14 @@ impl Metrics {
         &self.reports
     }
 
-    /// When the certificate of the listener called `listener` ends, as Unix time in seconds. Shown from the first
-    /// call on.
+    /// The gauge that shows when the certificate of the listener called `listener` expires, as Unix time in
+    /// seconds. It is shown from the first call on.
     pub fn tls_not_after(&self, listener: &str) -> IntGauge {
         self.certificates.with_label_values(&[listener])
     }
 
-    /// As [`tls_not_after`](Self::tls_not_after), of the certificate that `backend` shows to its provider. `None`:
-    /// it shows none, or none any more.
+    /// Shows when the certificate that `backend` shows to its provider expires, as Unix time in seconds.
+    /// `None`: the backend shows none, or no longer does.
     pub fn client_tls_not_after(&self, backend: &BackendName, ends: Option<i64>) {
         let name = format!("backends.{backend}");
         match ends {
@@ -155,7 +156,7 @@ impl Metrics {
     /// The text that `/metrics` answers with.
     pub fn text(&self) -> String {
         let mut families = self.registry.gather();
-        // Named process_*, as every exporter's: without our prefix.
+        // Named process_*, as by every exporter: without our prefix.
         families.extend(ProcessCollector::for_self().collect());
         let mut text = Vec::new();
         match TextEncoder::new().encode(&families, &mut text) {

@@ -4,15 +4,15 @@ use crate::dead::Age;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, de};
 
-/// A text that is no time. The message says what is one.
+/// A text that is not a time. The error shows valid ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be a time such as 2026-11-27T08:00:00Z (RFC 3339), or how long ago it was: 30m, 2h, 7d")]
 pub struct InvalidMoment;
 
-/// The time that `text` means at the time `now`: one as RFC 3339 has it, or how long ago it was.
+/// The time that `text` means at the time `now`: an RFC 3339 time, or how long ago it was.
 ///
 /// # Errors
-/// [`InvalidMoment`]: it is neither.
+/// [`InvalidMoment`]: `text` is neither.
 pub fn read(text: &str, now: Timestamp) -> Result<Timestamp, InvalidMoment> {
     if let Ok(at) = text.parse() {
         return Ok(at);
@@ -21,18 +21,18 @@ pub fn read(text: &str, now: Timestamp) -> Result<Timestamp, InvalidMoment> {
     ago.ok_or(InvalidMoment)
 }
 
-/// The time that `text` means now, as a command line's argument.
+/// The time that an argument on the command line, `text`, means now.
 ///
 /// # Errors
-/// As [`read`].
+/// The same as for [`read`].
 pub fn of_now(text: &str) -> Result<Timestamp, InvalidMoment> {
     read(text, Timestamp::now())
 }
 
-/// Reads a time that may be absent, in an order: for a field.
+/// Reads a field of a command that is a time or absent.
 ///
 /// # Errors
-/// As [`read`].
+/// The same as for [`read`].
 pub(crate) fn deserialize_option<'de, D: Deserializer<'de>>(text: D) -> Result<Option<Timestamp>, D::Error> {
     let text = Option::<String>::deserialize(text)?;
     text.map(|text| of_now(&text).map_err(de::Error::custom)).transpose()

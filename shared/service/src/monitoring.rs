@@ -1,5 +1,5 @@
-//! What a process shows of itself, and what operators ordered: its metrics, the health of its backends,
-//! the orders that hold, the message log, the spans.
+//! What a process shows of itself, and what operators have commanded: its metrics, the health of its
+//! backends, the pauses and cancellations, the message log, the spans.
 
 use crate::{
     control::Control, health::HealthRegistry, heartbeat::Heartbeats, message_log::OpenLog, metrics::Metrics,
@@ -9,25 +9,25 @@ use crate::{
 /// What a process shows of itself. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Monitoring {
-    /// What Prometheus reads.
+    /// The metrics that Prometheus reads.
     pub metrics: Metrics,
-    /// Whether its backends send.
+    /// Whether the process's backends send.
     pub health: HealthRegistry,
-    /// What operators ordered.
+    /// What operators have commanded.
     pub control: Control,
-    /// What became of every message; `None` without a message log.
+    /// The message log; `None` if there is none.
     pub log: Option<OpenLog>,
-    /// The lanes that this process takes messages from.
+    /// The lanes that this process consumes.
     pub waiting: WaitingLanes,
-    /// Whether its loops are alive.
+    /// Whether the process's loops are alive.
     pub heartbeats: Heartbeats,
-    /// The spans that are made.
+    /// Makes spans.
     pub traces: Traces,
 }
 
 impl Monitoring {
-    /// Counts into `metrics`; no backend's health is noted yet, nothing is ordered, there is no message log, and
-    /// nobody watches the loops, and no spans are made.
+    /// Counts into `metrics`. No health is noted and no command known yet, there is no message log, nobody
+    /// watches the loops, and no spans are made.
     pub fn new(metrics: Metrics) -> Self {
         let health = HealthRegistry::default();
         let control = Control::new(health.clone());

@@ -1,4 +1,4 @@
-//! What every program of Postern does around its own work: arguments in, exit status out.
+//! What every program of Postern does around its own work, from the arguments to the exit status.
 
 use crate::{
     Configured, Monitoring,
@@ -34,7 +34,7 @@ use std::{
 };
 use tokio::{sync::Notify, task::JoinHandle, time::timeout};
 
-/// How long the other processes may take to be told that this one serves no backend any more.
+/// How long telling the other processes that this one no longer serves any backend may take.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// The arguments that every program takes.
@@ -43,7 +43,7 @@ pub struct Arguments {
     /// The configuration file (TOML); the built-in configuration if absent
     #[arg(long, value_name = "FILE", env = "POSTERN_CONFIG", global = true)]
     pub config: Option<PathBuf>,
-    /// The address for /metrics, /livez and /readyz, instead of admin.listen
+    /// The address of the admin port (/metrics, /livez, /readyz), instead of admin.listen
     #[arg(long, value_name = "ADDRESS", global = true, value_parser = postern_config::listen_address)]
     pub admin_listen: Option<SocketAddr>,
 }
@@ -51,14 +51,14 @@ pub struct Arguments {
 /// Why a program ends without a clean drain.
 #[derive(Debug)]
 pub enum Exit {
-    /// The configuration is wrong: status 2, and every problem, a line each.
+    /// The configuration is wrong: status 2. The text has one line for each problem.
     Config(String),
     /// Anything else: status 1.
     Failed(anyhow::Error),
 }
 
 impl Exit {
-    /// The configuration that `arguments` name is wrong: `problems`, a line each.
+    /// The exit because of `problems` in the configuration that `arguments` name.
     pub fn problems(arguments: &Arguments, problems: Vec<Problem>) -> Self {
         let source_name = source_name(arguments.config.as_deref());
         Self::Config(InvalidConfig { source_name, problems }.to_string())
@@ -71,14 +71,14 @@ impl<E: Into<anyhow::Error>> From<E> for Exit {
     }
 }
 
-/// Turns what a program's work came to into its exit status, and says on stderr why.
+/// Turns the outcome of a program's work into its exit status, and writes the reason to stderr.
 pub fn report(outcome: Result<(), Exit>) -> ExitCode {
     let (status, why) = match outcome {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Exit::Config(problems)) => (2, problems),
         Err(Exit::Failed(error)) => (1, format!("error: {error:#}")),
     };
-    // Where stderr is gone there is nobody to tell.
+    // If stderr is closed, there is nobody to tell.
     let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{why}\n").as_bytes());
     ExitCode::from(status)
 }
@@ -107,7 +107,7 @@ pub fn configuration_by(loader: Loader<'_>, arguments: &Arguments) -> Result<Con
     loader.load(arguments.config.as_deref()).map_err(|invalid| Exit::Config(invalid.to_string()))
 }
 
-/// Refuses the embedded broker for one half of the pair: two processes cannot share it.
+/// Refuses the embedded broker for one half of the gateway: two processes cannot share it.
 ///
 /// # Errors
 /// [`Exit::Config`]
@@ -122,16 +122,16 @@ pub fn needs_shared_broker(config: &Config, program: &str) -> Result<(), Exit> {
     Ok(())
 }
 
-/// What a program is.
+/// A program, and the default address of its admin port.
 #[derive(Debug, Clone, Copy)]
 pub struct Program {
     /// Its name, which the broker and the metrics show.
     pub name: &'static str,
     /// Its version.
     pub version: &'static str,
-    /// Where its admin port listens if neither `--admin-listen` nor `admin.listen` says so.
+    /// The address of its admin port if neither `--admin-listen` nor `admin.listen` names one.
     pub admin: SocketAddr,
-    /// How many of the ports behind that are tried then, if another program has it.
+    /// How many ports above that are tried then, if another program uses it.
     pub spare_admin_ports: u16,
 }
 
@@ -144,22 +144,22 @@ pub struct Runtime {
     pub monitoring: Monitoring,
     /// Started by SIGTERM and SIGINT.
     pub shutdown: Shutdown,
-    /// Where the admin port listens.
+    /// The address of the admin port.
     pub admin: SocketAddr,
     started: Arc<AtomicBool>,
     spool: Arc<OnceLock<Arc<Spool>>>,
-    /// Tells other processes which backends do not send. `None`: the broker is this process's alone.
+    /// Tells other processes which backends do not send. `None`: this process does not share its broker.
     telling: Option<JoinHandle<()>>,
-    /// The last lines are written when this is dropped.
+    /// Writes the last lines when it is dropped.
     _log: LogGuard,
 }
 
 impl Runtime {
-    /// Starts logs, signals, the broker and the admin port of `program`. The reloads are to be
-    /// [served](Reloads::serve) once it has begun its work.
+    /// Starts the log, signals, the broker and the admin port of `program`. The caller must
+    /// [serve](Reloads::serve) the reloads once the program has begun its work.
     ///
     /// # Errors
-    /// [`Exit::Config`] for what the configuration can mend, [`Exit::Failed`] for the rest.
+    /// [`Exit::Config`] if another configuration would help, else [`Exit::Failed`].
     pub async fn start(
         program: Program,
         arguments: &Arguments,
@@ -271,9 +271,9 @@ impl Runtime {
         Ok((Self { broker, monitoring, shutdown, admin, started, spool, telling, _log: log }, reloads))
     }
 
-    /// The broker as the parts that accept messages from outside use it: with the spool in front of it that
-    /// the configuration says, which this opens. The embedded broker needs none: where it cannot write,
-    /// neither could a spool.
+    /// The broker for the parts that accept messages from outside: with the configured spool in front of
+    /// it, which this opens. The embedded broker needs no spool: if it cannot write, a spool could not
+    /// write either.
     ///
     /// # Errors
     /// [`Exit::Failed`]: the folder cannot be used.
@@ -298,20 +298,20 @@ impl Runtime {
         let mut status = broker.status();
         match Spool::open(options, broker.clone()).await {
             Ok(spool) => {
-                // A message that came before the first connection, or its failure, would be spooled, and under a
-                // heavy load all that come behind it, too. As long as a publish would wait.
+                // A message that arrives before the first connection succeeds or fails would be spooled,
+                // and under a heavy load all messages after it, too. Wait as long as a publish would.
                 let known = status.wait_for(|status| !matches!(status, BrokerStatus::Starting(_)));
                 let _ = timeout(config.broker.publish_timeout.0, known).await;
                 let spool = Arc::new(spool);
-                // It is empty: this is called once.
+                // Nothing is in it yet: this is called once.
                 let _ = self.spool.set(Arc::clone(&spool));
-                tracing::info!(dir, "messages that the broker does not accept are stored in the spool");
+                tracing::info!(dir, "spool ready");
                 Ok(spool)
             }
             Err(BrokerError::Locked { path }) => Err(Exit::Failed(anyhow::anyhow!(
                 "ingress.spool: {path} is in use by another process; each needs a folder of its own"
             ))),
-            // Nobody asked for it, and nothing is in it.
+            // Nobody asked for the spool, and nothing is in it.
             Err(error) if !section.is_chosen() && !used_before => {
                 tracing::warn!(
                     %error,
@@ -324,13 +324,13 @@ impl Runtime {
         }
     }
 
-    /// Every part has begun its work: from now on `/readyz` says what the broker and the drain say.
+    /// Notes that every part has begun its work: from now on, `/readyz` depends on the broker and the drain.
     pub fn started(&self) {
         self.started.store(true, Ordering::Relaxed);
         tracing::info!("started");
     }
 
-    /// The last step of a drain.
+    /// Closes everything, as the last step of a drain.
     pub async fn close(self) {
         if let Some(spool) = self.spool.get() {
             spool.close().await;
@@ -346,8 +346,8 @@ impl Runtime {
         tracing::info!("drained");
     }
 }
-/// Lets this process open as many files as the system allows it: each connection is one, and the
-/// limit that a process begins with is often 1,024, for the sake of programs that use `select`.
+/// Raises the limit of open files to what the system allows this process: each connection is one, and the
+/// limit is often 1,024 at first, for the sake of programs that use `select`.
 fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum

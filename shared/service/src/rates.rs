@@ -1,8 +1,8 @@
-//! How many requests an address or an API key may make, and how many wrong tokens an address may
-//! show: a bucket for each, which fills steadily.
+//! Limits how many requests an address or an API key may make, and how many wrong tokens an address may
+//! show, with a bucket for each, which fills steadily.
 //!
-//! The buckets are our own: libraries cannot ask without taking, which is what leaves proved requests
-//! uncounted, and do not bound the number of keys.
+//! The buckets are our own: libraries cannot check a bucket without taking from it, which is needed so that
+//! proved requests stay uncounted, and do not limit the number of keys.
 
 use postern_config::AddressLimit;
 use postern_shared::value::Rate;
@@ -14,8 +14,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The most buckets that are kept. Those that are full again go first, since a new one is full too.
-/// If there is none, all go: a limit for each address does not hold up anyone who has that many.
+/// The most buckets that are kept. Full ones are removed first, since a new one is full, too. If there are
+/// too few of them, all are removed: a limit for each address does not stop anybody who has this many
+/// addresses.
 const MAX_BUCKETS: usize = 65_536;
 
 /// How fast a bucket fills, and how much it holds.
@@ -39,7 +40,7 @@ impl From<AddressLimit> for Allowance {
 }
 
 impl Allowance {
-    /// A bucket that holds `burst`, and gets one more each `interval`.
+    /// A bucket that holds `burst`, and gets one more every `interval`.
     pub const fn new(interval: Duration, burst: u32) -> Self {
         Self { interval, burst }
     }
@@ -49,8 +50,8 @@ impl Allowance {
     }
 }
 
-/// The buckets: for each key the moment at which it is full again. What it lacks now is the time
-/// until then (the generic cell rate algorithm). Clones share them.
+/// The buckets: for each key, the moment at which it is full again. The time until then is what it lacks
+/// now (the generic cell rate algorithm). Clones share them.
 #[derive(Debug)]
 pub struct Buckets<K>(Arc<Mutex<HashMap<K, Instant>>>);
 
@@ -67,26 +68,26 @@ impl<K> Clone for Buckets<K> {
 }
 
 impl<K: Hash + Eq> Buckets<K> {
-    /// Whether there is anything in the bucket.
+    /// Whether there is anything in the bucket of `key`.
     ///
     /// # Errors
-    /// How long until there is.
+    /// The time until there is.
     pub fn open(&self, key: &K, allowance: Allowance, now: Instant) -> Result<(), Duration> {
         let full = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied();
         wait(full.unwrap_or(now), allowance, now)
     }
 
-    /// Takes one out of the bucket.
+    /// Takes one out of the bucket of `key`.
     ///
     /// # Errors
-    /// How long until there is one; nothing is taken.
+    /// The time until there is one; nothing is taken.
     pub fn take(&self, key: K, allowance: Allowance, now: Instant) -> Result<(), Duration> {
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let full = buckets.get(&key).copied().unwrap_or(now).max(now);
         wait(full, allowance, now)?;
         if buckets.len() >= MAX_BUCKETS && !buckets.contains_key(&key) {
             buckets.retain(|_, full| *full > now);
-            // Unless that made much room, the next ones would search all of them in vain.
+            // If this made little room, the next calls would search all of them in vain.
             if buckets.len() > MAX_BUCKETS / 2 {
                 buckets.clear();
             }
@@ -95,17 +96,17 @@ impl<K: Hash + Eq> Buckets<K> {
         Ok(())
     }
 
-    /// Gives one back that was taken.
+    /// Puts one back that was taken.
     pub fn give_back(&self, key: &K, allowance: Allowance) {
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(full) = buckets.get_mut(key) {
-            // A moment that is over counts as now.
+            // A moment in the past counts as now.
             *full = full.checked_sub(allowance.interval).unwrap_or(*full);
         }
     }
 }
 
-/// `ingress.rate_limit`: the buckets of the addresses.
+/// The limit `ingress.rate_limit`, with a bucket for each address.
 #[derive(Debug)]
 pub struct AddressLimiter {
     allowance: Allowance,
@@ -113,7 +114,7 @@ pub struct AddressLimiter {
 }
 
 impl AddressLimiter {
-    /// A limit on what is taken from `buckets`.
+    /// Applies `limit` to what is taken from `buckets`.
     pub fn new(limit: AddressLimit, buckets: Buckets<IpAddr>) -> Self {
         Self { allowance: limit.into(), buckets }
     }
@@ -121,7 +122,7 @@ impl AddressLimiter {
     /// Whether there is anything in the bucket of `client`.
     ///
     /// # Errors
-    /// How long until there is.
+    /// The time until there is.
     pub fn open(&self, client: &IpAddr, now: Instant) -> Result<(), Duration> {
         self.buckets.open(client, self.allowance, now)
     }
@@ -129,7 +130,7 @@ impl AddressLimiter {
     /// Takes one request out of the bucket of `client`.
     ///
     /// # Errors
-    /// How long until there is one; nothing is taken.
+    /// The time until there is one; nothing is taken.
     pub fn take(&self, client: IpAddr, now: Instant) -> Result<(), Duration> {
         self.buckets.take(client, self.allowance, now)
     }

@@ -1,11 +1,12 @@
-//! Taking over a changed configuration while the program runs: on SIGHUP and on `POST /v1/reload`. One
-//! reload follows the other; the whole is checked first, and nothing is changed unless all of it can be.
+//! Applies a changed configuration while the program runs: on SIGHUP and on `POST /v1/reload`. Reloads are
+//! carried out one after the other. The whole configuration is checked first, and nothing is changed unless
+//! all of it can be.
 //!
-//! The program reads and builds the whole anew. `postern_config` compares digests of what each key comes to,
-//! and [`Changes`] says which of them a running process takes over. The broker declares what is new;
-//! nothing is ever undeclared. The dispatcher begins the drain of each part that changed and starts
-//! another beside it. The ingress puts another state in the place of the one that requests take with
-//! them.
+//! The program reads and builds the whole configuration again. `postern_config` compares digests of each
+//! key's value, and [`Changes`] says which changes a running process can apply. The broker declares what is
+//! new; nothing is ever undeclared. The dispatcher begins to drain each part that changed, and starts the
+//! new part at the same time. The ingress replaces its state; a request keeps the state with which it
+//! began.
 
 use crate::{configured::Configured, current::Current, metrics::Metrics, shutdown::Shutdown};
 use jiff::Timestamp;
@@ -25,15 +26,15 @@ use std::{
 };
 use tokio::sync::{Notify, mpsc, oneshot};
 
-/// How many reloads may wait for the one that is carried out.
+/// How many reloads may wait while one is carried out.
 const WAITING: usize = 8;
 
-/// What a program makes of a configuration, and takes over while it runs.
+/// A program that can apply a configuration while it runs.
 pub trait Reload {
-    /// A configuration with what was built of it.
+    /// A configuration with what was built from it.
     type Read;
 
-    /// Reads the configuration anew and checks the whole, as at the start.
+    /// Reads the configuration again and checks all of it, as at the start.
     ///
     /// # Errors
     /// Every mistake.
@@ -42,7 +43,7 @@ pub trait Reload {
     /// The configuration that was read.
     fn config(read: &Self::Read) -> &Arc<Config>;
 
-    /// Replaces what differs from what runs. The broker has the queues for it.
+    /// Replaces what differs from what runs. The broker already has the queues for it.
     ///
     /// # Errors
     /// Why nothing was changed.
@@ -52,13 +53,13 @@ pub trait Reload {
 /// What a reload changed, by key: backends as `backends.NAME`, API keys as `api.keys.NAME`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
-    /// What was not there before.
+    /// Keys that are new.
     pub added: Vec<String>,
-    /// What was replaced.
+    /// Keys that were replaced.
     pub changed: Vec<String>,
-    /// What is no longer there.
+    /// Keys that no longer exist.
     pub removed: Vec<String>,
-    /// How many backends, API keys and users are as they were.
+    /// How many backends, API keys and users have not changed.
     pub unchanged: usize,
     /// Whether this was a dry run, which changes nothing.
     pub dry_run: bool,
@@ -69,10 +70,10 @@ pub struct Reloaded {
 /// Why nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReloadError {
-    /// The configuration has mistakes: all of them.
+    /// The configuration has these mistakes.
     #[error("the configuration is not valid, nothing was changed: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Invalid(Vec<Problem>),
-    /// Something changed that a running process cannot take over: the keys.
+    /// These keys changed, and a running process cannot apply that.
     #[error("nothing was changed: a restart is needed for {}", .0.join(", "))]
     NeedsRestart(Vec<String>),
     /// The program is about to end.
@@ -81,7 +82,7 @@ pub enum ReloadError {
     /// The program has not begun its work.
     #[error("nothing was changed: the program is still starting, with the current configuration")]
     Starting,
-    /// What was to be changed could not be.
+    /// A change could not be made, for this reason.
     #[error("nothing was changed: {0}")]
     Failed(String),
 }
@@ -102,7 +103,7 @@ struct PendingReload {
 }
 
 impl ReloadClient {
-    /// Has the configuration read anew and, unless it is a `dry_run`, taken over. `by` is who orders it.
+    /// Reloads the configuration; a `dry_run` only checks it. `by` is who asks for it.
     ///
     /// # Errors
     /// [`ReloadError`]: nothing was changed.
@@ -120,7 +121,7 @@ impl ReloadClient {
     }
 }
 
-/// Carries reloads out.
+/// Carries out reloads.
 #[derive(Debug)]
 pub struct Reloads {
     orders: mpsc::Receiver<PendingReload>,
@@ -132,7 +133,7 @@ pub struct Reloads {
     metrics: ReloadMetrics,
 }
 
-/// What reloads work with.
+/// What reloads need.
 pub(crate) struct ReloadParts {
     /// Notified by SIGHUP.
     pub(crate) hang_up: Arc<Notify>,
@@ -140,14 +141,14 @@ pub(crate) struct ReloadParts {
     pub(crate) started: Arc<AtomicBool>,
     pub(crate) shutdown: Shutdown,
     pub(crate) broker: Arc<dyn Broker>,
-    /// The spool in front of it, once it is open, where there is one.
+    /// The spool in front of the broker, once it is open; empty if there is none.
     pub(crate) spool: Arc<OnceLock<Arc<Spool>>>,
     /// Replaced by each reload.
     pub(crate) configured: Current<Configured>,
 }
 
 impl Reloads {
-    /// Reloads, and whoever asks for them.
+    /// The reloads, and the client that asks for them.
     ///
     /// # Errors
     /// This process has declared the metrics already.
@@ -159,8 +160,8 @@ impl Reloads {
         Ok((Self { orders, hang_up, shutdown, broker, spool, configured, metrics }, client))
     }
 
-    /// Carries out for `program`, which runs with `config`, what is asked for, one after the other, until it is
-    /// dropped.
+    /// Carries out the reloads that are asked for, one after the other, until the future is dropped.
+    /// `program` runs with `config`.
     pub async fn serve<R: Reload>(mut self, mut config: Arc<Config>, program: &R) -> Infallible {
         loop {
             let (dry_run, by, answer) = tokio::select! {
@@ -173,7 +174,7 @@ impl Reloads {
                 log(&done, &by);
             }
             if let Some(answer) = answer {
-                // Whoever asked may be gone.
+                // The client that asked may be gone.
                 let _ = answer.send(done);
             }
         }
@@ -234,7 +235,7 @@ impl Reloads {
     }
 }
 
-/// Writes what in `config` should be otherwise into the log, a line each.
+/// Logs what should be changed in `config`, one line each.
 pub(crate) fn log_warnings(config: &Config) {
     let unread = config.unread_messages();
     for Problem { key, line, what } in config.warnings.iter().chain(&unread) {
@@ -246,7 +247,7 @@ pub(crate) fn log_warnings(config: &Config) {
     }
 }
 
-/// Writes what a reload came to into the log, a line for each mistake.
+/// Logs the outcome of a reload, one line for each mistake.
 fn log(done: &Result<Reloaded, ReloadError>, by: &str) {
     match done {
         Ok(Reloaded { added, changed, removed, unchanged, waiting, .. }) => {
@@ -275,7 +276,7 @@ fn log(done: &Result<Reloaded, ReloadError>, by: &str) {
     }
 }
 
-/// What Prometheus sees of reloads.
+/// The metrics of reloads.
 #[derive(Debug, Clone)]
 struct ReloadMetrics {
     reloads: IntCounterVec,

@@ -1,19 +1,19 @@
-//! How many messages of a backend wait for their next attempt.
+//! How many messages of a backend wait for a retry.
 
 use postern_broker::{Broker, Depth, QueueName};
 use postern_config::{ApplicationSection, Config};
 
-/// Counts the messages that wait for their next attempt.
+/// Counts the messages that wait for a retry.
 #[derive(Debug, Clone)]
 pub struct RetryCount {
-    /// The queues in which RabbitMQ keeps such messages, by delay and not by backend.
+    /// The queues in which RabbitMQ keeps these messages, by delay and not by backend.
     wait_queues: Vec<QueueName>,
-    /// Whether nothing but the messages of one backend can wait there.
+    /// Whether only messages of one backend can wait there.
     only_one: bool,
 }
 
 impl RetryCount {
-    /// One for the backends of `config`.
+    /// A count for the backends of `config`.
     pub fn new(config: &Config) -> Self {
         let sending = config.backends.values().filter(|backend| backend.definition.connector.sends()).count();
         let called =
@@ -22,9 +22,9 @@ impl RetryCount {
         Self { wait_queues, only_one: sending == 1 && !called }
     }
 
-    /// How many messages wait for their next attempt in the queues of one backend, of which `depths` are.
-    /// `all` says that these are all of its queues. `None` if it is not known: on RabbitMQ it is known only
-    /// if nothing waits, or if nothing of anybody else's can.
+    /// How many messages wait for a retry in queues of one backend, which have these `depths`. `all` says
+    /// that these are all of the backend's queues. `None` if it is not known: on RabbitMQ, it is known only
+    /// if nothing waits, or if nothing else can wait.
     pub async fn of(&self, broker: &dyn Broker, depths: &[Depth], all: bool) -> Option<u64> {
         if let Some(delayed) = depths.iter().map(|depth| depth.delayed).sum() {
             return Some(delayed);

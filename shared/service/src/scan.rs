@@ -1,12 +1,12 @@
-//! Going through the messages of a queue, to look at them or to put others in their place.
+//! Goes through the messages of a queue, to look at them or to replace them.
 //!
-//! If the broker lets its queues be looked at, as the embedded one does, nothing is taken, and a message and
-//! what is put in its place are swapped in one transaction. RabbitMQ hands messages out and does nothing
-//! else: they are taken one after the other and held (`taken`), and what is put in place of one is
-//! published first. Here alone is it decided which of the two a scan does.
+//! If the broker can browse its queues, as the embedded broker can, nothing is taken, and a message is
+//! swapped for its replacement in one transaction. RabbitMQ only delivers messages: they are taken one
+//! after the other and held (`taken`), and a replacement is published first. Only this module decides which
+//! of the two ways a scan takes.
 //!
-//! A message that is put back from RabbitMQ is published, confirmed, and then acknowledged; if the
-//! process ends, what it held comes back by itself.
+//! On RabbitMQ, a replacement is published and confirmed, and only then the message is acknowledged; if the
+//! process ends, RabbitMQ requeues what the process held.
 
 mod taken;
 
@@ -22,16 +22,16 @@ use std::{
 use taken::TakenMessages;
 use tokio::sync::{Mutex, MutexGuard};
 
-/// The most messages that are replaced together, and the bytes of their bodies from which on it is fewer. On
-/// RabbitMQ a crash may double these, and the same number before them, whose acknowledgements are under way:
-/// RabbitMQ does not confirm those.
+/// The most messages that are replaced together, and the total size of their bodies, in bytes, at which
+/// fewer are. On RabbitMQ, a crash may duplicate these, and the same number before them, whose
+/// acknowledgements are on the way: RabbitMQ does not confirm acknowledgements.
 const AT_ONCE: (usize, usize) = (256, 8 * 1024 * 1024);
 
 /// What is published in place of a message; nothing if it is dropped.
 pub(crate) type Published = Vec<(Address, Envelope)>;
 
-/// The scans over the queues of a broker. Those that take go one after the other: two at once would each see
-/// what the other does not hold.
+/// The scans over the queues of a broker. Scans that take messages run one after the other: of two at once,
+/// each would see only what the other does not hold.
 #[derive(Debug)]
 pub(crate) struct Scans {
     broker: Arc<dyn Broker>,
@@ -39,17 +39,18 @@ pub(crate) struct Scans {
 }
 
 impl Scans {
-    /// Those of `broker`.
+    /// The scans over the queues of `broker`.
     pub(crate) fn new(broker: Arc<dyn Broker>) -> Self {
         Self { broker, turn: Mutex::default() }
     }
 
-    /// Begins a scan over what waits in `queue` now: all of it, or, if `named` names any and that can be told
-    /// beforehand, the messages whose `message_id` is one of `named`, and those without one. If messages are
-    /// taken, one that was counted and does not come within `patience` ends it: somebody else has the rest.
+    /// Begins a scan over what waits in `queue` now. If `named` has ids and the broker can look for them,
+    /// it covers only the messages whose `message_id` is one of `named`, and messages without one. If
+    /// messages are taken, the scan ends when a message that was counted does not arrive within `patience`:
+    /// another consumer has the rest.
     ///
     /// # Errors
-    /// The broker's; [`BrokerError::Refused`] if there is no such queue.
+    /// The broker's error; [`BrokerError::Refused`] if `queue` does not exist.
     pub(crate) async fn begin(
         &self,
         queue: QueueName,
@@ -83,21 +84,21 @@ enum ScanWay<'s> {
     Take(TakenMessages<'s>),
 }
 
-/// A message that a scan has come to.
+/// A message that a scan has reached.
 #[derive(Debug)]
 pub(crate) struct Seen {
     /// The message.
     pub(crate) envelope: Envelope,
-    /// Since when it is known to have waited.
+    /// Since when the message is known to have waited.
     pub(crate) since: Instant,
     place: SeenAt,
 }
 
 #[derive(Debug)]
 enum SeenAt {
-    /// Its number in the queue, where it stays.
+    /// The number of the message, which stays in its queue.
     Number(u64),
-    /// It is held, without its text.
+    /// The delivery that is held, without the message itself.
     Lease(Delivery),
 }
 
@@ -114,16 +115,16 @@ impl From<Delivery> for Seen {
     }
 }
 
-/// What is to become of a message. `T` is what the caller wants to be told of it when it is done.
+/// What happens to a message. `T` is what the caller wants to be told about it when it is done.
 #[derive(Debug)]
 pub(crate) enum Becomes<T> {
-    /// It stays: it is not meant.
+    /// It stays, because it is not selected.
     Stays,
-    /// It stays although it is meant, and why.
+    /// It stays although it is selected, for this reason.
     Cannot(T, String),
-    /// These are published in its place.
+    /// These messages are published in its place.
     Replaced(T, Published),
-    /// It stays, and so does all that is behind it.
+    /// It stays, and so do all messages after it.
     Enough,
 }
 
@@ -136,10 +137,10 @@ impl Scan<'_> {
         self.waiting
     }
 
-    /// Shows `look` each message, until it wants no more.
+    /// Shows each message to `look`, until `look` breaks.
     ///
     /// # Errors
-    /// The broker's.
+    /// The broker's error.
     pub(crate) async fn look(
         mut self,
         mut look: impl FnMut(&Envelope) -> ControlFlow<()>,
@@ -155,12 +156,12 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// Puts in place of each message what `becomes` says, and tells `done` of each that is replaced, or that
-    /// stays although it is meant, and why. In a dry run nothing is replaced, and told as if it were. Of what
-    /// somebody else takes meanwhile nothing is told.
+    /// Replaces each message by what `becomes` returns. Tells `done` about each message that was replaced,
+    /// and about each that stays although it is selected, with the reason. A dry run replaces nothing, and
+    /// tells the same. Messages that another consumer takes in the meantime are not told.
     ///
     /// # Errors
-    /// Those of `becomes`, and the broker's; what was told to be replaced until then is.
+    /// The error of `becomes`, or the broker's. Messages that `done` was told about before stay replaced.
     pub(crate) async fn replace<T>(
         mut self,
         dry_run: bool,
@@ -211,8 +212,8 @@ impl Scan<'_> {
         self.put(batch, done).await
     }
 
-    /// Replaces all of `batch`; what the broker will never accept stays. After an error, what is not replaced
-    /// is still in `batch`.
+    /// Replaces all of `batch`; a message whose replacement the broker will never accept stays. After an
+    /// error, `batch` holds what is not replaced.
     async fn put<T>(
         &mut self,
         batch: &mut Replacements<T>,
@@ -222,7 +223,7 @@ impl Scan<'_> {
             Err(BrokerError::Refused(_)) => {}
             outcome => return outcome,
         }
-        // One of them, which is found when each goes alone.
+        // The broker refuses one of them, which is found when each is published alone.
         while let Some(one) = batch.pop_front() {
             let mut alone = Replacements::from([one]);
             let outcome = self.put_together(&mut alone, done).await;
@@ -277,7 +278,7 @@ impl Scan<'_> {
         matches!(&self.way, ScanWay::Take(taken) if taken.is_full())
     }
 
-    /// Leaves a message where it is.
+    /// Leaves a message in its queue.
     fn hold(&mut self, seen: Seen) {
         if let (ScanWay::Take(taken), SeenAt::Lease(delivery)) = (&mut self.way, seen.place) {
             taken.hold(delivery);

@@ -1,4 +1,4 @@
-//! When to stop, and by when to have stopped.
+//! When a process must drain, and how long it waits for its parts.
 
 use crate::telemetry::LogBuffer;
 use std::{future::Future, io::IsTerminal, sync::Arc, time::Duration};
@@ -8,11 +8,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Tells every part of a process that it is to drain. Clones hear the same.
+/// Tells every part of a process when to drain. Clones tell the same.
 #[derive(Debug, Clone)]
 pub struct Shutdown(CancellationToken);
 
-/// Starts the drain that its [`Shutdown`]s tell of. Dropping it starts the drain, too.
+/// Starts the drain that its [`Shutdown`]s report. Dropping it starts the drain, too.
 #[derive(Debug)]
 pub struct Trigger(CancellationToken);
 
@@ -30,15 +30,15 @@ impl Drop for Trigger {
 }
 
 impl Shutdown {
-    /// A shutdown that its trigger alone starts.
+    /// A shutdown that only its trigger starts.
     pub fn new() -> (Trigger, Self) {
         let token = CancellationToken::new();
         (Trigger(token.clone()), Self(token))
     }
 
-    /// One that SIGTERM or SIGINT starts. A second signal ends the process at once, with status 1, when the
-    /// lines in `log` are written. SIGHUP notifies `hang_up`; if it says that the terminal of this process is
-    /// gone, it is as SIGTERM.
+    /// A shutdown that SIGTERM or SIGINT starts. A second signal ends the process at once, with status 1,
+    /// when the lines in `log` are written. SIGHUP notifies `hang_up`; if it means that the terminal of
+    /// this process was closed, it acts like SIGTERM.
     ///
     /// # Errors
     /// The signals cannot be caught.
@@ -53,7 +53,7 @@ impl Shutdown {
                 let name = tokio::select! {
                     _ = terminate.recv() => "SIGTERM",
                     _ = interrupt.recv() => "SIGINT",
-                    // A terminal that is closed is none any more.
+                    // After it was closed, stderr no longer counts as a terminal.
                     _ = hung_up.recv() => match had_terminal && !std::io::stderr().is_terminal() {
                         true => "SIGHUP",
                         false => {
@@ -90,7 +90,7 @@ impl Shutdown {
     }
 }
 
-/// Waits for `part` until `deadline` has passed since now; says in the log what it still waited for.
+/// Waits for `part`, for at most `deadline`; returns whether it has ended. If not, logs `what` was waited for.
 pub async fn within(deadline: Duration, what: &str, part: impl Future<Output = ()>) -> bool {
     let finished = tokio::time::timeout(deadline, part).await.is_ok();
     if !finished {

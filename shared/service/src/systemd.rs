@@ -1,8 +1,8 @@
-//! What systemd is told of a program that runs as a unit with `Type=notify`: when it is ready, what its state
-//! is, that its loops are alive, and that it drains. Without `NOTIFY_SOCKET` nothing is told.
+//! What systemd is told about a program that runs as a unit with `Type=notify`: when it is ready, its
+//! state, that its loops are alive, and that it drains. Without `NOTIFY_SOCKET`, nothing is told.
 //!
-//! The state is looked at twice a second, and what follows from it is decided in [`Told::next`]. A reload is not
-//! told: it takes less time than a look, and the program is ready meanwhile.
+//! The state is checked twice a second, and [`Told::next`] decides what follows from it. A reload is not
+//! told: it takes less time than the pause between two checks, and the program stays ready.
 
 use crate::{admin::Readiness, heartbeat::Heartbeats};
 use postern_shared::terminal;
@@ -10,17 +10,17 @@ use sd_notify::NotifyState;
 use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval};
 
-/// How often the state is looked at.
+/// How often the state is checked.
 const LOOK: Duration = Duration::from_millis(500);
-/// How much longer than until now the drain may take, each time that systemd is told so.
+/// How much longer the drain may take, from now on, each time that systemd is told so.
 const EXTENSION: Duration = Duration::from_secs(10);
-/// What a drain needs beyond `shutdown.deadline`: what is unfinished goes back, files and connections are
+/// What a drain needs beyond `shutdown.deadline`: unfinished messages are requeued, files and connections
 /// closed. A drain that takes longer hangs, and is ended by the unit's `TimeoutStopSec`.
 const CLOSING: Duration = Duration::from_secs(15);
-/// The longest state, in characters: `systemctl status` shows it in one line.
+/// The longest text of the state, in characters: `systemctl status` shows it in one line.
 const SHOWN: usize = 400;
 
-/// The signs of life that loops are to give: none without a watchdog (`WatchdogSec` of the unit).
+/// The signs of life that loops must give: none without a watchdog (`WatchdogSec` of the unit).
 pub(crate) fn heartbeats() -> Heartbeats {
     match watchdog() {
         Some(limit) => Heartbeats::every(limit / 8),
@@ -28,8 +28,8 @@ pub(crate) fn heartbeats() -> Heartbeats {
     }
 }
 
-/// Tells systemd what becomes of the program until it ends, if it wants to know. `deadline` is how long a
-/// drain may take. Within a Tokio runtime.
+/// Tells systemd about the program until it ends, if systemd wants to know. `deadline` is how long a drain
+/// may take. Must be called within a Tokio runtime.
 pub(crate) fn follow(readiness: Readiness, heartbeats: Heartbeats, deadline: Duration) {
     if !is_supervised() {
         return;
@@ -59,13 +59,13 @@ pub(crate) fn follow(readiness: Readiness, heartbeats: Heartbeats, deadline: Dur
     });
 }
 
-/// Whether something wants to be told.
+/// Whether systemd, or another supervisor, wants to be told.
 #[expect(clippy::disallowed_methods, reason = "systemd's own variable, not a key of the configuration")]
 fn is_supervised() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty())
 }
 
-/// How long systemd waits for a sign of life before it restarts the program.
+/// How long systemd waits for a sign of life before it restarts the program. `None`: it waits for none.
 fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero() && is_supervised())
 }
@@ -75,13 +75,13 @@ fn watchdog() -> Option<Duration> {
 struct ProgramState {
     ready: bool,
     draining: bool,
-    /// In one line.
+    /// The state in one line.
     state: String,
     /// The loops that give no sign of life.
     silent: Vec<String>,
 }
 
-/// What systemd was told.
+/// What systemd was told last.
 #[derive(Debug)]
 struct Told {
     watchdog: Option<Duration>,
@@ -160,23 +160,24 @@ impl Told {
 
     fn log_silent(&self) {
         if self.silent.is_empty() {
-            tracing::warn!("all loops respond again");
+            tracing::info!("watchdog: all parts of the process respond again");
         } else {
             let silent = self.silent.join(", ");
             tracing::error!(
                 silent,
-                "a loop does not respond: if this lasts, systemd restarts the process (WatchdogSec)"
+                "watchdog: a part of the process does not respond; if this lasts, systemd restarts it \
+                 (WatchdogSec)"
             );
         }
     }
 }
 
-/// Whether what was last done at `last` is to be done again after `pause`.
+/// Whether something that was last done at `last` must be done again after `pause`.
 fn is_due(last: Option<Instant>, pause: Duration, now: Instant) -> bool {
     last.is_none_or(|last| now.duration_since(last) >= pause)
 }
 
-/// What `/readyz` says, in one line without figures that change each second.
+/// The answer of `/readyz` in one line, without figures that change each second.
 fn state(missing: Vec<String>, readiness: &Readiness) -> String {
     let mut lines = missing;
     if lines.is_empty() {
@@ -198,7 +199,7 @@ mod tests {
         ProgramState { ready: false, draining: false, state: state.to_owned(), silent: Vec::new() }
     }
 
-    /// What is told of `seen`, `seconds` after the first look.
+    /// What is told about `seen`, `seconds` after the first check.
     fn told(told: &mut Told, seen: &ProgramState, first: Instant, seconds: u64) -> Vec<String> {
         let news = told.next(seen, first + Duration::from_secs(seconds));
         news.iter().map(ToString::to_string).collect()

@@ -1,10 +1,10 @@
 //! Log lines, on stderr.
 //!
-//! What other crates say below `warn` is never written, whatever the level: AMQP and HTTP
-//! libraries trace what they carry, and that is people's numbers and words.
+//! Lines of other crates below `warn` are never written, at any level: AMQP and HTTP libraries trace what
+//! they transport, and that is people's numbers and texts.
 //!
-//! Whoever logs waits for nobody: the lines go into a [`LogBuffer`]. What anybody can cause is held to a
-//! [`LineLimit`].
+//! Code that logs never waits: the lines go into a [`LogBuffer`]. Lines that anybody can cause are limited
+//! by a [`LineLimit`].
 
 mod buffer;
 mod json_lines;
@@ -34,22 +34,22 @@ use tracing_subscriber::{
 /// Why log lines cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// `log.level` is not what it should be.
+    /// `log.level` is not a valid filter.
     #[error("log.level is not a valid filter")]
     Level,
-    /// Somebody writes log lines already.
+    /// Another subscriber writes log lines already.
     #[error("log lines are written by another subscriber already")]
     Twice,
-    /// The thread that writes them cannot be started.
+    /// The thread that writes log lines cannot be started.
     #[error("the thread that writes log lines cannot be started: {0}")]
     Thread(#[from] std::io::Error),
-    /// Their metric cannot be declared.
+    /// The metric of log lines cannot be declared.
     #[error(transparent)]
     Metric(#[from] prometheus::Error),
 }
 
-/// Writes log lines from now on, for the whole process, until the guard is dropped; `metrics` counts those
-/// that are dropped.
+/// Writes log lines from now on, for the whole process, until the guard is dropped; `metrics` counts the
+/// lines that are dropped.
 ///
 /// # Errors
 /// [`TelemetryError`]
@@ -74,7 +74,7 @@ pub fn init(log: &LogSection, metrics: &Metrics) -> Result<LogGuard, TelemetryEr
     Ok(guard)
 }
 
-/// The time of a line for people, as everywhere with three digits after the point.
+/// The time of a line for people, with three digits after the point, as everywhere.
 struct Clock;
 
 impl FormatTime for Clock {
@@ -85,8 +85,9 @@ impl FormatTime for Clock {
 
 fn may_be_written(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
-    // What happens to a connection our supervisor says itself; lapin adds errors to a clean close. What is
-    // wrong with a request says the listener, with the client's address; anybody can make actix-http say it.
+    // Our supervisor logs what happens to a connection itself; lapin adds errors to a clean close. The
+    // listener logs what is wrong with a request, with the client's address; anybody can make actix-http
+    // log it.
     let is_said_elsewhere = target.starts_with("lapin") || target.starts_with("actix_http::h1");
     target.starts_with("postern") || (*metadata.level() <= Level::WARN && !is_said_elsewhere)
 }

@@ -1,5 +1,5 @@
-//! TLS on our own listeners: one certificate and its key, in files that may change while we run. And when a
-//! certificate ends, whoever shows it.
+//! TLS on our own listeners: one certificate and its key, in files that may change while the program runs.
+//! Also says when any certificate expires.
 
 use postern_config::{FilesDigest, TlsFiles, TlsProblem};
 use prometheus::IntGauge;
@@ -15,7 +15,7 @@ use std::{
 };
 use x509_cert::{Certificate, der::Decode as _};
 
-/// How often the files are looked at.
+/// How often the files are read.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// A listener's TLS.
@@ -25,11 +25,11 @@ pub struct Tls {
     section: &'static str,
     files: TlsFiles,
     current: Arc<ShownCertificate>,
-    /// Of what `current` was made.
+    /// The digest of the files that `current` was made from.
     taken: FilesDigest,
 }
 
-/// The certificate that new connections are shown.
+/// The certificate that new connections get.
 #[derive(Debug)]
 struct ShownCertificate(RwLock<Arc<CertifiedKey>>);
 
@@ -50,30 +50,29 @@ impl Tls {
         Ok(Self { section, files: files.clone(), current, taken })
     }
 
-    /// For a server: TLS 1.2 and 1.3, HTTP/1.1, no client certificates.
+    /// The configuration of a server: TLS 1.2 and 1.3, HTTP/1.1, no client certificates.
     ///
     /// # Errors
-    /// Never in practice: the library has no such version.
+    /// Never in practice: the library does not have these versions.
     pub fn server(&self) -> Result<ServerConfig, Error> {
         let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let builder = builder.with_safe_default_protocol_versions()?;
         let mut config = builder.with_no_client_auth().with_cert_resolver(self.current.clone());
-        // Not h2: actix-http offers no setting for the streams of a connection, nor for the size of
-        // their headers.
+        // Not h2: actix-http has no setting for the streams of a connection, nor for the size of their headers.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
     }
 
-    /// When the first of the certificates that are shown now ends, as Unix time in seconds. `None` if one of
-    /// them cannot be read.
+    /// When the first of the current certificates expires, as Unix time in seconds. `None` if one of them
+    /// cannot be read.
     pub fn not_after(&self) -> Option<i64> {
         not_after(&self.current.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Looks at the files every few seconds, for ever, and shows in `ends`, if
-    /// there is one, when the certificate ends. A new certificate that is right is shown to
-    /// new connections from then on. One that is wrong is said in the log once, and the old one
-    /// stays: twice in a row, that is, since the two files are not written at the same moment.
+    /// Reads the files every few seconds, until the future is dropped, and shows in `ends`, if there is
+    /// one, when the certificate expires. New connections get a new certificate if it is valid; else the old
+    /// one stays. An invalid certificate is logged once, when it has been read twice in a row: the two files
+    /// are not written at the same moment.
     pub async fn follow(self, ends: Option<IntGauge>) {
         let Self { section, files, current, mut taken } = self;
         let mut wrong: Option<(FilesDigest, bool)> = None;
@@ -107,8 +106,8 @@ impl Tls {
     }
 }
 
-/// When the first of the certificates of `key` ends, as Unix time in seconds. `None` if one of them cannot be
-/// read.
+/// When the first of the certificates of `key` expires, as Unix time in seconds. `None` if one of them
+/// cannot be read.
 pub fn not_after(key: &CertifiedKey) -> Option<i64> {
     let ends = key.cert.iter().map(|der| {
         let certificate = Certificate::from_der(der).ok()?;

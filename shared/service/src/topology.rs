@@ -1,10 +1,10 @@
-//! What a configuration makes the broker declare.
+//! The exchanges and queues that a configuration makes the broker declare.
 
 use postern_broker::{LogRoute, Topology};
 use postern_config::{ApplicationSection, Config, LogPlace, MessageLogConfig};
 use std::time::Duration;
 
-/// Waits that a provider may ask for (`Retry-After`), in seconds; each has its wait queue besides
+/// Waits that a provider may ask for (`Retry-After`), in seconds; each has its wait queue, in addition to
 /// those of the configured delays.
 const STANDARD_DELAYS: [u64; 11] = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1_800, 3_600];
 

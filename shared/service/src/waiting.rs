@@ -1,6 +1,6 @@
-//! How long messages have waited for each backend. No broker says that of its queues in general: RabbitMQ does
-//! not know the age of a quorum queue's messages. But queues are first in, first out: a message that
-//! waits is younger than the one taken last, and came after the moment in which the queue was last seen empty.
+//! How long messages have waited for each backend. No broker says this about all its queues: RabbitMQ does
+//! not know the age of a quorum queue's messages. But queues are first in, first out: a message that waits
+//! is younger than the one taken last, and arrived after the queue was last seen empty.
 
 use jiff::Timestamp;
 use postern_shared::message::{BackendName, Priority};
@@ -32,14 +32,14 @@ struct Lane {
 pub struct TakenLast(Arc<AtomicI64>);
 
 impl TakenLast {
-    /// A message that was created at `created` is taken at `now`. What a sender dates into the future counts as
-    /// created now.
+    /// Notes that a message that was created at `created` was taken at `now`. A creation time in the future
+    /// counts as `now`.
     pub fn note(&self, created: Timestamp, now: Timestamp) {
         self.0.fetch_max(created.min(now).as_millisecond(), Ordering::Relaxed);
     }
 }
 
-/// What was taken last from the two lanes of one backend.
+/// When the messages that were taken last from the two lanes of one backend were created.
 #[derive(Debug, Clone)]
 pub struct LanesTaken {
     normal: TakenLast,
@@ -47,7 +47,7 @@ pub struct LanesTaken {
 }
 
 impl LanesTaken {
-    /// The one of `lane`.
+    /// The part for `lane`.
     pub fn of(&self, lane: Priority) -> &TakenLast {
         match lane {
             Priority::Normal => &self.normal,
@@ -57,7 +57,8 @@ impl LanesTaken {
 }
 
 impl WaitingLanes {
-    /// Follows the lanes of `backend`, as before if it did already; what is taken from them is to be noted.
+    /// Follows the lanes of `backend`, or continues if it already does. The caller must note what it takes
+    /// from them.
     pub fn follow(&self, backend: &BackendName) -> LanesTaken {
         let [normal, bulk] = [Priority::Normal, Priority::Bulk].map(|lane| {
             let taken = TakenLast(Arc::new(AtomicI64::new(i64::MIN)));
@@ -68,14 +69,14 @@ impl WaitingLanes {
         LanesTaken { normal, bulk }
     }
 
-    /// Follows the lanes of `backend` no more: this process no longer serves it.
+    /// Stops following the lanes of `backend`: this process no longer serves it.
     pub fn forget(&self, backend: &BackendName) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(name, _), _| name != backend);
     }
 
     /// How long the oldest message has waited in the queue of this lane, in which `ready` messages wait at
-    /// `now`. It is at most this, unless this process has neither taken a message nor seen the queue empty: then
-    /// it is at least this. `None` if this process does not serve the backend.
+    /// `now`: at most this, or at least this if this process has neither taken a message nor seen the queue
+    /// empty. `None` if this process does not serve the backend.
     pub(crate) fn age(
         &self,
         backend: &BackendName,
@@ -112,7 +113,7 @@ mod tests {
         let followed = lanes.follow(&clinic);
         let taken = followed.of(Priority::Normal);
         assert_eq!(lanes.age(&other, Priority::Normal, 1, at(0)), None);
-        // A backlog from before: at least so long.
+        // A backlog from before: its age is at least this.
         assert_eq!((age(5, 0), age(5, 30)), (Some(0), Some(30)));
         // Its first message is an hour old, so the next is at most that.
         taken.note(at(-3_600), at(31));

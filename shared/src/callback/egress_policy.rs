@@ -1,32 +1,32 @@
-//! Where a client may have Postern make requests: to the public Internet, and wherever the
-//! configuration says, so that nobody reaches through it into the network that it stands in.
+//! Which addresses a client may have Postern call: the public Internet and what the configuration adds,
+//! so that nobody reaches through Postern into the network around it.
 
 use crate::value::Networks;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use url::{Host, Url};
 
-/// Which addresses may be called.
+/// The addresses that may be called.
 #[derive(Debug, Clone, Default)]
 pub struct EgressPolicy {
     allow: Networks,
 }
 
-/// An address that is not called, and why.
+/// An address that may not be called, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct EgressRefused(String);
 
 impl EgressPolicy {
-    /// The public Internet, and `allow`.
+    /// A policy that allows the public Internet and `allow`.
     pub fn new(allow: &Networks) -> Self {
         Self { allow: allow.clone() }
     }
 
-    /// The URL that `text` is, if by itself nothing speaks against calling it. A host that is a
-    /// name is judged when its addresses are known.
+    /// Reads `text` as a URL that may be called. A host name is checked later, when its addresses are known.
     ///
     /// # Errors
-    /// It is no http URL, holds a user, or names an address that is not called.
+    /// `text` is not an http or https URL, contains a user name or a password, or names an address that
+    /// may not be called.
     pub fn url(&self, text: &str) -> Result<Url, EgressRefused> {
         let refused = |why: &str| Err(EgressRefused(why.to_owned()));
         let Ok(url) = Url::parse(text) else { return refused("it is not a URL") };
@@ -45,10 +45,10 @@ impl EgressPolicy {
         Ok(url)
     }
 
-    /// Whether the very address to connect to may be called.
+    /// Checks whether `address` may be called, just before a connection to it.
     ///
     /// # Errors
-    /// What kind of address it is.
+    /// The address may not be called. The error says what kind of address it is.
     pub fn address(&self, address: IpAddr) -> Result<(), EgressRefused> {
         let address = address.to_canonical();
         if self.allow.contains(address) {
@@ -61,19 +61,20 @@ impl EgressPolicy {
     }
 }
 
-/// Whether `address` is this machine's, which a firewall around it does not see packets to: a socket can be
-/// bound to it. Where sockets can be bound to any address (Linux's `ip_nonlocal_bind`), none is known.
+/// Whether `address` is this machine's own: a socket can be bound to it. A firewall around the machine
+/// sees no packets to its own addresses. If sockets can be bound to any address (Linux's
+/// `ip_nonlocal_bind`), no address counts as its own.
 fn is_own(address: IpAddr) -> bool {
-    /// For documentation (RFC 5737, RFC 3849): nobody's.
+    /// Addresses for documentation (RFC 5737, RFC 3849), which no machine has.
     const NOBODYS: [IpAddr; 2] =
         [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
     let can_be_bound = |address: IpAddr| UdpSocket::bind(SocketAddr::new(address, 0)).is_ok();
     can_be_bound(address) && !NOBODYS.into_iter().any(can_be_bound)
 }
 
-/// What `address` is where it is not public: the registries of special-purpose addresses (RFC 6890),
-/// the ways to write an IPv4 address in an IPv6 one, and the clouds' addresses for metadata that
-/// lie elsewhere.
+/// What kind of address `address` is, if it is not public. The sources are the registries of
+/// special-purpose addresses (RFC 6890), the ways to write an IPv4 address in an IPv6 one, and the
+/// clouds' metadata addresses outside these ranges.
 fn kind(address: IpAddr) -> Option<&'static str> {
     match address.to_canonical() {
         IpAddr::V4(address) => kind_v4(address),
@@ -82,7 +83,7 @@ fn kind(address: IpAddr) -> Option<&'static str> {
 }
 
 fn kind_v4(address: Ipv4Addr) -> Option<&'static str> {
-    /// Azure's own.
+    /// Azure's metadata address.
     const METADATA: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
     let [a, b, c, _] = address.octets();
     Some(match (a, b, c) {
@@ -123,8 +124,8 @@ fn kind_v6(address: Ipv6Addr) -> Option<&'static str> {
         (0x2001, 1..=0x1ff, _) | (0x2001, 0xdb8, _) | (0x2620, 0x4f, 0x8000) | (0x3fff, 0..=0xfff, _) => {
             "a reserved address"
         }
-        // The one part of the space that addresses of the public Internet are given from (IANA's
-        // registry "Internet Protocol Version 6 Address Space").
+        // The only range from which addresses of the public Internet are assigned (IANA's registry
+        // "Internet Protocol Version 6 Address Space").
         (0x2000..=0x3fff, ..) => return None,
         _ => "a reserved address",
     })

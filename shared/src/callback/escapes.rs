@@ -3,28 +3,28 @@
 //! | escape | in a delivery report |
 //! | --- | --- |
 //! | `%d` | the event: 1, 2, 4, 8, 16 |
-//! | `%A` `%b` | the provider's words about it: after `ACK/` or `NACK/` where sending itself is told |
-//! | `%a` | the same, its words put together by one space; `%k` the first of them, `%s` and `%S` the next at each use, `%r` those not yet used; `%e` its bytes in hexadecimal |
+//! | `%A` `%b` | the provider's words about it, after `ACK/` or `NACK/` if it is the result of sending |
+//! | `%a` | the same with one space between words; `%k` its first word, `%s` and `%S` the next word at each use, `%r` the words not yet used; `%e` its bytes in hexadecimal |
 //! | `%p` `%q` | the recipient; `%q` with `+` for a leading `00` |
 //! | `%P` `%Q` | the sender that the request gave |
 //! | `%i` | the backend, which is Postern's SMSC |
 //! | `%I` | Postern's id of the message |
 //! | `%F` | the provider's id of it |
-//! | `%t` `%T` | when, in UTC: `2026-11-22+17:00:00`, or in seconds since 1970 |
+//! | `%t` `%T` | when it happened, in UTC: `2026-11-22+17:00:00`, or in seconds since 1970 |
 //! | `%n` | the name of the user who sent the message |
-//! | `%R` | the address itself, escapes as they are |
+//! | `%R` | the address itself, its escapes unchanged |
 //! | `%B` `%c` `%C` `%D` `%m` `%M` `%o` | what the request said as `binfo`, `coding` (0), `charset` (UTF-8), `meta-data`, `mclass`, `mwi`, `account` |
-//! | `%f` `%O` `%u` `%v` `%V` `%#…#…#` | nothing: Postern has no such thing to tell |
+//! | `%f` `%O` `%u` `%v` `%V` `%#…#…#` | nothing: Postern has no value for it |
 //! | `%%` | `%` |
 //!
-//! Anything else stays as it is, so that an address may hold `%20`. Values are percent-encoded.
+//! Anything else stays unchanged, so that an address may contain `%20`. Values are percent-encoded.
 
 use super::Callback;
 use crate::message::CallbackEvent;
 use std::{iter::Peekable, str::Chars};
 use url::form_urlencoded::byte_serialize;
 
-/// The address of `callback` for what `notice` tells.
+/// The address to call for `notice`: that of `callback` with its escapes replaced.
 pub fn fill(callback: &Callback, notice: &CallbackEvent) -> String {
     let words: Vec<&str> = notice.reply.split_ascii_whitespace().collect();
     let mut filling = Filling { callback, notice, words, next_word: 1, filled: String::new() };
@@ -43,7 +43,7 @@ struct Filling<'a> {
     callback: &'a Callback,
     notice: &'a CallbackEvent,
     words: Vec<&'a str>,
-    /// Which word `%s` is.
+    /// The index of the word that the next `%s` stands for.
     next_word: usize,
     filled: String,
 }
@@ -68,7 +68,7 @@ impl Filling<'_> {
         }
     }
 
-    /// `None` for what is no escape.
+    /// The value of the escape `code`. `None` if there is no escape of this name.
     fn value(&mut self, code: char) -> Option<String> {
         let Self { callback, notice, words, next_word, .. } = self;
         let said = |code| callback.values.get(&code).map_or("", String::as_str);
@@ -106,7 +106,7 @@ impl Filling<'_> {
     }
 }
 
-/// `+` in place of a leading `00`.
+/// `number` with `+` in place of a leading `00`.
 fn international(number: &str) -> String {
     number.strip_prefix("00").map_or_else(|| number.to_owned(), |rest| format!("+{rest}"))
 }

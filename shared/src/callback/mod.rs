@@ -1,26 +1,25 @@
 //! Delivery callbacks: a client of another gateway asks to be told what became of its message, by a request
 //! to an address of its own.
 //!
-//! Nothing is remembered anywhere. What the client asked for, a [`Callback`], is sealed into a token
-//! that goes wherever the message goes: in its context (under [`CONTEXT_KEY`]), and in the address
-//! that the provider's delivery reports come to. Whoever finds an event about the message opens the
-//! token and queues a [`CallbackEvent`]; the dispatcher takes that and makes the
-//! request. A token can be made only with the password of the client's user ([`CallbackKeys`]): neither an
-//! application that publishes messages nor anyone who calls a status address can make Postern call
-//! an address of their own.
+//! What the client asked for, a [`Callback`], is sealed into a token that travels with the message: in
+//! its context (under [`CONTEXT_KEY`]), and in the address to which the provider sends delivery reports.
+//! The message log, if there is one, holds the token, too. The service that learns of an event opens the
+//! token and publishes a [`CallbackEvent`], and the dispatcher makes the request for it. A token can be
+//! made only with the password of the client's user ([`CallbackKeys`]), so neither an application that
+//! publishes messages nor anyone who calls a status address can make Postern call an address of their
+//! own.
 //!
 //! The dispatcher opens the token when it publishes what became of an attempt. If the client wants to
-//! know that the provider took the message (8) or that nobody will (16), a notice to `postern.callbacks`
-//! is published with the report, in one step. `{{ status_url }}` of such a message ends in the token, so
-//! a provider's report brings it along, and the ingress publishes report and notice together, before the
-//! 2xx. The report of a provider whose callback address is set in its console brings none: its token is
-//! looked up in the message log.
+//! know that the provider took the message (8) or that nobody will (16), the dispatcher publishes a
+//! notice to `postern.callbacks` in one step with the report. If a message has a token, its
+//! `{{ status_url }}` ends in the token, so the provider's delivery report brings it along, and the
+//! ingress publishes report and notice together, before the 2xx. If the callback address is set in the
+//! provider's console, the report brings no token, and the ingress looks it up in the message log.
 //!
-//! A client's wish travels with its message although a message log holds it, too. The token works without
-//! a log, while the log is away and beyond its retention; and since the row holds the same sealed token,
-//! nobody who writes rows can have an address called. A row in place of the token would lose callbacks
-//! with the log. The price: with a new password, reports about messages that were sent before it call
-//! nobody.
+//! The token travels with its message although a message log holds it, too. The token works without a
+//! log, while the log cannot be reached, and after its retention. Since a row of the log holds the same
+//! sealed token, nobody who writes rows can have an address called. The price: after a password change,
+//! reports about messages that were sent before it make no callbacks.
 
 mod egress_policy;
 mod escapes;
@@ -36,16 +35,16 @@ use crate::message::{
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Where a message's context holds the token. Only a compatibility listener sets it, and no template sees it.
+/// The key of the token in a message's context. Only a compatibility listener sets it; no template sees it.
 pub const CONTEXT_KEY: &str = "postern:callback";
-/// The longest address of a client, in bytes: with everything else in the token, a status address
-/// stays below what servers and providers take.
+/// The longest address of a client, in bytes. With the rest of the token, a status address stays short
+/// enough for servers and providers.
 pub const MAX_URL: usize = 1_024;
 
-/// What a client wants told, and about which message.
+/// What a client wants to be told, and about which message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Callback {
-    /// The message.
+    /// The message's id.
     #[serde(rename = "i")]
     pub message_id: MessageId,
     /// The name of the user who sent it.
@@ -57,24 +56,24 @@ pub struct Callback {
     /// Kannel's `dlr-mask`: the events to be told, as the sum of [`KannelEvent::bit`]s.
     #[serde(rename = "m")]
     pub mask: u8,
-    /// The recipient, where there is only one: not every provider's report says it.
+    /// The recipient, if there is only one: not every provider's report names it.
     #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Identity>,
-    /// What the request itself said, by Kannel's escape for it.
+    /// Parameters of the client's request, by Kannel's escapes for them.
     #[serde(rename = "v", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub values: BTreeMap<char, String>,
 }
 
 impl Callback {
-    /// Whether the client wants to be told of `event`. As in Kannel, 16 is also told to whoever
-    /// asked for 2: either way nobody gets the message.
+    /// Whether the client wants to be told of `event`. As in Kannel, a client that asked for 2 is also
+    /// told of 16: in both cases nobody gets the message.
     pub fn wants(&self, event: KannelEvent) -> bool {
         let also = if event == KannelEvent::Refused { KannelEvent::Undelivered.bit() } else { 0 };
         self.mask & (event.bit() | also) != 0
     }
 
-    /// The notice that follows `report`, of which the provider said `reply`; `token` is the callback, sealed.
-    /// `None` if the client does not want to be told of it.
+    /// The notice of `report`, for which the provider's words are `reply`; `token` is this callback,
+    /// sealed. `None` if the client does not want to be told of it.
     pub fn told_of(&self, token: &str, report: &Report, reply: String) -> Option<CallbackEvent> {
         let recipient = report.recipients.first()?;
         let event = KannelEvent::of_report(recipient.state).filter(|event| self.wants(*event))?;
@@ -91,7 +90,7 @@ impl Callback {
     }
 }
 
-/// What Kannel's delivery reports tell: the user guide's "Delivery Reports".
+/// An event of Kannel's delivery reports: see "Delivery Reports" in its user guide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KannelEvent {
     /// 1: delivered to the phone.
@@ -107,7 +106,7 @@ pub enum KannelEvent {
 }
 
 impl KannelEvent {
-    /// Its bit of the mask, which is also its number.
+    /// The event's bit in the mask, which is also its number.
     pub fn bit(self) -> u8 {
         match self {
             Self::Delivered => 1,
@@ -118,8 +117,8 @@ impl KannelEvent {
         }
     }
 
-    /// What a provider's delivery report tells. That it took the message is no event: the
-    /// dispatcher has told so when it was sent.
+    /// The event of a delivery report with `state`. [`State::Sent`] makes none: the dispatcher told the
+    /// client when it sent the message.
     pub fn of_report(state: State) -> Option<Self> {
         match state {
             State::Delivered => Some(Self::Delivered),
@@ -131,13 +130,14 @@ impl KannelEvent {
     }
 }
 
-/// The token in `context`, as it stands there.
+/// The token in `context`, still sealed.
 pub fn token(context: &Context) -> Option<&str> {
     context.get(CONTEXT_KEY)?.as_str().filter(|token| might_be_token(token))
 }
 
-/// The notices that follow an attempt to send `message`, of which `events` says for each identity
-/// what there is to tell: the event, the provider's id and the SMSC's reply in Kannel's words.
+/// The notices after an attempt to send `message`. `events` has one item for each identity, in order:
+/// the event, the provider's id and the SMSC's reply in Kannel's words, or `None` if there is nothing to
+/// tell.
 pub fn notices<'a>(
     keys: &CallbackKeys,
     message: &'a Outbound,
@@ -164,8 +164,8 @@ pub fn notices<'a>(
     due.collect()
 }
 
-/// The notice that follows `report`, about a message in whose context `token` stood; `word` is what the provider
-/// said. `None` if nobody wants one.
+/// The notice of `report`, about a message whose context holds `token`; `word` is the provider's word.
+/// `None` if the client does not want to be told of it, or the token cannot be opened.
 pub fn reported(
     keys: &CallbackKeys,
     token: Option<&str>,

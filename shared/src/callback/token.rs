@@ -1,4 +1,4 @@
-//! Tokens: a [`Callback`] that only the listener of its user could have written.
+//! Tokens: each holds a [`Callback`] that only the listener of its user can have written.
 
 use super::Callback;
 use crate::value::Secret;
@@ -9,11 +9,12 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// The longest token, in bytes.
 const MAX_TOKEN: usize = 6_000;
-/// What the keys are for, so that a password signs nothing else by accident.
+/// The purpose of the keys. It is mixed into each key, so that nothing else is signed with the same one.
 const PURPOSE: &[u8] = b"postern callback v1\0";
 
-/// What tokens are sealed with: for each user of a compatibility listener with callbacks, a key made of its password.
-/// A new password makes new keys: reports about messages sent before call nobody back.
+/// The keys that seal tokens: one for each user of a compatibility listener with callbacks, made from
+/// the user's password. A new password makes a new key, and reports about earlier messages make no
+/// callbacks.
 ///
 /// A token is `payload.seal`, both Base64 for URLs: the callback as JSON, and the first 16 bytes of
 /// its HMAC-SHA256.
@@ -32,7 +33,7 @@ impl CallbackKeys {
         Self(Arc::new(keys.collect()))
     }
 
-    /// The token for `callback`; `None` where its user is not known.
+    /// The token for `callback`. `None` if its user is not known.
     pub fn seal(&self, callback: &Callback) -> Option<String> {
         let payload = BASE64.encode(serde_json::to_vec(callback).ok()?);
         let mut mac = mac(self.0.get(&callback.user)?)?;
@@ -41,8 +42,8 @@ impl CallbackKeys {
         Some(format!("{payload}.{}", BASE64.encode(&seal[..16])))
     }
 
-    /// What `token` holds; `None` where it is none, or was not sealed with the password that its
-    /// user has now.
+    /// The callback in `token`. `None` if it is not a token, or was not sealed with the current password
+    /// of its user.
     pub fn open(&self, token: &str) -> Option<Callback> {
         if !might_be_token(token) {
             return None;
@@ -61,7 +62,7 @@ fn mac(key: &[u8]) -> Option<Hmac<Sha256>> {
     Hmac::new_from_slice(key).ok()
 }
 
-/// Whether `text` could stand in an address as a token does, whoever wrote it.
+/// Whether `text` has the form of a token, genuine or forged.
 pub fn might_be_token(text: &str) -> bool {
     let written = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     (1..=MAX_TOKEN).contains(&text.len()) && text.contains('.') && text.bytes().all(written)

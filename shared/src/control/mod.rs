@@ -1,7 +1,7 @@
-//! What operators order while the gateway runs: to pause a backend, to resume it, to cancel what waits
-//! for it.
+//! Orders that operators give while the gateway runs: to pause a backend, to resume it, to cancel the
+//! messages that wait for it.
 //!
-//! Each order is a [`ControlRecord`] in the log `postern.control`, which every process reads from the
+//! Each order is a [`ControlRecord`] in the stream `postern.control`, which every process reads from the
 //! first record on and folds into a [`ControlState`]. So an order holds for all processes and outlives
 //! them.
 
@@ -16,13 +16,13 @@ use crate::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// The name of a record's kind, as AMQP's `type` has it.
+/// The AMQP `type` property of a [`ControlRecord`].
 pub const CONTROL_V1: &str = "postern.control.v1";
 
-/// The longest name of who ordered something, in characters.
+/// The longest [`ControlRecord::by`], in characters.
 const MAX_BY: usize = 200;
 
-/// One record of the log: who ordered what, and when.
+/// One record of the stream: who ordered what, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlRecord {
     /// When it was ordered. UTC.
@@ -30,12 +30,12 @@ pub struct ControlRecord {
     pub at: Timestamp,
     /// Who ordered it: the user and the machine of a command, or the address that asked the admin port.
     pub by: String,
-    /// What is ordered.
+    /// The order.
     #[serde(flatten)]
     pub order: ControlOrder,
 }
 
-/// What is ordered.
+/// An order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "lowercase")]
 pub enum ControlOrder {
@@ -56,7 +56,7 @@ pub enum ControlOrder {
         /// The backends.
         backends: Vec<BackendName>,
     },
-    /// Something was done with the messages of a queue; for the processes' logs.
+    /// Something was done with the messages of a queue. Each process only writes a log line about it.
     Done(QueueAction),
     /// An order of a later version.
     #[serde(other)]
@@ -66,35 +66,35 @@ pub enum ControlOrder {
 /// Which messages are cancelled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CancelRule {
-    /// Those of this backend.
+    /// The backend whose messages are cancelled.
     pub backend: BackendName,
-    /// Those that were created then or later. `None`: however old.
+    /// The earliest creation time of a cancelled message. `None`: any, however old.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "clock::serialize_option")]
     pub since: Option<Timestamp>,
-    /// Those that were created then or earlier.
+    /// The latest creation time of a cancelled message.
     #[serde(serialize_with = "clock::serialize")]
     pub until: Timestamp,
-    /// Those of this lane. `None`: of both.
+    /// The lane of the cancelled messages. `None`: both lanes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<Priority>,
 }
 
-/// What was done with the messages of a queue.
+/// What an operator did with the messages of a queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueAction {
-    /// `cancelled`, `moved` or `purged`.
+    /// What was done: `cancelled`, `moved` or `purged`.
     pub done: String,
-    /// The backend or the queue whose messages they were.
+    /// The backend or the queue from which the messages were removed.
     pub queue: String,
-    /// The backend that they were moved to.
+    /// The backend that the messages were moved to. `None` if they were not moved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// How many.
+    /// How many messages there were.
     pub messages: u64,
 }
 
 impl ControlRecord {
-    /// The record that `by` orders `order` now. A longer name is cut after 200 characters.
+    /// The record of `order`, given now by `by`, whose name is cut after 200 characters.
     pub fn now(order: ControlOrder, by: &str) -> Self {
         Self { at: clock::now(), by: by.chars().take(MAX_BY).collect(), order }
     }
@@ -110,14 +110,14 @@ impl ControlRecord {
         })
     }
 
-    /// The body for the log.
+    /// The body for the stream.
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
 }
 
 impl CancelRule {
-    /// Whether a message of the rule's backend is meant that was created at `created_at` and waits in
+    /// Whether the rule cancels a message of its backend that was created at `created_at` and waits in
     /// `lane`.
     pub fn covers(&self, created_at: Timestamp, lane: Priority) -> bool {
         self.priority.is_none_or(|priority| priority == lane)
@@ -125,7 +125,7 @@ impl CancelRule {
             && created_at <= self.until
     }
 
-    /// Whether every message that `other` means is meant by this one as well.
+    /// Whether this rule cancels every message that `other` cancels.
     fn includes(&self, other: &Self) -> bool {
         self.backend == other.backend
             && (self.priority.is_none() || self.priority == other.priority)

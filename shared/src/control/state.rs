@@ -1,11 +1,11 @@
-//! What all orders up to now come to.
+//! The effect of all orders up to now.
 
 use super::{CancelRule, ControlOrder, ControlRecord};
 use crate::message::{BackendName, Priority};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What all orders up to now come to.
+/// The effect of all orders up to now.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ControlState {
     pauses: BTreeMap<BackendName, Pause>,
@@ -16,18 +16,18 @@ pub struct ControlState {
 /// A backend that an operator paused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pause {
-    /// Since when. UTC.
+    /// When the backend was paused. UTC.
     pub since: Timestamp,
     /// Who ordered it.
     pub by: String,
 }
 
 impl ControlState {
-    /// Takes over what `record` orders. Records are given in the log's order.
+    /// Applies the order in `record`. Records must be given in the stream's order.
     pub fn fold(&mut self, record: &ControlRecord) {
         match &record.order {
             ControlOrder::Pause { backend } => {
-                // Who orders it again changes nothing.
+                // A repeated order changes nothing.
                 let pause = || Pause { since: record.at, by: record.by.clone() };
                 self.pauses.entry(backend.clone()).or_insert_with(pause);
             }
@@ -51,7 +51,7 @@ impl ControlState {
         &self.pauses
     }
 
-    /// Whether a message of `backend` is cancelled that was created at `created_at` and waits in `lane`.
+    /// Whether a message of `backend` that was created at `created_at` and waits in `lane` is cancelled.
     pub fn cancels(&self, backend: &BackendName, created_at: Timestamp, lane: Priority) -> bool {
         let rules = self.cancelled.get(backend);
         rules.is_some_and(|rules| rules.iter().any(|rule| rule.covers(created_at, lane)))

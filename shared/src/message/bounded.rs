@@ -1,4 +1,4 @@
-//! Reading lists and tables that somebody else wrote, without room for more than a message may hold.
+//! Reads lists and tables that somebody else wrote, and holds no more of them than a message may contain.
 
 use crate::read::with_exact_numbers;
 use serde::{
@@ -8,17 +8,16 @@ use serde::{
 use serde_json::{Map, Value, value::RawValue};
 use std::{fmt, marker::PhantomData};
 
-/// How much longer a table may be as it is written than without its blanks and escapes: `\u00e9` is
+/// How many times as long as its limit a table may be with blanks and needless escapes: `\u00e9` is
 /// three times as long as `é`.
 const WRITTEN: usize = 4;
-/// How much longer a table may become when it is written without blanks and escapes: `1e39` is read as
-/// a text of 40 digits.
+/// How many times as long a table may become when it is written again: `1e39` is read as a text of 40 digits.
 const REWRITTEN: usize = 11;
 
-/// A list of at most `MOST` items. It is read no further than to one too many.
+/// Reads a list of at most `MOST` items, and stops at the first item that is too many.
 ///
 /// # Errors
-/// No list of such items, or too many.
+/// The value is not a list, one of its items is wrong, or there are too many.
 pub(super) fn list<'de, D, T, const MOST: usize>(json: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -48,11 +47,12 @@ where
     json.deserialize_seq(Items::<T, MOST>(PhantomData))
 }
 
-/// A table of at most `MOST` bytes, without blanks and needless escapes. Only one that is not too long
-/// becomes a tree of values, which takes up to forty times the memory of its text.
+/// Reads a table of at most `MOST` bytes, without blanks and needless escapes. A text that is much
+/// longer is refused before it becomes a tree of values, which takes up to forty times the memory of the
+/// text.
 ///
 /// # Errors
-/// No table, or one that is too large.
+/// The value is not a table, is too large, or is nested too deeply.
 pub(super) fn table<'de, D: Deserializer<'de>, const MOST: usize>(
     json: D,
 ) -> Result<Map<String, Value>, D::Error> {
@@ -64,7 +64,7 @@ pub(super) fn table<'de, D: Deserializer<'de>, const MOST: usize>(
     if !written.starts_with('{') {
         return Err(D::Error::invalid_value(Unexpected::Other("another value"), &"a map"));
     }
-    // What is wrong with it although it is JSON: how deep it is.
+    // The text is known to be JSON: all that can be wrong is its depth.
     let unfit = |_| {
         let fit = "a table of at most 100 levels";
         D::Error::invalid_value(Unexpected::Map, &fit)
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(serde_json::Value::Object(message.context), expected);
     }
 
-    /// A retry is what was read, written anew: it must be readable again.
+    /// A retry is written from what was read: it must be readable again.
     #[test]
     fn what_is_read_can_be_read_again() {
         for (number, times) in
@@ -147,7 +147,7 @@ mod tests {
             Outbound::from_json(body.as_bytes()).map_err(|malformed| malformed.to_string())
         };
         assert_eq!(many(MAX_IDENTITIES - 1, "\"1\"").unwrap().identities.len(), MAX_IDENTITIES);
-        // What is wrong behind it is not even seen.
+        // A mistake after the limit is not even seen.
         let why = many(MAX_IDENTITIES + 1, "7").unwrap_err();
         assert!(why.contains("identities: must be a list of at most 10000"), "{why}");
         let why = many(1, "7").unwrap_err();

@@ -1,4 +1,4 @@
-//! Something that a client asked to be told.
+//! An event that a client asked to be told of.
 
 use super::{BackendName, CALLBACK_V1, Identity, Malformed, MessageId};
 use crate::clock;
@@ -16,16 +16,16 @@ pub struct CallbackEvent {
     pub callback: String,
     /// What happened: the bit of a [`KannelEvent`](crate::callback::KannelEvent).
     pub event: u8,
-    /// To whom; absent where the provider's report does not say.
+    /// The recipient. `None` if the provider's report does not name one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
     /// The provider's own id of the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
-    /// What was said about it: the provider's words, or `ACK/` and `NACK/…` of sending itself.
+    /// The provider's words about the event, after `ACK/` or `NACK/` if it is the result of sending.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reply: String,
-    /// When. UTC.
+    /// When it happened. UTC.
     #[serde(serialize_with = "clock::serialize")]
     pub at: Timestamp,
 }

@@ -5,19 +5,19 @@ use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr, sync::Arc};
 use uuid::Uuid;
 
-/// A name or identity that breaks its rule. The message states the rule, never the value.
+/// A name or identity that breaks its rule. The error states the rule, never the value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidName(pub &'static str);
 
 impl InvalidName {
-    /// The rules that a message can break.
+    /// The rules for the names and identities in a message.
     pub(super) const RULES: [Self; 2] = [BackendName::RULE, Identity::RULE];
 }
 
 /// The name of a backend: one account at one provider. `a-z 0-9 - _`, 1 to 63 characters.
 ///
-/// It stands in routes, queue names, routing keys and metric labels, hence the narrow alphabet.
+/// It is part of routes, queue names, routing keys and metric labels, hence the narrow alphabet.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct BackendName(Arc<str>);
@@ -119,13 +119,13 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// A message's id: a UUIDv7, or a UUIDv5 where the other side named the message itself.
+/// A message's id: a UUIDv5 if it is made from what identifies the message, otherwise a UUIDv7.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MessageId(Uuid);
 
 impl MessageId {
-    /// The namespace of the UUIDv5 ids (RFC 9562, 5.5). Fixed for ever: a new one would make new ids.
+    /// The namespace of the UUIDv5 ids (RFC 9562, 5.5). It must never change: another one makes other ids.
     const NAMESPACE: Uuid = Uuid::from_u128(0x7fd2_0a3b_5c1e_4b0a_9b6e_2f8d_41c7_93ea);
 
     /// A new id, ordered by time (UUIDv7).
@@ -133,50 +133,52 @@ impl MessageId {
         Self(Uuid::now_v7())
     }
 
-    /// The id of the message with `text` that `backend`'s provider brings from `identity` and calls
-    /// `external_id`. A provider that repeats itself makes the same id. Another message under an
-    /// `external_id` that was used before, because somebody forged it or the provider counts anew,
-    /// gets an id of its own.
+    /// The id of a message with `text` that `identity` sent through `backend`, and that the provider
+    /// calls `external_id`. If the provider repeats the message, it has the same id. Another message
+    /// under the same `external_id`, because it is forged or the provider uses its ids again, has
+    /// another id.
     pub fn inbound(backend: &BackendName, external_id: &str, identity: &Identity, text: &str) -> Self {
         // The length says where the external id ends: it may hold the separator of the parts.
         let length = external_id.len().to_string();
         Self::named(&["in", backend.as_str(), identity.as_str(), &length, external_id, text])
     }
 
-    /// The id of the message that `backend`'s provider brings with these `values` of the fields that tell its
-    /// messages apart. With the same values in the same order, it is the same id.
+    /// The id of a message that came through `backend` with these `values` in the fields that
+    /// `receive.dedupe` lists. The same values in the same order make the same id.
     pub fn inbound_of(backend: &BackendName, values: &[String]) -> Self {
         // The lengths say where each value ends.
         let values: Vec<_> = values.iter().map(|value| format!("{}:{value}", value.len())).collect();
         Self::named(&["in-by", backend.as_str(), &values.concat()])
     }
 
-    /// The id of the message that the holder of the API key `api_key_name` sends under
-    /// `Idempotency-Key: key`.
-    pub fn outbound(api_key_name: &str, key: &str) -> Self {
-        Self::named(&["out", api_key_name, key])
+    /// The id of the message that a client called `client_name` sends under its own id of the message,
+    /// `key` (`Idempotency-Key`). The name is that of an API key or of a compatibility listener's user,
+    /// or `anonymous`.
+    pub fn outbound(client_name: &str, key: &str) -> Self {
+        Self::named(&["out", client_name, key])
     }
 
-    /// The id of the automatic answer to the message `id`: the same for ever, so that answering
-    /// twice makes the same id.
+    /// The id of the automatic answer to the message `id`. It is always the same, however often the
+    /// message is answered.
     pub fn answer_to(id: Self) -> Self {
         Self::named(&["answer", &id.to_string()])
     }
 
-    /// The id of a report, which has none of its own: the same for ever for the same body.
+    /// The id of a report with this `body`, since a report has no id of its own. The same body makes the
+    /// same id.
     pub fn of_report(body: &str) -> Self {
         Self::named(&["webhook-report", body])
     }
 
-    /// The id of a request of `backend`'s provider that has `digest`: a repetition of it to the letter has
-    /// the same.
+    /// The id of a request with `digest` from `backend`'s provider. An exact repetition of the request
+    /// has the same id.
     pub fn of_request(backend: &BackendName, digest: &[u8; 32]) -> Self {
         let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         Self::named(&["request", backend.as_str(), &digest])
     }
 
-    /// The id in delivery reports about a message of which only `backend`'s provider's own id is
-    /// known: the same for every report about it.
+    /// The id in delivery reports about a message of which only the provider's own id, `external_id`, is
+    /// known. It is the same in every report about the message.
     pub fn reported(backend: &BackendName, external_id: &str) -> Self {
         Self::named(&["report", backend.as_str(), external_id])
     }
@@ -186,7 +188,7 @@ impl MessageId {
         self.0.as_bytes()
     }
 
-    /// When the id was made, if it says so: a UUIDv7 does.
+    /// When the id was made, which a UUIDv7 says. `None` if the id does not say it.
     pub fn made_at(self) -> Option<Timestamp> {
         let (seconds, nanoseconds) = self.0.get_timestamp()?.to_unix();
         Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanoseconds).ok()?).ok()

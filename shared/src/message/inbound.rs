@@ -7,23 +7,37 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// A message that a person sent in through a backend (`postern.inbound.v1`).
+///
+/// ```
+/// use postern_shared::message::Inbound;
+///
+/// let message = Inbound::new("clinic".parse()?, "+15551234567".parse()?, "ping").with_external_id("SM1");
+/// let again = Inbound::new("clinic".parse()?, "+15551234567".parse()?, "ping").with_external_id("SM1");
+/// assert_eq!(message.id, again.id, "a repetition has the same id");
+///
+/// let read = Inbound::from_json(&message.to_json()).unwrap();
+/// assert_eq!(read, message);
+/// # Ok::<(), postern_shared::message::InvalidName>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Inbound {
-    /// Stable if the provider gave an `external_id`, new otherwise: see [`MessageId::inbound`].
+    /// The message's id. By default it is made of `external_id`, identity and text
+    /// ([`MessageId::inbound`]); if `receive.dedupe` lists fields, of those ([`MessageId::inbound_of`]).
+    /// It is new if one of them is missing, and always if `receive.dedupe` is `false`.
     pub id: MessageId,
     /// The backend that it came through.
     pub backend: BackendName,
-    /// Who wrote.
+    /// The sender.
     pub identity: Identity,
-    /// What they wrote, cleaned; empty only where the backend's form allows it (USSD sessions).
+    /// The text, cleaned. It is empty only if the backend's form allows that (USSD sessions).
     pub text: String,
-    /// The backend's declared extra parameters, cleaned, by our name.
+    /// The extra parameters that the backend declares, cleaned, under the names in its configuration.
     #[serde(default)]
     pub fields: Map<String, Value>,
     /// The provider's own id of the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
-    /// When the provider says it got the message, else when Postern did. UTC, milliseconds.
+    /// When the provider received the message or, if it does not say, when Postern did. UTC, milliseconds.
     #[serde(serialize_with = "clock::serialize")]
     pub received_at: Timestamp,
 }
@@ -42,8 +56,8 @@ impl Inbound {
         }
     }
 
-    /// Notes the provider's own id of the message, and makes the message's id of it, of the identity
-    /// and of the text: a provider that repeats the message makes the same id.
+    /// Sets the provider's own id of the message, and makes the message's id as [`MessageId::inbound`]
+    /// does, so that a repetition of the message has the same id.
     #[must_use]
     pub fn with_external_id(self, external_id: impl Into<String>) -> Self {
         let external_id = external_id.into();

@@ -4,9 +4,9 @@ use super::{InvalidName, Malformed};
 use crate::read::{self, Wrong};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Reads `body`; the error names the field and the place, and never quotes what stood there. The
-/// fields that it names are the messages' own: whatever a sender names is in `context` or `fields`,
-/// where any JSON is right, and a text that is no JSON has no place but its line and column.
+/// Reads `body`. The error names the field and the place, and never quotes what is there. All fields
+/// that it can name are Postern's own: names that a sender chose are in `context` or `fields`, where any
+/// JSON is right. In a text that is not JSON, the place is only a line and a column.
 pub(crate) fn read_json<T: DeserializeOwned>(kind: &'static str, body: &[u8]) -> Result<T, Malformed> {
     read::from_slice(body).map_err(|mut error| {
         if let Wrong::OwnRule(text) = &error.mistake.wrong
@@ -18,7 +18,7 @@ pub(crate) fn read_json<T: DeserializeOwned>(kind: &'static str, body: &[u8]) ->
     })
 }
 
-/// These types hold nothing that JSON cannot: string keys, finite numbers.
+/// Writes `message`. This cannot fail: the types hold only what JSON can, string keys and finite numbers.
 pub(crate) fn write_json<T: Serialize>(message: &T) -> Vec<u8> {
     serde_json::to_vec(message).unwrap_or_default()
 }

@@ -6,14 +6,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// What an application passes along with a message: `in_response_to`, `external_id`, `from` and
-/// whatever its backend's templates name as `context.*`.
+/// What an application passes along with a message: `in_response_to`, `external_id`, `from`, and
+/// anything that the backend's templates use as `context.*`.
 pub type Context = Map<String, Value>;
 
-/// The longest text, in characters. About 24 concatenated GSM-7 segments would be 3,672; chat
-/// providers take up to 7,000.
+/// The longest text, in characters. 24 concatenated GSM-7 segments hold 3,672; chat providers accept up
+/// to 7,000.
 pub const MAX_TEXT_CHARS: usize = 16_384;
-/// The most identities in one queued message; the API splits larger requests long before.
+/// The most identities in one queued message. The API splits a request into messages with far fewer.
 pub const MAX_IDENTITIES: usize = 10_000;
 /// The largest context, in bytes of JSON without blanks and needless escapes.
 pub const MAX_CONTEXT_BYTES: usize = 65_536;
@@ -27,10 +27,10 @@ pub const MAX_OUTBOUND_BYTES: usize = 11 * 1024 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
-    /// `postern.outbound.<backend>`
+    /// The queue `postern.outbound.<backend>`.
     #[default]
     Normal,
-    /// `postern.outbound.<backend>.bulk`
+    /// The queue `postern.outbound.<backend>.bulk`.
     Bulk,
 }
 
@@ -38,37 +38,50 @@ pub enum Priority {
 ///
 /// An application that publishes it needs only `backend`, `identities` and `text`; what is missing
 /// is filled in when it is first read.
+///
+/// ```
+/// use postern_shared::message::{Outbound, Priority};
+///
+/// let body = br#"{"backend": "clinic", "identities": ["+15551234567"], "text": "pong"}"#;
+/// let message = Outbound::from_json(body).unwrap();
+/// assert_eq!((message.attempt, message.priority), (1, Priority::Normal));
+///
+/// let nobody = br#"{"backend": "clinic", "identities": [], "text": "pong"}"#;
+/// let why = Outbound::from_json(nobody).unwrap_err().to_string();
+/// assert!(why.contains("identities"), "{why}");
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outbound {
-    /// The id under which every report about it comes.
+    /// The message's id, which every report about it has.
     #[serde(default)]
     pub id: MessageId,
     /// The backend to send through.
     pub backend: BackendName,
-    /// Everyone still to be sent to, in order; a retry holds only those that failed.
+    /// The recipients who still have to get it, in order. A retry holds only those for whom the attempt
+    /// failed.
     #[serde(deserialize_with = "bounded::list::<_, _, MAX_IDENTITIES>")]
     pub identities: Vec<Identity>,
-    /// What to send; where `parts_sent` is more than 0, what is left of it.
+    /// The text to send. If `parts_sent` is more than 0, it is the rest of the text.
     pub text: String,
-    /// For the backend's templates, and for the application's own use in reports.
+    /// Values for the backend's templates, and others that the application wants kept with the message.
     #[serde(default, deserialize_with = "bounded::table::<_, MAX_CONTEXT_BYTES>")]
     pub context: Context,
-    /// The lane.
+    /// The lane, and so the queue that it waits in.
     #[serde(default)]
     pub priority: Priority,
     /// When it was accepted. UTC.
     #[serde(default = "clock::now", serialize_with = "clock::serialize")]
     pub created_at: Timestamp,
-    /// When sending it stops making sense. UTC.
+    /// The time from which on it is not sent any more. UTC.
     #[serde(default, serialize_with = "clock::serialize_option")]
     pub expires_at: Option<Timestamp>,
     /// Which attempt this is, from 1.
     #[serde(default = "first_attempt")]
     pub attempt: u32,
-    /// How often this attempt was put off because the provider asked for time.
+    /// How often this attempt was deferred because the provider asked to wait.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub deferred: u32,
-    /// How many parts of a text that its backend splits all of `identities` have already.
+    /// How many parts of a split text all of `identities` already have.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub parts_sent: u32,
 }
@@ -115,7 +128,7 @@ impl Outbound {
         }
     }
 
-    /// Whether sending it has stopped making sense at `now`.
+    /// Whether `expires_at` has passed at `now`.
     pub fn expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|at| at <= now)
     }

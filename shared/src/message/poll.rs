@@ -1,11 +1,11 @@
-//! A question to a provider that is still to be asked.
+//! A poll: a question that a provider is still to be asked.
 
 use super::{BackendName, Identity, Malformed, MessageId, POLL_V1, State};
 use crate::clock;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// What a provider is to be asked: what became of a message that it took over for one recipient
+/// A question to a provider: what became of a message that it took over for one recipient
 /// (`postern.poll.v1`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Poll {
@@ -20,7 +20,7 @@ pub struct Poll {
     /// When the provider took it over. UTC.
     #[serde(serialize_with = "clock::serialize")]
     pub sent_at: Timestamp,
-    /// What is known of the message: what was reported last.
+    /// The state of the message that was reported last.
     pub state: State,
     /// How often the provider was asked before.
     #[serde(default)]

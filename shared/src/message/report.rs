@@ -8,25 +8,41 @@ use serde::{Deserialize, Serialize};
 
 /// The most characters of a provider's code for why a message was not delivered.
 const MAX_CODE: usize = 64;
-/// The most characters of what a provider says about it.
+/// The most characters of the detail or the word that a provider's delivery report gives.
 pub const MAX_DETAIL: usize = 200;
 
 /// What became of a message, for one attempt or one delivery report (`postern.report.v1`).
+///
+/// ```
+/// use postern_shared::{clock, error::Failure, message::{MessageId, Recipient, Report, State}};
+///
+/// let failure = Failure::permanent("http_400", "unknown number");
+/// let report = Report {
+///     message_id: MessageId::new(),
+///     backend: "clinic".parse()?,
+///     attempt: 1,
+///     at: clock::now(),
+///     recipients: vec![Recipient::failed("+15551234567".parse()?, &failure)],
+/// };
+/// let read = Report::from_json(&report.to_json()).unwrap();
+/// assert_eq!(read.recipients[0].state, State::Failed);
+/// # Ok::<(), postern_shared::message::InvalidName>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// The message that it is about; [`MessageId::reported`] where a delivery report knew only the
-    /// provider's id of it. Then the message is the one whose `sent` report has the same backend
-    /// and `external_id`.
+    /// The id of the message. If a delivery report knows only the provider's id of it, this is
+    /// [`MessageId::reported`], and the message is the one whose `sent` report has the same backend and
+    /// `external_id`.
     pub message_id: MessageId,
     /// The backend that it was sent through.
     pub backend: BackendName,
-    /// Which attempt, from 1; 0 in a report that is about none: a delivery report, or one about
-    /// recipients that a compatibility listener left out.
+    /// The number of the attempt, from 1. 0 if the report is about no attempt: a delivery report, or one
+    /// about recipients that a compatibility listener left out.
     pub attempt: u32,
-    /// When it became known. UTC.
+    /// When the outcome became known. UTC.
     #[serde(serialize_with = "clock::serialize")]
     pub at: Timestamp,
-    /// One for each identity that this attempt was about.
+    /// The outcome for each recipient that the report is about.
     pub recipients: Vec<Recipient>,
 }
 
@@ -38,19 +54,19 @@ pub struct Recipient {
     pub identity: Option<Identity>,
     /// The state of the message to this recipient.
     pub state: State,
-    /// The provider's own id of the message to this identity; of a text that was sent in parts, the
-    /// last part's.
+    /// The provider's own id of the message to this identity. For a text that was sent in parts, the id
+    /// of the last part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
-    /// Of a text that is sent in parts, the provider's ids of those that this attempt sent, in order.
+    /// For a text that is sent in parts, the provider's ids of the parts that this attempt sent, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub external_ids: Vec<String>,
-    /// How many short messages the provider took over in this attempt; absent where it took none or
-    /// does not count in them.
+    /// How many short messages the provider took over in this attempt. `None` if it took none, or does
+    /// not count in short messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segments: Option<usize>,
-    /// Why it was not delivered, or what the provider's word is for a state that the configuration does not
-    /// know. `None` if there is nothing to say.
+    /// Why the message was not delivered, or the provider's word for a state that the configuration does
+    /// not know. `None` if there is nothing to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
     /// The status code of the provider's answer to this attempt. `None` if there was no answer, and in a
@@ -63,7 +79,7 @@ pub struct Recipient {
     pub duration_ms: Option<u64>,
 }
 
-/// What is known of a message to one identity.
+/// What is known about a message to one recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -83,12 +99,12 @@ pub enum State {
     Undelivered,
     /// `expires_at` passed before it was sent.
     Expired,
-    /// The request was written and never answered.
+    /// Nobody knows whether the provider has it, or what its report means.
     Unknown,
 }
 
 impl State {
-    /// Its name in reports and metrics.
+    /// The state's name in reports and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -104,20 +120,20 @@ impl State {
     }
 }
 
-/// Why an attempt failed.
+/// Why an attempt failed, or what a delivery report gives as the reason for its state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reason {
     /// Whether trying again can help.
     pub class: FailureClass,
     /// A short, stable name: `http_400`, `timeout`, `connect`.
     pub code: String,
-    /// For a person to read.
+    /// An explanation for a person.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
 }
 
 impl Recipient {
-    /// One to whom nothing is sent any more because of `failure`.
+    /// A recipient to whom nothing more is sent because of `failure`.
     pub fn failed(identity: Identity, failure: &Failure) -> Self {
         Self {
             identity: Some(identity),
@@ -133,8 +149,8 @@ impl Recipient {
 }
 
 impl Reason {
-    /// Why a provider's report says that a message was not delivered, or which state it is that we do not know:
-    /// `word` is the provider's own for `state`. `None` if the state needs no reason.
+    /// The reason in a provider's delivery report, whose `word` means `state`: its `code`, or the word
+    /// if there is none, and its `detail`. `None` if the state needs no reason.
     pub fn reported(state: State, word: &str, code: Option<&str>, detail: Option<&str>) -> Option<Self> {
         let class = match state {
             State::Failed | State::Undelivered | State::Expired => FailureClass::Permanent,

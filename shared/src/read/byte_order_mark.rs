@@ -1,4 +1,4 @@
-//! What some programs begin a UTF-8 text with.
+//! The byte order mark with which some programs begin a UTF-8 text.
 
 /// The byte order mark in UTF-8. No pattern and no JSON reader expects it.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();

@@ -1,4 +1,4 @@
-//! Reads a JSON text that a stranger wrote: no more of it is held in memory than is taken.
+//! Reads a JSON text that a stranger wrote, and holds no more of it in memory than the limits allow.
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
@@ -24,14 +24,14 @@ pub enum NotTaken {
     Values,
     /// The name of a member is too long.
     Name,
-    /// A text is too long. The name of the member that holds it, which is empty outside any object.
+    /// A text is too long. Holds the name of the member that contains it, which is empty outside any object.
     Text(String),
 }
 
-/// Reads `text`. It stops at the first thing that is too much, so that what comes behind costs nothing.
+/// Reads `text`. It stops at the first thing that is over a limit, so that what comes after it costs nothing.
 ///
 /// # Errors
-/// [`NotTaken`]
+/// [`NotTaken`] if `text` is not JSON or is over one of the `limits`.
 pub fn value_within(text: &[u8], limits: JsonLimits) -> Result<Value, NotTaken> {
     let mut count = Count { limits, values: 0, exceeded: None };
     let mut json = serde_json::Deserializer::from_slice(text);
@@ -43,7 +43,7 @@ pub fn value_within(text: &[u8], limits: JsonLimits) -> Result<Value, NotTaken> 
 struct Count {
     limits: JsonLimits,
     values: usize,
-    /// What was too much: serde_json's error can only hold a text.
+    /// The limit that was exceeded: serde_json's error can only hold a text.
     exceeded: Option<NotTaken>,
 }
 
@@ -188,7 +188,7 @@ mod tests {
     fn it_stops_at_the_first_thing_that_is_too_much() {
         for (text, wanted) in [
             ("[1,2,3,4,5]", "[1,2,3,4,5]"),
-            // What comes behind is not even looked at.
+            // What comes after it is not even looked at.
             ("[1,2,3,4,5,6,", "Values"),
             ("[[],[],[],[],[],{", "Values"),
             (r#"{"a":[1,2,{"b":0},{"c""#, "Values"),

@@ -1,34 +1,35 @@
 //! JSON whose numbers are ids and telephone numbers.
 //!
-//! serde_json reads a number that is no 64-bit integer as a float: an id of 22 digits loses its end, and
-//! `15550100.0` is written as it came. Its feature `arbitrary_precision` would keep them, but for the
-//! whole program: a number is then a table with a private name to minijinja, CEL and our own readers, and
-//! the errors of the configuration no longer say what is wanted. So the text is mended before it is read.
+//! serde_json reads a number that is not a 64-bit integer as a float: an id of 22 digits loses its end,
+//! and `15550100.0` keeps its fraction. Its feature `arbitrary_precision` would keep all digits, but in
+//! the whole program: minijinja, CEL and our own readers would then see a number as a table with a
+//! private name, and the errors of the configuration would no longer say what is wanted. So the text is
+//! changed before it is read.
 
 use serde_json::{Map, Value, value::RawValue};
 use std::{borrow::Cow, collections::BTreeMap};
 
-/// The most digits that a number with an exponent is written out in: `1e400` stays as it is. The longest
-/// ids, UUIDs as decimal numbers, have 39.
+/// The most digits to which a number with an exponent is expanded: `1e400` becomes a text instead. The
+/// longest ids, UUIDs as decimal numbers, have 39.
 const MAX_DIGITS: usize = 40;
-/// The most numbers that are mended in one text, which makes it longer by at most 2 MB.
+/// The most numbers that are changed in one text, which makes it longer by at most 2 MB.
 const MAX_MENDED: usize = 50_000;
-/// So many digits are always an integer of 64 bits.
+/// A number of at most this many digits always fits a 64-bit integer.
 const SHORT: usize = 18;
-/// The significant digits that a float keeps, whatever they are (IEEE 754, binary64).
+/// How many significant digits a float always keeps (IEEE 754, binary64).
 const FLOAT_DIGITS: usize = 15;
 
-/// `json` in which every number keeps its digits when it is read.
+/// Changes `json` so that every number keeps its digits when it is read.
 ///
-/// A number whose value is whole is written without fraction and exponent: `1.1e10` becomes `11000000000`.
-/// What neither an integer of 64 bits nor a float can hold becomes a text of its digits. All else, and what
-/// is not JSON, stays as it is.
+/// A number whose value is whole is written without fraction and exponent: `1.1e10` becomes
+/// `11000000000`. A number that neither a 64-bit integer nor a float can hold becomes a text of its
+/// digits. Everything else, and a text that is not JSON, stays unchanged.
 pub fn with_exact_numbers(json: &str) -> Cow<'_, str> {
     with_exact_numbers_among(json, usize::MAX)
 }
 
-/// [`with_exact_numbers`] for a reader that takes at most `values` members of objects and items of lists together:
-/// what comes behind them costs nothing.
+/// The same as [`with_exact_numbers`], for a reader that takes at most `values` members of objects and
+/// items of lists together: what comes after them costs nothing.
 pub fn with_exact_numbers_among(json: &str, values: usize) -> Cow<'_, str> {
     let bytes = json.as_bytes();
     let mut mended = String::new();
@@ -56,9 +57,9 @@ pub fn with_exact_numbers_among(json: &str, values: usize) -> Cow<'_, str> {
     Cow::Owned(mended)
 }
 
-/// Puts 0 into the members `keys` of `table`, and into the items of lists in them, that are texts although
-/// `json` has numbers there: for a reader that wants a text, and no number, however long it is. `table` was
-/// read from `json` [with exact numbers](with_exact_numbers).
+/// Sets the members `keys` of `table`, and the items of lists in them, to 0 if they are texts although
+/// `json` has numbers there. This is for a reader that wants a text and refuses any number, however
+/// long. `table` was read from `json` [with exact numbers](with_exact_numbers).
 pub fn restore_numbers(json: &str, table: &mut Map<String, Value>, keys: &[&str]) {
     let Ok(written) = serde_json::from_str::<BTreeMap<String, &RawValue>>(json) else { return };
     let restore = |value: &mut Value, written: &RawValue| {
@@ -77,7 +78,7 @@ pub fn restore_numbers(json: &str, table: &mut Map<String, Value>, keys: &[&str]
     }
 }
 
-/// Where the text ends that goes on at `at`.
+/// The end of the text that continues at `at`.
 fn end_of_text(bytes: &[u8], mut at: usize) -> usize {
     while at < bytes.len() {
         match bytes[at] {
@@ -94,12 +95,12 @@ fn end_of_number(bytes: &[u8], start: usize) -> usize {
     start + bytes[start..].iter().take_while(|byte| is_part(byte)).count()
 }
 
-/// Whether what was read is the name of a member, as `rest` goes on: no number may be one.
+/// Whether what comes before `rest` is the name of a member: a number cannot be one.
 fn is_name(rest: &[u8]) -> bool {
     rest.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':')
 }
 
-/// What is to be written for the number `literal`; `None` if it keeps its digits as it is.
+/// What must be written in place of the number `literal`. `None` if it keeps its digits unchanged.
 fn exact(literal: &str) -> Option<String> {
     if literal.len() <= SHORT && literal.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -130,7 +131,7 @@ fn exact(literal: &str) -> Option<String> {
     Some(if fits(&whole) { whole } else { format!("\"{whole}\"") })
 }
 
-/// Whether an integer of 64 bits can hold `integer`.
+/// Whether a 64-bit integer can hold `integer`.
 fn fits(integer: &str) -> bool {
     integer.parse::<i64>().is_ok() || integer.parse::<u64>().is_ok()
 }
@@ -140,12 +141,12 @@ struct NumberParts<'n> {
     negative: bool,
     integer: &'n str,
     fraction: Option<&'n str>,
-    /// The nearest that an `i64` can hold.
+    /// The exponent, or the nearest number that an `i64` can hold.
     exponent: Option<i64>,
 }
 
 impl<'n> NumberParts<'n> {
-    /// `None` if `literal` is no number.
+    /// The parts of `literal`. `None` if it is not a number.
     fn parse(literal: &'n str) -> Option<Self> {
         let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let unsigned = literal.strip_prefix('-').unwrap_or(literal);
@@ -253,7 +254,7 @@ mod tests {
         fn what_is_mended_is_json_if_it_was(text in "([\\[\\]{},:\" ]|[0-9.eE+-]{1,6}|\\\\|é|\"a\":){0,12}") {
             let mended = with_exact_numbers(&text);
             let (before, after) = (serde_json::from_str::<Value>(&text), serde_json::from_str::<Value>(&mended));
-            // The one difference that is meant: a number that no float can hold.
+            // The only difference that may be: a number that no float can hold.
             let is_too_large = before.as_ref().is_err_and(|why| why.to_string().starts_with("number out of range"));
             prop_assert!(is_too_large || before.is_ok() == after.is_ok(), "{text} {mended}");
         }

@@ -1,12 +1,13 @@
-//! JSON whose texts hold half of a character.
+//! JSON whose texts contain half of a character.
 
 use std::borrow::Cow;
 
-/// What stands for a character that cannot be read.
+/// The escape in place of a character that cannot be read.
 const REPLACEMENT: &str = "\\ufffd";
 
-/// `json` with U+FFFD in place of each escaped surrogate that has no partner. A phone or a network cuts a text
-/// in the middle of an emoji, some providers then write half of it, and no text can hold that (RFC 8259, 8.2).
+/// `json` with U+FFFD in place of each escaped surrogate that has no partner. If a phone or a network
+/// cuts a text in the middle of an emoji, some providers write half of it, which no text can hold (RFC
+/// 8259, 8.2).
 pub fn without_lone_surrogates(json: &str) -> Cow<'_, str> {
     if !json.contains("\\ud") && !json.contains("\\uD") {
         return Cow::Borrowed(json);
@@ -23,7 +24,7 @@ pub fn without_lone_surrogates(json: &str) -> Cow<'_, str> {
                 continue;
             }
             (Some(_), _) => 6,
-            // An escape of one character, or none.
+            // An escape of one character, or no valid escape.
             (None, _) => rest.char_indices().nth(2).map_or(rest.len(), |(end, _)| end),
         };
         mended.push_str(&rest[..taken]);

@@ -1,8 +1,8 @@
-//! A JSON value from which a table is read as a table only, and a choice by its name only.
+//! Reads a JSON value so that only a table becomes a table, and only a name becomes a choice.
 //!
-//! What serde derives for a struct also takes a list, which holds the fields' values in their order: nobody
-//! means that, and a wrong value would pass. And of a choice that is neither a text nor a table it does not
-//! say which there are.
+//! serde's derived code for a struct also takes a list of the fields' values in their order: nobody
+//! means that, and a wrong value would pass. And if a choice is neither a text nor a table, serde's
+//! error does not say which choices there are.
 
 use serde::{
     Deserializer,
@@ -14,7 +14,7 @@ use serde::{
 use serde_json::{Error, Map, Value, map};
 use std::slice;
 
-/// A value, and all that it holds.
+/// A value, and everything in it.
 pub(super) struct Strict<'a>(pub(super) &'a Value);
 
 impl<'de> Deserializer<'de> for Strict<'de> {

@@ -1,9 +1,9 @@
-//! What serde expected, in words of ours: it speaks of Rust's types, which mean nothing to whoever
-//! wrote the value.
+//! What serde expected, in our own words: serde names Rust's types, which mean nothing to the author of
+//! the value.
 
 use crate::suggest::nearest;
 
-/// What must be there where serde `expected` something else.
+/// What the value must be, if serde `expected` this.
 pub(super) fn of(expected: &str) -> String {
     match expected {
         "" => "has the wrong type".to_owned(),
@@ -18,12 +18,12 @@ pub(super) fn of(expected: &str) -> String {
         "i8" => whole(i8::MIN, i8::MAX),
         "i16" => whole(i16::MIN, i16::MAX),
         "i32" => whole(i32::MIN, i32::MAX),
-        // Nobody needs to know where these end.
+        // Nobody needs to know how large a number can be here.
         "u64" | "u128" | "usize" => "must be a whole number, 0 or more".to_owned(),
         "i64" | "i128" | "isize" => "must be a whole number".to_owned(),
         "f32" | "f64" => "must be a number".to_owned(),
         "unit" | "null" => "must be empty".to_owned(),
-        // What serde's derived code says of an enum: a text names it, or a table of one key.
+        // serde's derived code expects this of an enum, which is a text or a table of one key.
         "string or map" => "must be a string, or a table of one key".to_owned(),
         "map with a single key" => "must be a table of one key".to_owned(),
         "variant identifier" | "unit variant" => "must be a string".to_owned(),
@@ -49,7 +49,7 @@ fn of_rust(what: &str, words: &[&str]) -> bool {
     words.iter().any(is)
 }
 
-/// What serde says of a key that is not `expected`: its `text` names the key.
+/// The error about a key that is not `expected`; serde's `text` names the key.
 pub(super) fn key(text: &str, expected: &str) -> String {
     if expected.contains("there are no fields") {
         return "unknown key; no key is allowed here".to_owned();
@@ -58,13 +58,13 @@ pub(super) fn key(text: &str, expected: &str) -> String {
     format!("unknown key; allowed here: {allowed}{}", hint_of(text, expected, ""))
 }
 
-/// What serde says of a text that is none of the `expected`: `text` quotes it, what is said does not.
+/// The error about a text that is none of the `expected`. serde's `text` quotes it, the error does not.
 pub(super) fn choice(text: &str, expected: &str) -> String {
     let allowed = expected.trim_start_matches("one of ").replace('`', "\"");
     format!("unknown value; allowed: {allowed}{}", hint_of(text, expected, "\""))
 }
 
-/// The hint for the word that `text` quotes first; `expected` quotes the known ones.
+/// The hint for the word that `text` quotes first; `expected` quotes the known words.
 fn hint_of(text: &str, expected: &str, quote: &str) -> String {
     let word = text.split('`').nth(1).unwrap_or_default();
     let meant = nearest(word, expected.split('`').skip(1).step_by(2));

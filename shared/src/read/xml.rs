@@ -1,18 +1,18 @@
-//! Reads an XML text that a stranger wrote as the JSON value that stands for it, so that whatever reads
-//! JSON reads XML too.
+//! Reads an XML text that a stranger wrote as the JSON value that stands for it, so that everything that
+//! reads JSON reads XML, too.
 //!
 //! | XML | JSON |
 //! | --- | --- |
 //! | an element | a member of its parent, under its name without a prefix; the outermost is the only member of an object |
 //! | several elements of one name | a list under that name |
-//! | an element of nothing but text | the text |
+//! | an element that contains only text | the text |
 //! | any other element | an object: its elements, each attribute as `@name`, its text as `#text` |
 //!
 //! `<sms id="7"><to>1</to><to>2</to></sms>` is `{"sms": {"@id": "7", "to": ["1", "2"]}}`.
 //!
-//! No document type is taken, so no entity is ever expanded and nothing outside the text is looked at. What a
-//! person wrote is read even if a sender failed to escape it: an `&` that begins no reference, a reference
-//! that nobody knows and characters that XML cannot hold stay as they are.
+//! A document type is refused, so no entity is ever expanded and nothing outside the text is read. What
+//! a person wrote is read even if a sender failed to escape it: an `&` that begins no reference, an
+//! unknown reference and characters that XML cannot hold stay unchanged.
 
 mod text;
 
@@ -25,12 +25,12 @@ use quick_xml::{
 use serde_json::{Map, Value};
 use text::{Meaning, XmlText, unescaped};
 
-/// The most elements within each other.
+/// The most levels of nested elements.
 const MAX_DEPTH: usize = 64;
 /// The member that holds the text of an element which has attributes or elements, too.
 const TEXT: &str = "#text";
 
-/// Why an XML text is not taken. No message of it holds anything of the text.
+/// Why an XML text is not taken. The error contains nothing of the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum XmlNotTaken {
     /// It is not XML.
@@ -47,7 +47,7 @@ pub enum XmlNotTaken {
     /// It declares a document type.
     #[error("declares a document type, which is not accepted: remove <!DOCTYPE …>")]
     DocumentType,
-    /// Its elements are too deep within each other.
+    /// Its elements are nested too deeply.
     #[error("is nested too deeply (at most {MAX_DEPTH} levels)")]
     Depth,
     /// It has more elements and attributes than [`JsonLimits::values`].
@@ -62,7 +62,7 @@ pub enum XmlNotTaken {
 }
 
 impl XmlNotTaken {
-    /// Whether there is too much of it, and not something wrong with it.
+    /// Whether the text is over a limit, and not wrong in itself.
     pub fn is_too_much(&self) -> bool {
         matches!(self, Self::Depth | Self::Values | Self::Name | Self::Text)
     }
@@ -73,8 +73,8 @@ pub fn looks_like_xml(text: &[u8]) -> bool {
     without_byte_order_mark(text).trim_ascii_start().first() == Some(&b'<')
 }
 
-/// The JSON value that stands for the XML `text`. It stops at the first thing that is too much, so that what
-/// comes behind costs nothing. What `text` declares of its charset is not looked at.
+/// Reads the XML `text` as the JSON value that stands for it. It stops at the first thing that is over a
+/// limit, so that what comes after it costs nothing. A charset that `text` declares is ignored.
 ///
 /// ```
 /// use postern_shared::read::{JsonLimits, xml_within};
@@ -86,7 +86,7 @@ pub fn looks_like_xml(text: &[u8]) -> bool {
 /// ```
 ///
 /// # Errors
-/// [`XmlNotTaken`]
+/// [`XmlNotTaken`] if `text` is not XML or is over one of the `limits`.
 pub fn xml_within(text: &str, limits: JsonLimits) -> Result<Value, XmlNotTaken> {
     let mut reader = Reader::from_str(text);
     reader.config_mut().allow_dangling_amp = true;
@@ -117,7 +117,7 @@ pub fn xml_within(text: &str, limits: JsonLimits) -> Result<Value, XmlNotTaken> 
     tree.root.filter(|_| tree.open.is_empty()).ok_or(XmlNotTaken::Incomplete)
 }
 
-/// What the XML reader did not see the end of.
+/// Whether the reader reached the end of `text`, so that its last part is incomplete.
 fn at_end(reader: &Reader<&[u8]>, text: &str) -> bool {
     usize::try_from(reader.buffer_position()).is_ok_and(|position| position >= text.len())
 }
@@ -131,7 +131,7 @@ fn invalid_at(text: &str, position: u64) -> XmlNotTaken {
     XmlNotTaken::Invalid { line, column }
 }
 
-/// Why reading stops: at the place that was reached, or for this reason.
+/// Why reading stops: the XML is not valid at the place that was reached, or another reason.
 enum Stop {
     Invalid,
     For(XmlNotTaken),
@@ -150,7 +150,7 @@ struct Tree {
 struct Element {
     name: String,
     members: Map<String, Value>,
-    /// Whether a member is an element: then blanks between them are no text.
+    /// Whether a member is an element. Blanks between elements are not text.
     has_elements: bool,
     text: XmlText,
 }
@@ -180,7 +180,7 @@ impl Tree {
         Ok(())
     }
 
-    /// The name of one more value.
+    /// Counts one more value and returns its name, with `mark` in front.
     fn named(&mut self, mark: &str, name: &[u8]) -> Result<String, Stop> {
         self.values += 1;
         if self.values > self.limits.values {
@@ -223,7 +223,7 @@ impl Tree {
                 element.text.add(text);
                 Ok(())
             }
-            // Blanks and what some senders end a text with, around the outermost element.
+            // Around the outermost element there may be blanks, and what some senders end a text with.
             None if text.chars().all(|c| c.is_whitespace() || c.is_control()) => Ok(()),
             None => Err(Stop::Invalid),
         }

@@ -4,10 +4,10 @@
 use super::{DEFAULT_ALPHABET, EXTENSION};
 use std::iter;
 
-/// What stands before a septet of the extension table.
+/// The escape before a septet of the extension table.
 const ESCAPE: u8 = 0x1b;
 
-/// `text` in octets of seven bits; `None` if the alphabet lacks one of its characters.
+/// Encodes `text` in octets of seven bits. `None` if the alphabet lacks one of its characters.
 pub fn encode(text: &str) -> Option<Vec<u8>> {
     let mut octets = Vec::with_capacity(text.len());
     for character in text.chars() {
@@ -25,8 +25,8 @@ pub fn encode(text: &str) -> Option<Vec<u8>> {
     Some(octets)
 }
 
-/// The text that `octets` are. An octet of eight bits, which is none of the alphabet, becomes U+FFFD. An
-/// escape before a septet that the extension table does not have is left out, as phones do.
+/// Decodes `octets`. An octet of eight bits, which the alphabet does not have, becomes U+FFFD. An escape
+/// before a septet that the extension table does not have is left out, as phones do.
 pub fn decode(octets: &[u8]) -> String {
     let mut octets = octets.iter().copied().peekable();
     iter::from_fn(|| {

@@ -1,4 +1,4 @@
-//! Pictures and the like that an application sends along (`context.media`), and what a text has of them.
+//! Media, such as pictures, that an application sends along (`context.media`), and how a text refers to them.
 
 use crate::message::Context;
 use serde::Deserialize;
@@ -6,10 +6,10 @@ use serde_json::Value;
 use std::borrow::Cow;
 use url::Url;
 
-/// The name in `fields` of what a request brings, and in `context` of what goes along.
+/// The key of media: in `fields` of a received message, and in `context` of a message to send.
 pub const MEDIA: &str = "media";
 
-/// What becomes of the media that an application sends along.
+/// What happens to the media that an application sends along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MediaUse {
@@ -18,23 +18,23 @@ pub enum MediaUse {
     Append,
     /// The message is not sent.
     Refuse,
-    /// The request has them: its templates name `media`.
+    /// The request to the provider contains them: its templates use `media`.
     Send,
 }
 
-/// Why a message with media is not sent. The text holds nothing of the message.
+/// Why a message with media is not sent. The error contains nothing of the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MediaProblem {
-    /// `context.media` is something else.
+    /// `context.media` has something other than http or https URLs and objects with one.
     #[error("media must be an http or https URL, or a list of URLs or of objects with a url")]
     NoMedia,
-    /// They are refused.
+    /// The backend refuses media.
     #[error("this backend cannot send media (text.media)")]
     Refused,
 }
 
 impl MediaProblem {
-    /// The code of the failure of a message that is not sent for it.
+    /// The code of the failure of a message that has this problem.
     pub fn code(self) -> &'static str {
         match self {
             Self::NoMedia => "invalid_media",
@@ -44,10 +44,10 @@ impl MediaProblem {
 }
 
 impl MediaUse {
-    /// The text of a message with `text` and `context`, as it is sent.
+    /// The text that is sent for a message with `text` and `context`.
     ///
     /// # Errors
-    /// Why it is not sent.
+    /// The message is not sent, and the error says why.
     pub fn text<'t>(self, text: &'t str, context: &Context) -> Result<Cow<'t, str>, MediaProblem> {
         let urls = urls(context)?;
         match self {
@@ -65,7 +65,7 @@ impl MediaUse {
 /// The URLs of the media that go with a message.
 ///
 /// # Errors
-/// [`MediaProblem::NoMedia`]
+/// [`MediaProblem::NoMedia`] if something else is among them.
 pub fn urls(context: &Context) -> Result<Vec<&str>, MediaProblem> {
     let media = match context.get(MEDIA) {
         None | Some(Value::Null) => return Ok(Vec::new()),

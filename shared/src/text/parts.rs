@@ -3,17 +3,17 @@
 use super::{Alphabet, Meter};
 use unicode_segmentation::UnicodeSegmentation;
 
-/// The most parts that a text is sent in: as many as a concatenated short message can have, whose header
-/// has one octet for their number (3GPP TS 23.040, 9.2.3.24.1). One request of a client costs no more
-/// requests than this for each recipient.
+/// The most parts that a text is sent in. A concatenated short message can have no more: its header has
+/// one octet for their number (3GPP TS 23.040, 9.2.3.24.1). This bounds the requests to the provider
+/// that one request of a client costs for each recipient.
 pub const MAX_PARTS: usize = 255;
 
-/// How long a text may be: both hold.
+/// How long a text may be. Both limits apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PartLimit {
-    /// In Unicode scalar values; `None`: any number.
+    /// The most Unicode scalar values. `None`: any number.
     pub characters: Option<usize>,
-    /// In segments; `None`: any number.
+    /// The most segments. `None`: any number.
     pub segments: Option<usize>,
 }
 
@@ -23,7 +23,7 @@ impl PartLimit {
             && self.segments.is_none_or(|most| meter.segmentation().segments <= most)
     }
 
-    /// The most characters that a text within it can have.
+    /// The most characters that a text within the limit can have.
     fn characters_at_most(&self) -> usize {
         let segments = self.segments.map_or(usize::MAX, |most| {
             // A character takes at least one unit, and no alphabet has more units than this one.
@@ -32,9 +32,9 @@ impl PartLimit {
         self.characters.unwrap_or(usize::MAX).min(segments)
     }
 
-    /// The beginning of `text` that decides where its first part ends: one character more than any
-    /// part can have. A grapheme cluster has no limit of its own, and whoever looks for the end of a
-    /// huge one for each of its parts needs a time that grows with the square of its length.
+    /// The beginning of `text` that decides where its first part ends: one character more than any part
+    /// can have. A grapheme cluster can be of any length, and looking for the end of a huge one for each
+    /// part would take a time that grows with the square of its length.
     fn window<'t>(&self, text: &'t str) -> &'t str {
         match text.char_indices().nth(self.characters_at_most().saturating_add(1)) {
             Some((end, _)) => &text[..end],
@@ -42,7 +42,7 @@ impl PartLimit {
         }
     }
 
-    /// Whether `text` is within it.
+    /// Whether `text` is within the limit.
     pub fn takes(&self, text: &str) -> bool {
         let mut meter = Meter::default();
         meter.add(text);
@@ -50,21 +50,21 @@ impl PartLimit {
     }
 }
 
-/// The longest beginning of `text` within `limit`. No grapheme cluster (UAX #29) is torn, unless it
-/// is longer than the limit.
+/// The longest beginning of `text` within `limit`. No grapheme cluster (UAX #29) is split, unless it is
+/// longer than the limit.
 pub fn beginning<'t>(text: &'t str, limit: &PartLimit) -> &'t str {
     &text[..fitting(text, Meter::default(), limit).0]
 }
 
-/// `text` in parts within `limit`, in order; together they are `text`. Each is as long as it can
-/// be, but ends beside white space where there is some in its second half. No grapheme cluster is
-/// torn, unless it alone is longer than the limit, and never a character: no escape sequence and no
+/// Splits `text` into parts within `limit`, in order; together they are `text`. Each is as long as it
+/// can be, but ends next to white space if there is some in its second half. A grapheme cluster is split
+/// only if it alone is longer than the limit, and a character never is: no escape sequence and no
 /// surrogate pair.
 ///
-/// Where a part ends depends on what follows its beginning alone: the parts of what is left of a
-/// text are those that it had as a whole.
+/// Where a part ends depends only on what follows its beginning, so the rest of a text is split into the
+/// same parts as in the whole text.
 ///
-/// Of each part, room is left for `before`, which is to stand before it.
+/// Each part leaves room for `before`, a text that is put in front of it.
 pub fn split<'t>(text: &'t str, limit: &PartLimit, before: &str) -> Vec<&'t str> {
     let mut room = Meter::default();
     room.add(before);
@@ -72,7 +72,7 @@ pub fn split<'t>(text: &'t str, limit: &PartLimit, before: &str) -> Vec<&'t str>
     let mut rest = text;
     loop {
         let (end, space) = fitting(rest, room, limit);
-        // One character is always taken: a limit that is too small for any would never end.
+        // At least one character is taken, or this would never end with a limit that is too small for any.
         let end = if end == 0 { rest.chars().next().map_or(0, char::len_utf8) } else { end };
         if end == rest.len() {
             parts.push(rest);
@@ -85,12 +85,12 @@ pub fn split<'t>(text: &'t str, limit: &PartLimit, before: &str) -> Vec<&'t str>
     }
 }
 
-/// How much of `text` fits where `meter` is full to already: up to the last grapheme cluster, and
-/// up to the last place among them that is beside white space.
+/// How many bytes of `text` fit after what `meter` has measured: up to the end of the last grapheme
+/// cluster that fits, and up to the last place next to white space.
 fn fitting(text: &str, mut meter: Meter, limit: &PartLimit) -> (usize, usize) {
     let (mut end, mut space) = (0, 0);
-    // Where clusters end depends on what stands before, and on one character behind: those that end
-    // within the window end there in the whole text, too.
+    // Where a cluster ends depends on what is before it and on one character after it: a cluster that
+    // ends within the window ends there in the whole text, too.
     for cluster in limit.window(text).graphemes(true) {
         let mut with = meter;
         with.add(cluster);
@@ -114,7 +114,7 @@ fn blank(cluster: &str) -> bool {
     cluster.chars().all(char::is_whitespace)
 }
 
-/// How much of a cluster fits that is longer than the limit.
+/// How many bytes of a cluster that is longer than the limit fit.
 fn torn(cluster: &str, mut meter: Meter, limit: &PartLimit) -> usize {
     let mut end = 0;
     for character in cluster.chars() {
@@ -154,7 +154,7 @@ mod tests {
             // White space in the first half of a part would waste most of it.
             ("a bcdefghijkl", characters(8), vec!["a bcdefg", "hijkl"]),
             ("слово за слово", characters(9), vec!["слово за ", "слово"]),
-            // A family, a flag and an accent are one character each to whoever reads them.
+            // A family, a flag and an accent are one character each to a reader.
             ("ab👨‍👩‍👧", characters(4), vec!["ab", "👨‍👩\u{200d}", "👧"]),
             ("ab👨‍👩‍👧", characters(5), vec!["ab", "👨‍👩‍👧"]),
             ("a🇰🇪🇺🇬", characters(3), vec!["a🇰🇪", "🇺🇬"]),
@@ -171,7 +171,7 @@ mod tests {
             ("a".repeat(161), 1, vec![160, 1]),
             ("a".repeat(306), 2, vec![306]),
             ("a".repeat(460), 2, vec![306, 154]),
-            // 80 escapes and their characters fill one segment, 76 each of several.
+            // 80 escapes and their characters fill a single segment, 76 fill each of several.
             ("€".repeat(81), 1, vec![80, 1]),
             ("€".repeat(153), 2, vec![152, 1]),
             ("я".repeat(71), 1, vec![70, 1]),
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(beginning("short", &segments(1)), "short");
     }
 
-    /// What [`split`] means, without the window: each part looks at clusters to the text's end.
+    /// Does what [`split`] does, without the window: each part looks at clusters up to the text's end.
     fn split_without_window<'t>(text: &'t str, limit: &PartLimit, before: &str) -> Vec<&'t str> {
         let mut room = Meter::default();
         room.add(before);
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn the_time_for_one_huge_cluster_grows_with_its_length_alone() {
-        // This thread's own: what else the machine does is not in it.
+        // The time of this thread alone, without what else the machine does.
         let spent = || {
             let spent = clock_gettime(ClockId::ThreadCPUTime);
             Duration::new(spent.tv_sec.cast_unsigned(), spent.tv_nsec as u32)
@@ -246,7 +246,7 @@ mod tests {
             [("\u{600}", segments(1)), ("\u{600}", characters(1)), ("👩\u{200d}", characters(3))]
         {
             let texts = [1_000, 16_000].map(|times| piece.repeat(times));
-            // By turns, so that a machine that slows down slows both.
+            // In turns, so that a machine that slows down slows both.
             let times: Vec<_> = (0..10).map(|_| texts.each_ref().map(|text| time(text, &limit))).collect();
             let [short, long] = [0, 1].map(|which| times.iter().map(|both| both[which]).min().unwrap());
             // 16 times as long; with a time that grows with the square, 256 times.
@@ -289,10 +289,11 @@ mod tests {
                 let whole = format!("{room}{part}");
                 prop_assert!(!enough || limit.takes(&whole), "{} characters, {:?}", whole.chars().count(), segmentation(&whole));
                 prop_assert!(!part.is_empty() || parts.len() == 1);
-                // Clusters are those of what is left: behind one that is torn, flags may pair in another way.
+                // The clusters are those of the rest of the text: after a split one, flags may pair in
+                // another way.
                 let ends_a_cluster = rest.grapheme_indices(true).any(|(at, it)| at + it.len() == part.len());
                 if !part.is_empty() && !ends_a_cluster {
-                    // Torn only where it had to be: the cluster alone is too long.
+                    // It had to be split: the cluster alone is too long.
                     let cluster = [room, rest.graphemes(true).next().unwrap_or_default()].concat();
                     prop_assert!(!limit.takes(&cluster), "torn without need");
                 }

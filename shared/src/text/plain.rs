@@ -1,11 +1,11 @@
-//! Typographic punctuation made plain: what word processors put in, and what makes a short message
-//! cost twice.
+//! Makes typographic punctuation plain: word processors insert it, and it can make a short message cost
+//! twice as much.
 
 use super::Alphabet;
 use std::borrow::Cow;
 
-/// `text` with typographic quotes, dashes, spaces and dots made plain, where it then needs only
-/// GSM-7: a text that has other letters, too, would gain nothing. Letters stay as they are.
+/// `text` with plain quotes, dashes, spaces and dots in place of typographic ones, if it then needs only
+/// GSM-7: a text with other letters, too, would gain nothing. Letters stay unchanged.
 pub fn plain_where_it_saves(text: &str) -> Cow<'_, str> {
     if Alphabet::of(text) == Alphabet::Gsm7 {
         return Cow::Borrowed(text);
@@ -32,7 +32,7 @@ fn plain(character: char) -> Option<&'static str> {
         '\u{2044}' | '\u{2215}' => "/",
         '\t' | '\u{a0}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => " ",
         '\u{85}' | '\u{2028}' | '\u{2029}' => "\n",
-        // Without width: they join, part, or say the direction of what GSM-7 does not have.
+        // Characters without width: they join, separate or direct others, which GSM-7 does not have.
         '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}' | '\u{feff}' | '\u{ad}' => "",
         _ => return None,
     })

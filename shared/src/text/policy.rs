@@ -1,6 +1,6 @@
-//! How a text is made ready for its provider: made plain, with the media's addresses, in parts, cut or
-//! refused, as `[backends.NAME.text]` says. A message that is accepted is measured by it, one that is sent
-//! is made ready.
+//! How a text is prepared for its provider: made plain, sent with the URLs of media, split, cut or
+//! refused, as `[backends.NAME.text]` says. With it, the ingress measures a message that it accepts, and
+//! the dispatcher prepares one that it sends.
 
 use super::{
     Alphabet,
@@ -13,24 +13,24 @@ use crate::message::Context;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-/// The room that a part's number takes, with [`MAX_PARTS`] of them.
+/// The longest number in front of a part, for which each part leaves room: there are at most [`MAX_PARTS`].
 const NUMBER: &str = "100/255 ";
 
 /// What is done to a text before its provider gets it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TextPolicy {
-    /// Whether its provider counts in segments, as short messages do and chats do not.
+    /// Whether the provider counts in segments, as for short messages; for chats, it does not.
     pub segments: bool,
-    /// Whether typographic punctuation is made plain where the text then fits GSM-7.
+    /// Whether typographic punctuation is made plain if the text then fits GSM-7.
     pub transliterate: bool,
     /// The longest text of one request to the provider.
     pub limit: Bounds,
-    /// What becomes of a longer one.
+    /// What happens to a longer text.
     pub over: Over,
     /// Whether each part of a split text begins with its number: `1/3 `.
     pub numbered: bool,
-    /// What becomes of the media in a message's context.
+    /// What happens to the media in a message's context.
     pub media: MediaUse,
 }
 
@@ -47,17 +47,17 @@ impl Default for TextPolicy {
     }
 }
 
-/// The longest text of one request; 0: any length. Both hold.
+/// The longest text of one request. Both limits apply. 0: any length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Bounds {
-    /// In Unicode scalar values.
+    /// The most Unicode scalar values.
     pub characters: usize,
-    /// In segments.
+    /// The most segments.
     pub segments: usize,
 }
 
-/// What becomes of a text that is too long.
+/// What happens to a text that is too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Over {
@@ -69,7 +69,7 @@ pub enum Over {
     Truncate,
 }
 
-/// A text that its backend refuses. The message holds lengths, and nothing of the text.
+/// A text that is too long for its backend. The error contains lengths, and nothing of the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{has}, but the limit is {limit}")]
 pub struct TooLong {
@@ -83,7 +83,7 @@ pub struct Prepared<'t> {
     text: Cow<'t, str>,
     /// Where each part ends in `text`; at least one.
     ends: Vec<usize>,
-    /// How many parts were sent before these, where they are numbered.
+    /// How many parts were sent before these. `None` if parts are not numbered.
     numbered: Option<usize>,
     counts: bool,
 }
@@ -91,18 +91,18 @@ pub struct Prepared<'t> {
 /// What a text costs for each recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cost {
-    /// UCS-2 where any part needs it.
+    /// UCS-2 if any part needs it, otherwise GSM-7.
     pub alphabet: Alphabet,
-    /// Of all parts.
+    /// The segments of all parts together.
     pub segments: usize,
 }
 
 impl TextPolicy {
-    /// The text of a message that has `text` and `context` and of which `before` parts were sent already: what is
-    /// left of one holds the media already.
+    /// The text of a message with `text` and `context`, its media included. If `before` parts were sent
+    /// already, `text` is the rest, which contains the media already.
     ///
     /// # Errors
-    /// Why its media cannot be sent.
+    /// The media cannot be sent, and the error says why.
     pub fn with_media<'t>(
         &self,
         text: &'t str,
@@ -112,13 +112,14 @@ impl TextPolicy {
         if before > 0 { Ok(text.into()) } else { self.media.text(text, context) }
     }
 
-    /// `text`, of whose parts `before` were sent already, as its provider gets it.
+    /// Prepares `text` for its provider. If `before` parts were sent already, `text` is the rest.
     ///
     /// # Errors
-    /// It is too long, and longer texts are refused; or it would be sent in more than [`MAX_PARTS`] parts.
+    /// The text is too long, and longer texts are refused; or it would be sent in more than
+    /// [`MAX_PARTS`] parts.
     pub fn prepare<'t>(&self, text: impl Into<Cow<'t, str>>, before: usize) -> Result<Prepared<'t>, TooLong> {
         let text = text.into();
-        // What is left of a text was made plain with the whole of it, or was not.
+        // The rest of a text was made plain with the whole text, or was not.
         let plain = match (self.transliterate && before == 0).then(|| plain_where_it_saves(&text)) {
             Some(Cow::Owned(plain)) => Some(plain),
             _ => None,
@@ -189,13 +190,13 @@ impl Prepared<'_> {
         }
     }
 
-    /// What is still to be sent when the first `parts` were: the text of the rest, without numbers.
+    /// The text that is still to be sent after the first `parts`, without numbers.
     pub fn after(&self, parts: usize) -> &str {
         let begin = parts.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.text[begin..]
     }
 
-    /// What the parts `from..to` cost; `None` where the provider does not count in segments.
+    /// The cost of the parts `from..to`. `None` if the provider does not count in segments.
     pub fn cost(&self, from: usize, to: usize) -> Option<Cost> {
         let costs = (from..to).map(|index| segmentation(&self.part(index)));
         let none = Cost { alphabet: Alphabet::Gsm7, segments: 0 };
@@ -231,7 +232,7 @@ mod tests {
             (json!({"transliterate": true}), "“я”", vec!["“я”"]),
             (json!({"limit": {"characters": 4}}), "“x” y", vec!["“x” ", "y"]),
             (json!({"limit": {"characters": 4, "segments": 1}, "over": "truncate"}), "“x” y", vec!["“x” "]),
-            // Made plain before it is measured.
+            // The text is made plain before it is measured.
             (
                 json!({"limit": {"characters": 4}, "transliterate": true, "over": "truncate"}),
                 "ab…",
@@ -259,7 +260,7 @@ mod tests {
             assert_eq!(parts(&numbered, prepared.after(sent), sent), &all[sent..]);
         }
         assert_eq!(prepared.after(0), text);
-        // The last part is the last of two, though alone it would need no number.
+        // The last of three parts keeps its number, though alone it would need none.
         assert_eq!(parts(&numbered, "the end", 2), ["3/3 the end"]);
     }
 
@@ -292,7 +293,7 @@ mod tests {
         let all = parts(&numbered, &word.repeat(MAX_PARTS), 0);
         assert_eq!(all[254], format!("255/255 {word}"));
         assert!(numbered.prepare(word.repeat(MAX_PARTS + 1), 0).is_err());
-        // One that a forged count of parts makes impossible.
+        // A forged count of parts makes any text impossible.
         assert!(single.prepare("x", usize::MAX).is_err());
     }
 

@@ -1,4 +1,4 @@
-//! Base64 as others write it.
+//! Base64 as other programs write it.
 
 use base64::{
     Engine as _,
@@ -6,8 +6,8 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 
-/// The bytes that `text` writes in Base64 (RFC 4648, section 4), whose `=` at the end may be absent. `None` if it is
-/// written otherwise.
+/// Decodes `text` from Base64 (RFC 4648, section 4), with or without `=` at the end. `None` if it is
+/// anything else.
 pub fn from_base64(text: impl AsRef<[u8]>) -> Option<Vec<u8>> {
     const BASE64: GeneralPurpose = GeneralPurpose::new(
         &STANDARD,

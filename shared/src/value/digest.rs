@@ -1,6 +1,6 @@
-//! Secrets that are only compared: what is kept of them is their hash.
+//! Secrets that are only compared: only their hashes are kept.
 //!
-//! There is no salt and no stretching: a key of `postern key` is 256 random bits, there is nothing to
+//! There is no salt and no stretching: a key made by `postern key` is 256 random bits, which nobody can
 //! guess, and a request costs one hash.
 
 use super::Secret;
@@ -9,11 +9,11 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 use subtle::ConstantTimeEq;
 
-/// What a key or a token is recognised by: its SHA-256. In TOML it is the secret itself, as any
-/// other is written. It prints as `[REDACTED]`.
+/// The SHA-256 by which a key or a token is recognized. In TOML it is written as the secret itself, like
+/// any other secret. It prints as `[REDACTED]`.
 ///
-/// The hash has no salt: a random key, as `postern key` makes them, cannot be guessed from it, a
-/// word can.
+/// The hash has no salt: it reveals no random key, as `postern key` makes them, but a word can be
+/// guessed from it.
 #[derive(Clone, Copy)]
 pub struct SecretDigest {
     hash: [u8; 32],
@@ -21,17 +21,17 @@ pub struct SecretDigest {
     short: bool,
 }
 
-/// Texts that a shell hashes where a variable is not set. No caller can show them.
+/// Texts that a shell hashes if a variable is not set. No caller can present them as a key.
 const NOTHING: [&[u8]; 3] = [b"", b"\n", b"\r\n"];
 
 impl SecretDigest {
-    /// Of these bytes.
+    /// The digest of `secret`.
     pub fn of(secret: &[u8]) -> Self {
         Self { hash: Sha256::digest(secret).into(), short: false }
     }
 
-    /// Whether it was read from a configuration as the secret itself, which has fewer than 16
-    /// characters, so that it could be guessed.
+    /// Whether the configuration contained the secret itself, with fewer than 16 characters, so that it
+    /// could be guessed.
     pub fn is_short(&self) -> bool {
         self.short
     }
@@ -41,7 +41,7 @@ impl SecretDigest {
         Self::of(given).hash.ct_eq(&self.hash).into()
     }
 
-    /// 64 hexadecimal digits, for `key_sha256`.
+    /// The hash in 64 hexadecimal digits, for `key_sha256`.
     pub fn hex(&self) -> String {
         self.hash.iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -72,7 +72,7 @@ impl<'de> Deserialize<'de> for SecretDigest {
 /// Reads a [`SecretDigest`] as [`SecretDigest::hex`] writes it.
 ///
 /// # Errors
-/// It is something else, or the hash of nothing.
+/// The text is something else, or the hash of an empty text.
 pub fn from_hex<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretDigest>, D::Error> {
     let wrong = || de::Error::custom("must be the 64 hexadecimal digits that `postern key` prints");
     let text = String::deserialize(deserializer).map_err(|_| wrong())?;

@@ -1,4 +1,4 @@
-//! What can stand in an HTTP header.
+//! What the value of an HTTP header can contain.
 
 /// What is wrong with a text that [`fits_header`] refuses.
 pub const NOT_A_HEADER_VALUE: &str =

@@ -1,5 +1,5 @@
-//! Values that configurations, messages and programs have in common: spans of time, rates, secrets,
-//! networks. Each is read once, and cannot be wrong afterwards.
+//! Values that configurations, messages and programs share: spans of time, rates, secrets, networks.
+//! Each is checked when it is read, and cannot be wrong afterwards.
 
 mod base64;
 mod digest;

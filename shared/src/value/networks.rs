@@ -1,4 +1,4 @@
-//! Lists of addresses: who may come in, where a request may go.
+//! Lists of IP addresses and networks, for example of clients that may connect.
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
@@ -14,20 +14,20 @@ impl Networks {
     const RULE: &'static str =
         "must be an address such as \"192.0.2.7\", or a network such as \"10.0.0.0/8\" or \"2001:db8::/32\"";
 
-    /// Whether `address` lies in one of them.
+    /// Whether one of the networks contains `address`.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// Whether there is none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// Neither bits beyond the mask nor an IPv4 network in IPv6's clothes: such a line means something
-/// else to whoever wrote it than to whoever reads it.
+/// Reads one network. Bits beyond the mask and an IPv4-mapped IPv6 network are refused, since the author
+/// may have meant something else.
 fn network(text: &str) -> Result<IpNet, &'static str> {
     let network = match text.parse::<IpAddr>() {
         Ok(address) => IpNet::from(address.to_canonical()),
@@ -46,7 +46,7 @@ fn network(text: &str) -> Result<IpNet, &'static str> {
 
 impl<'de> Deserialize<'de> for Networks {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// One of them, so that an error names its place in the list.
+        /// One network, so that an error names its place in the list.
         struct Network(IpNet);
 
         impl<'de> Deserialize<'de> for Network {

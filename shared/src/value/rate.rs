@@ -1,37 +1,38 @@
-//! How many in a time, and how many at a time.
+//! Limits on how many things happen in a unit of time, and how many at a time.
 
 use serde::Deserialize;
 use serde_json::Value;
 use std::{fmt, time::Duration};
 
-/// The most sends in flight for each backend, and the most deliveries in flight to the webhook and of
-/// callbacks. RabbitMQ prefetches no more messages on a quorum queue.
+/// The most sends in flight for each backend, and the most webhook requests and the most callbacks in
+/// flight. RabbitMQ prefetches no more messages from a quorum queue.
 pub const MAX_CONCURRENCY: u16 = 2_000;
 
-/// A number in a time, as people write it: `50/s`, `100/min`, `1000/h`. At most a million.
+/// A number in a unit of time, as people write it: `50/s`, `100/min`, `1000/h`. The number is at most a
+/// million.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Value")]
 pub struct Rate {
     /// How many; at least 1.
     pub count: u32,
-    /// In which time: a second, a minute or an hour.
+    /// The unit of time: a second, a minute or an hour.
     pub per: Duration,
 }
 
 impl Rate {
     const MAX: u32 = 1_000_000;
 
-    /// The time for one of them.
+    /// The time for each one: the unit of time divided by the number.
     pub fn interval(self) -> Duration {
         self.per / self.count
     }
 
-    /// How many in a second.
+    /// The number in a second.
     pub fn per_second(self) -> f64 {
         f64::from(self.count) / self.per.as_secs_f64()
     }
 
-    /// Reads `50/s`, `100/min` or `1000/h`; `None` if it is no rate.
+    /// Reads `50/s`, `100/min` or `1000/h`. `None` if `text` is not a rate.
     pub fn parse(text: &str) -> Option<Self> {
         let (count, unit) = text.split_once('/')?;
         let seconds = match unit.trim() {
@@ -46,7 +47,7 @@ impl Rate {
     }
 }
 
-/// As people write it.
+/// Writes the rate as people do: `50/s`.
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unit = match self.per.as_secs() {

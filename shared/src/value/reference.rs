@@ -1,10 +1,10 @@
-//! Texts that were meant to stand for an environment variable, a file or a credential, and are taken as
-//! they are.
+//! Texts that were meant to refer to an environment variable, a file or a credential, and would be used
+//! literally.
 
 use super::secret_source::credential_in;
 
-/// Why `text` is probably not the secret itself, but meant as a reference to one: `$TOKEN`,
-/// `${TOKEN}`, `%TOKEN%` and the like. `None` if it does not look so.
+/// Why `text` is probably not the secret itself, but meant as a reference to one: `$TOKEN`, `${TOKEN}`,
+/// `%TOKEN%` and the like. `None` if it does not look like one.
 pub(super) fn problem(text: &str) -> Option<String> {
     let text = text.trim();
     if let Some(path) = text.strip_prefix("file:").filter(|path| path.contains('/')) {
@@ -31,7 +31,7 @@ pub(super) fn problem(text: &str) -> Option<String> {
     })
 }
 
-/// The variable that all of `text` stands for, or `NAME` for one that could be the secret itself.
+/// The variable to which all of `text` refers. `NAME` in place of a name that could be the secret itself.
 fn whole(text: &str) -> Option<&str> {
     let between = |start: &str, end: &str| text.strip_prefix(start)?.strip_suffix(end).map(str::trim);
     let bare = [
@@ -54,15 +54,15 @@ fn whole(text: &str) -> Option<&str> {
     });
     let dollar = || {
         let name = text.strip_prefix('$').filter(|name| is_name(name))?;
-        // A password may begin with a dollar sign, and is not to be printed.
+        // A password may begin with a dollar sign, and must not be printed.
         let is_upper = name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
         Some(if is_upper { name } else { "NAME" })
     };
     named.or_else(dollar)
 }
 
-/// Whether `text`, which is no secret, has an environment variable in it as shells write one: `${NAME}`
-/// anywhere, `$NAME` in capitals where a word begins, or nothing but `$name`.
+/// Whether `text`, which is not a secret, refers to an environment variable as in a shell: `${NAME}`
+/// anywhere, `$NAME` in capitals at the beginning of a word, or nothing but `$name`.
 pub fn has_variable(text: &str) -> bool {
     let mut parts = text.split('$');
     let mut before = parts.next().unwrap_or_default();
@@ -82,7 +82,7 @@ pub fn has_variable(text: &str) -> bool {
         })
 }
 
-/// Whether `text` has `${NAME}` somewhere.
+/// Whether `text` contains `${NAME}`.
 fn within(text: &str) -> bool {
     text.split("${").skip(1).any(|rest| rest.split_once('}').is_some_and(|(name, _)| is_name(name)))
 }

@@ -1,4 +1,4 @@
-//! Secrets: written in place, or named by an environment variable, a file or a credential.
+//! Secrets: written in the configuration, or stored in an environment variable, a file or a credential.
 
 use super::{reference, secret_source::SecretSource};
 use indexmap::IndexMap;
@@ -33,13 +33,13 @@ impl Secret {
         self.0.expose_secret()
     }
 
-    /// The setting that it stands for: a text that is nothing but `{{ settings.NAME }}`.
+    /// The name of the setting that the secret refers to, if its text is nothing but `{{ settings.NAME }}`.
     pub fn setting(&self) -> Option<&str> {
         let name = self.expose().strip_prefix("{{")?.strip_suffix("}}")?.trim().strip_prefix("settings.")?;
         name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_').then_some(name)
     }
 
-    /// It, or the setting that it stands for; `None` where that is not there or empty.
+    /// The secret, or the setting that it refers to. `None` if there is no text in that setting.
     pub fn resolved(&self, settings: &Settings) -> Option<Self> {
         match self.setting() {
             None => Some(self.clone()),
@@ -51,14 +51,14 @@ impl Secret {
     }
 }
 
-/// A secret, or several of which each will do, so that one can take the place of another: in TOML
+/// One secret or several, each of which is accepted, so that a new one can replace an old one: in TOML
 /// one, or a list.
 #[derive(Debug, Clone)]
 pub struct Secrets(pub Vec<Secret>);
 
 impl Secrets {
-    /// They, or the settings that they stand for, each of which may be a list; `None` where one of
-    /// these is not there or empty.
+    /// The secrets, or the settings that they refer to, each of which may be a list. `None` if one of
+    /// the settings is missing or empty.
     pub fn resolved(&self, settings: &Settings) -> Option<Vec<Secret>> {
         let mut all = Vec::new();
         for secret in &self.0 {
@@ -85,10 +85,10 @@ impl<'de> Deserialize<'de> for Secrets {
     }
 }
 
-/// Reads secrets, of which there may be one or a list.
+/// Reads one secret, or a list of secrets.
 ///
 /// # Errors
-/// Whatever is wrong with one of them.
+/// The first mistake in one of them.
 pub fn one_or_several<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {
@@ -136,27 +136,27 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What `value` names, read; `None` if it names no secret elsewhere.
+/// The secret to which `value` refers. `None` if `value` does not refer to one.
 ///
 /// # Errors
-/// What is missing, by the variable's, the file's or the credential's name.
+/// The secret cannot be read. The error names the variable, the file or the credential.
 fn resolve(value: &Value) -> Option<Result<String, String>> {
     SecretSource::of(value).map(SecretSource::read)
 }
 
-/// If `value` names a secret elsewhere (`{ env = "NAME" }` and the like): what that holds now, or `None` if it
-/// cannot be read. Only to be compared.
+/// The secret to which `value` refers (`{ env = "NAME" }` and the like), for comparison only. `None` if
+/// it does not refer to one, `Some(None)` if the secret cannot be read.
 pub fn referenced_secret(value: &Value) -> Option<Option<String>> {
     resolve(value).map(Result::ok)
 }
 
-/// Where `value` says that a secret is in a variable, a file or a credential that does not hold one: why
-/// not. `None` also if there can be no such credential anywhere.
+/// Why the variable, the file or the credential to which `value` refers holds no secret. `None` if it
+/// holds one, if `value` does not refer to any, or if no credential can have this name.
 pub fn absent_secret(value: &Value) -> Option<String> {
     SecretSource::of(value).filter(|source| source.is_possible()).and_then(unusable)
 }
 
-/// Why `source` gives no secret.
+/// Why there is no secret in `source`. `None` if there is one.
 fn unusable(source: SecretSource<'_>) -> Option<String> {
     match source.read() {
         Ok(text) if text.is_empty() => Some(empty(Some(source))),
@@ -165,7 +165,7 @@ fn unusable(source: SecretSource<'_>) -> Option<String> {
     }
 }
 
-/// What is said of `value` where it stands for a secret and cannot be one. `None` if it is one.
+/// Why `value` cannot be a secret. `None` if it can.
 pub fn secret_problem(value: &Value) -> Option<String> {
     match (value, SecretSource::of(value)) {
         (Value::String(text), _) if text.is_empty() => Some(empty(None)),
@@ -175,10 +175,10 @@ pub fn secret_problem(value: &Value) -> Option<String> {
     }
 }
 
-/// What a secret may be.
+/// The rule for what a secret may be.
 const RULE: &str = "must be a string, { env = \"NAME\" }, { file = \"PATH\" } or { credential = \"NAME\" }";
 
-/// What is said of an empty secret, which is in `source` unless it stands in the configuration itself.
+/// The error about an empty secret, which is in `source` or, without one, in the configuration itself.
 fn empty(source: Option<SecretSource<'_>>) -> String {
     match source {
         Some(source) => format!("the secret is empty: {source} is empty"),
@@ -201,12 +201,12 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-/// A backend's own settings, secrets resolved. Any of them may be a secret, so none is printed.
+/// A backend's own settings, with secrets resolved. Any of them may be a secret, so none is printed.
 #[derive(Clone, Default, PartialEq)]
 pub struct Settings(Map<String, Value>);
 
 impl Settings {
-    /// All of them, for the templates.
+    /// All settings, for the templates.
     pub fn expose(&self) -> &Map<String, Value> {
         &self.0
     }
@@ -220,7 +220,7 @@ impl fmt::Debug for Settings {
 
 impl<'de> Deserialize<'de> for Settings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// One of them, so that an error names it.
+        /// One setting, so that an error names it.
         struct Setting(Value);
 
         impl<'de> Deserialize<'de> for Setting {

@@ -1,4 +1,4 @@
-//! Where a secret is, if it does not stand in the configuration itself.
+//! Where a secret is stored, if it is not written in the configuration itself.
 
 use serde_json::Value;
 use std::{
@@ -8,10 +8,10 @@ use std::{
     path::Path,
 };
 
-/// The variable in which systemd says where the credentials of a unit are.
+/// The variable in which systemd names the folder with a unit's credentials.
 const DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
-/// What names a secret.
+/// A place for a secret outside the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SecretSource<'v> {
     /// `{ env = "NAME" }`
@@ -23,7 +23,7 @@ pub(super) enum SecretSource<'v> {
 }
 
 impl<'v> SecretSource<'v> {
-    /// What `value` names; `None` if it names none.
+    /// The source that `value` names. `None` if it names none.
     pub(super) fn of(value: &'v Value) -> Option<Self> {
         let table = value.as_object().filter(|table| table.len() == 1)?;
         let (key, name) = table.iter().next()?;
@@ -36,7 +36,7 @@ impl<'v> SecretSource<'v> {
         }
     }
 
-    /// What it holds; of a file and a credential, without the ends of lines behind it.
+    /// Reads the secret. A file or a credential is read without the line breaks at its end.
     ///
     /// # Errors
     /// Why it cannot be read, and what to do.
@@ -56,7 +56,7 @@ impl<'v> SecretSource<'v> {
         }
     }
 
-    /// Whether it can be what it is meant to be, on this machine or another.
+    /// Whether the source can exist, on this machine or another: a credential's name may be impossible.
     pub(super) fn is_possible(self) -> bool {
         !matches!(self, Self::Credential(name) if !is_credential_name(name))
     }
@@ -76,10 +76,10 @@ fn read(path: &Path) -> std::io::Result<String> {
     std::fs::read_to_string(path).map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-/// What the credential `name` in `directory` holds.
+/// Reads the credential `name` in `directory`.
 ///
 /// # Errors
-/// As [`SecretSource::read`].
+/// See [`SecretSource::read`].
 fn credential(name: &str, directory: Option<OsString>) -> Result<String, String> {
     if !is_credential_name(name) {
         return Err(format!(
@@ -103,12 +103,12 @@ fn credential(name: &str, directory: Option<OsString>) -> Result<String, String>
     })
 }
 
-/// Whether systemd has credentials of such a name.
+/// Whether `name` can be the name of a systemd credential.
 fn is_credential_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && name.len() < 256 && !name.contains(['/', ':']) && name.is_ascii()
 }
 
-/// The credential that `text` means by the path that systemd gives it.
+/// The name of the credential whose path `text` is, as systemd writes the path. `None` for any other text.
 pub(super) fn credential_in(text: &str) -> Option<&str> {
     let starts = ["${CREDENTIALS_DIRECTORY}/", "$CREDENTIALS_DIRECTORY/", "%d/"];
     let name = starts.into_iter().find_map(|start| text.strip_prefix(start))?;

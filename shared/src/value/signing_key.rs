@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 use serde::{Deserialize, Deserializer, de};
 use std::fmt;
 
-/// The secrets of a webhook: in TOML one, or a list of them.
+/// The secrets that sign a webhook's requests: in TOML one secret, or a list.
 #[derive(Debug, Clone, Default)]
 pub struct SigningKeys(pub Vec<SigningKey>);
 
@@ -27,7 +27,7 @@ impl SigningKey {
     pub const RULE: &'static str = "a secret must be whsec_ and 24 to 64 random bytes in Base64, as printed \
                                 by echo \"whsec_$(openssl rand -base64 32)\"";
 
-    /// The bytes themselves, for whoever signs.
+    /// The bytes of the secret, for signing.
     #[expect(clippy::disallowed_methods, reason = "as Secret::expose, for bytes")]
     pub fn expose(&self) -> &[u8] {
         self.0.expose_secret()
@@ -36,7 +36,7 @@ impl SigningKey {
     /// Reads `whsec_…`.
     ///
     /// # Errors
-    /// The rule that `text` breaks.
+    /// `text` breaks the rule, which the error states.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let bytes = text.strip_prefix("whsec_").and_then(from_base64);
         let bytes = bytes.filter(|bytes| (24..=64).contains(&bytes.len())).ok_or(Self::RULE)?;

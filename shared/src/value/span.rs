@@ -28,7 +28,7 @@ impl TryFrom<Value> for Span {
     }
 }
 
-/// A [`Span`] that may be 0: off. In TOML `0` or `"0"`, else as a [`Span`] is written.
+/// A [`Span`] that may be 0, which means off. In TOML, `0`, `"0"` or a text like that of a [`Span`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Value")]
 pub struct Window(pub Duration);

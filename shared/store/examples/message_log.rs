@@ -1,8 +1,8 @@
-//! How fast the message log is: `cargo run --release -p postern-store --example message_log -- PLACE MESSAGES`,
-//! with a folder or a `postgres://` URL as the place.
+//! Measures the message log: `cargo run --release -p postern-store --example message_log -- PLACE MESSAGES`, with
+//! a folder or a `postgres://` URL as the place.
 //!
-//! Each message has three events: accepted, sent, delivered. They are recorded in batches of 256, each on the
-//! disk before the next; then messages are looked up, while nothing is written.
+//! Each message has three events: accepted, sent, delivered. They are recorded in batches of 256, each on the disk
+//! before the next one; then messages are looked up while nothing is written.
 #![allow(clippy::print_stdout, reason = "it prints what it measures")]
 
 use anyhow::{Context as _, Result};

@@ -1,7 +1,6 @@
-//! Messages on this machine's disk: [`embedded`] is the broker in the process itself, [`spool`] keeps
-//! what an ingress accepts while RabbitMQ takes nothing. Each has a folder of its own with one file of
-//! SQLite in it, which `sqlite` opens and [`maintenance`] looks at from outside. [`message_log`] remembers
-//! what became of every message.
+//! Messages on this machine's disk: [`embedded`] is the broker in the process itself, and [`spool`] stores what
+//! an ingress accepts while RabbitMQ takes nothing. Each has its own folder with one SQLite file, which
+//! `sqlite` opens and [`maintenance`] reads from outside. [`message_log`] records what became of every message.
 
 pub mod embedded;
 pub mod maintenance;

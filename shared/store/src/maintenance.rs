@@ -1,5 +1,5 @@
-//! Looking at a store from outside, also while its process runs: SQLite lets others read beside the one
-//! that writes.
+//! Inspecting and copying a store from outside, also while its process runs: SQLite allows readers while another
+//! process writes.
 
 use crate::{
     FILE,
@@ -19,21 +19,21 @@ use std::{
     time::Duration,
 };
 
-/// How many problems SQLite names before it stops to look.
+/// How many problems SQLite names before it stops checking.
 const MOST_PROBLEMS: u32 = 20;
 
-/// How often a copy is tried while the store is locked, and the pause before each further time.
+/// How often a copy is tried while the store is locked, and the pause before each further attempt.
 const PATIENCE: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Sizes of a store, and what is in it.
+/// The sizes and the contents of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreInfo {
     /// The version of its schema.
     pub schema: i64,
     /// The bytes of its file.
     pub file_bytes: u64,
-    /// How many of them hold nothing: what comes next takes them, and some go back to the disk.
+    /// The unused bytes of its file. New messages take them, and some are returned to the disk.
     pub free_bytes: u64,
     /// The bytes of its write-ahead log, which belongs to the file.
     pub log_bytes: u64,
@@ -41,16 +41,16 @@ pub struct StoreInfo {
     pub queues: Vec<QueueInfo>,
 }
 
-/// What is in a queue of a store.
+/// The contents of a queue in a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueInfo {
-    /// The queue.
+    /// The queue's name.
     pub name: String,
-    /// Its messages, those that are being sent included.
+    /// The number of its messages, including those that are being sent.
     pub messages: u64,
-    /// Their bytes.
+    /// The bytes of its messages.
     pub bytes: u64,
-    /// Messages that return to it when they are due.
+    /// The number of delayed messages that will return to it.
     pub delayed: u64,
 }
 
@@ -82,7 +82,7 @@ pub fn info(dir: &Path) -> Result<StoreInfo, BrokerError> {
     })
 }
 
-/// What is wrong with the store in the folder `dir`; empty if it is whole. Reads all of it.
+/// What is wrong with the store in the folder `dir`. Empty if nothing is. Reads the whole store.
 ///
 /// # Errors
 /// [`BrokerError::Store`] if there is none, or it cannot be opened.
@@ -92,7 +92,7 @@ pub fn check(dir: &Path) -> Result<Vec<String>, BrokerError> {
             found.extend(problems(connection)?);
             Ok(found)
         });
-        // What cannot be read to its end is damaged.
+        // A store that cannot be read to its end is damaged.
         Ok(found.unwrap_or_else(|error| vec![error.to_string()]))
     })
 }
@@ -103,12 +103,12 @@ fn integrity(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     Ok(found.into_iter().filter(|line| line != "ok").collect())
 }
 
-/// Copies the store in the folder `dir`, as it is at one moment, into the new file `to`, for this user
-/// only, and checks the copy; its bytes. It blocks until it is done.
+/// Copies the state of the store in the folder `dir` at one moment into the new file `to`, for this user only, and
+/// checks the copy. Returns the copy's size in bytes. Blocks until it is done.
 ///
 /// # Errors
-/// [`BrokerError::Store`] if there is no store, or it is damaged, or `to` is there already or cannot be
-/// written. Then nothing is left at `to` that was not there.
+/// [`BrokerError::Store`] if there is no store, if it is damaged, or if `to` exists already or cannot be written.
+/// No incomplete copy is left at `to`.
 pub fn backup(dir: &Path, to: &Path) -> Result<u64, BrokerError> {
     let source = sqlite::read_beside(dir).map_err(|error| error.explain(dir.display().to_string()))?;
     let target = |why| BrokerError::Store { path: to.display().to_string(), why };
@@ -127,19 +127,19 @@ pub fn backup(dir: &Path, to: &Path) -> Result<u64, BrokerError> {
         )),
     });
     copied.map_err(|why| {
-        // What is wrong with it was said.
+        // The error says what is wrong; a failed removal adds nothing.
         let _ = fs::remove_file(to);
         target(why)
     })
 }
 
-/// Copies, and looks at the copy: what is wrong with it.
+/// Copies the store and checks the copy. Returns what is wrong with it.
 #[expect(clippy::disallowed_methods, reason = "a copy is made in no runtime's thread")]
 fn copy(source: &Connection, to: &Path) -> rusqlite::Result<Option<String>> {
     let mut target = Connection::open_with_flags(to, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     {
         let backup = Backup::new(source, &mut target)?;
-        // All pages in one step: in between, others would change what was copied.
+        // All pages in one step: between two steps, others could change what was copied.
         let mut step = backup.step(-1)?;
         for _ in 0..PATIENCE {
             if step == StepResult::Done {
@@ -152,7 +152,7 @@ fn copy(source: &Connection, to: &Path) -> rusqlite::Result<Option<String>> {
             return Ok(Some("another program keeps the store locked".to_owned()));
         }
     }
-    // One file is one backup.
+    // Without WAL, the backup is a single file.
     target.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(()))?;
     let found: String = target.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     drop(target);
@@ -165,7 +165,7 @@ fn copy(source: &Connection, to: &Path) -> rusqlite::Result<Option<String>> {
     Ok((found != "ok").then_some(found))
 }
 
-/// Opens the store in `dir` and lets `look` read it as it is at one moment.
+/// Opens the store in `dir`, and calls `look` with a connection that sees it at one moment.
 fn inspect<T>(dir: &Path, look: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, BrokerError> {
     let looked = sqlite::read_beside(dir).and_then(|connection| {
         let moment = connection.unchecked_transaction();

@@ -1,7 +1,7 @@
-//! The message log: what became of every message.
+//! The message log, which records what became of every message.
 //!
-//! [`Event`]s go in, [`LoggedMessage`]s come out. One trait, [`MessageLog`]; SQLite and PostgreSQL pass the
-//! same suite, `conformance`.
+//! It takes [`Event`]s and answers with [`LoggedMessage`]s. There is one trait, [`MessageLog`]; the
+//! implementations in SQLite and PostgreSQL pass the same suite, `conformance`.
 
 #[cfg(feature = "testing")]
 pub mod conformance;
@@ -31,20 +31,20 @@ use serde_json::{Map, Value};
 use std::{fmt, time::Duration};
 use tokio::sync::watch;
 
-/// A place that remembers what happened to messages.
+/// A log of what happened to messages.
 ///
-/// Every operation ends within its own deadline.
+/// Every operation has a deadline.
 #[async_trait]
 pub trait MessageLog: Send + Sync + fmt::Debug {
-    /// Writes `events` in one transaction. An event that is there already is not written again, so that
-    /// a caller that does not know whether it was written may repeat it. Events may come in any order: one
-    /// about a message that is not known yet makes it known, without its text.
+    /// Writes `events` in one transaction. An event that is there already is not written again, so a caller
+    /// that does not know whether an event was written may repeat it. Events may come in any order: an event
+    /// about an unknown message adds the message, without its text.
     ///
     /// # Errors
     /// [`LogError`]: none of the events was written, or it is not known whether they were.
     async fn record(&self, events: &[Event]) -> Result<(), LogError>;
 
-    /// The message `id` with its events in order. `None` if the log does not know it, or not any more.
+    /// The message `id` with its events in order. `None` if the log does not hold it, or not any more.
     ///
     /// # Errors
     /// [`LogError`].
@@ -56,14 +56,15 @@ pub trait MessageLog: Send + Sync + fmt::Debug {
     /// [`LogError`].
     async fn messages(&self, query: &MessageQuery) -> Result<Page, LogError>;
 
-    /// Up to `most` ids of messages, from `first` to `last`, both included, in order: what an id that is only its
-    /// beginning may mean.
+    /// Up to `most` ids of messages, from `first` to `last` (both included), in order. For finding a message by
+    /// the beginning of its id.
     ///
     /// # Errors
     /// [`LogError`].
     async fn ids(&self, first: MessageId, last: MessageId, most: usize) -> Result<Vec<MessageId>, LogError>;
 
-    /// The message that `backend`'s provider calls `external_id`: the latest, if it reused the id.
+    /// The message to which the provider of `backend` gave the id `external_id`. If the provider reused the id,
+    /// the latest message.
     ///
     /// # Errors
     /// [`LogError`].
@@ -73,90 +74,91 @@ pub trait MessageLog: Send + Sync + fmt::Debug {
         external_id: &str,
     ) -> Result<Option<SentMessage>, LogError>;
 
-    /// What a client wants to be told of the message `id`.
+    /// The callbacks that a client asked for about the message `id`.
     ///
     /// # Errors
     /// [`LogError`].
     async fn callback(&self, id: MessageId) -> Result<LoggedCallback, LogError>;
 
-    /// What the client was answered that gave the message `id` an id of its own, and whether it said what
-    /// `fingerprint` stands for. `None` if the log does not know.
+    /// The answer to the client that submitted the message `id` under an id of its own, and whether the client
+    /// said then what `fingerprint` stands for. `None` if the log does not know.
     ///
     /// # Errors
     /// [`LogError`].
     async fn first_answer(&self, id: MessageId, fingerprint: &str) -> Result<Option<KnownAnswer>, LogError>;
 
-    /// Erases what the log holds of a person: each message that only they sent or got, and their part of the
-    /// others. Returns the number of messages that it changed or erased.
+    /// Erases what the log holds about a person: each message that only they sent or got, and their part of all
+    /// others. Returns the number of messages that were changed or erased.
     ///
     /// # Errors
     /// [`LogError`].
     async fn forget(&self, identity: &Identity) -> Result<u64, LogError>;
 
-    /// Removes a small number of the oldest messages, if `retention` asks for it. Returns how many; 0 means
-    /// that there is nothing left to remove.
+    /// Removes a small number of the oldest messages, if `retention` requires it. Returns how many were
+    /// removed; 0 means that nothing is left to remove.
     ///
     /// # Errors
     /// [`LogError`].
     async fn expire(&self, retention: &Retention) -> Result<u64, LogError>;
 
-    /// Changes after messages or events were written by this process; another process's may go unnoticed.
+    /// A counter that changes when this process has written messages or events. Writes of other processes may go
+    /// unnoticed.
     fn changes(&self) -> watch::Receiver<u64>;
 
-    /// Lets go of connections and files, after what was begun.
+    /// Closes connections and files, after operations that have begun.
     async fn close(&self);
 }
 
-/// What the log tells of a message. As JSON it is what `GET /v1/messages/{id}` answers.
+/// A message as the log knows it. Its JSON is the answer to `GET /v1/messages/{id}`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LoggedMessage {
-    /// Its id.
+    /// The message's id.
     pub id: MessageId,
-    /// Which way it goes.
+    /// Whether it is inbound or outbound.
     pub direction: Direction,
-    /// The backend that it came through or goes through.
+    /// The backend through which it came or goes.
     pub backend: BackendName,
-    /// What was written. `None` if the log keeps states only, or learnt of the message from its reports.
+    /// The text. `None` if the log keeps only states, or knows the message only from its reports.
     pub text: Option<String>,
-    /// How many short messages the text takes for each recipient. `None` if nobody counts in them.
+    /// The number of segments (short messages) of the text for each recipient. `None` if the backend does not
+    /// count segments.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub segments: Option<usize>,
-    /// When it was accepted, or received; of a message known from its reports alone, when the first of them
-    /// came. UTC.
+    /// When it was accepted or received, in UTC. If it is known only from its reports, when the first one came.
     #[serde(serialize_with = "clock::serialize")]
     pub created_at: Timestamp,
-    /// The provider's parameters beyond identity and text, or the application's `context`.
+    /// The provider's further parameters of an inbound message, or the application's `context` of an outbound one.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub fields: Map<String, Value>,
-    /// Each recipient, in order; of a received message, its sender.
+    /// The recipients, in order. For a received message, its sender.
     pub recipients: Vec<LoggedRecipient>,
-    /// What happened, in order of time. Empty in a list of messages.
+    /// The message's events in order of time. Empty in a list of messages.
     #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "written::without_the_message")]
     pub events: Vec<Event>,
 }
 
-/// What the log knows of one recipient.
+/// One recipient as the log knows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoggedRecipient {
-    /// The recipient: the number itself, or its keyed hash where the log keeps states only.
+    /// The recipient: the number itself, or its keyed hash if the log keeps only states.
     pub identity: String,
-    /// What became of it.
+    /// The state of the message for this recipient.
     pub state: LoggedState,
-    /// The provider's own id of the message to this recipient.
+    /// The provider's id of the message to this recipient.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
 }
 
-/// What became of a message for one recipient: a [`State`], or of a received message whether an application
-/// has it.
+/// The state of a message for one recipient: a [`State`] or, for a received message, whether an application has
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LoggedState {
-    /// A person's message waits for the applications.
+    /// A received message waits for an application.
     Received,
-    /// The application's webhook took it.
+    /// The application's webhook accepted the received message.
     Forwarded,
-    /// The state of a message that an application wants sent.
+    /// The state of an outbound message.
     #[serde(untagged)]
     Outbound(State),
 }
@@ -164,41 +166,41 @@ pub enum LoggedState {
 /// Which messages to list. The default asks for the 50 newest.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MessageQuery {
-    /// Only through this backend.
+    /// Only messages through this backend. `None`: all.
     pub backend: Option<BackendName>,
-    /// Only those that this person sent or gets.
+    /// Only messages that this person sent or gets. `None`: all.
     pub identity: Option<Identity>,
-    /// Only those with a recipient in this state.
+    /// Only messages with a recipient in this state. `None`: all.
     pub state: Option<LoggedState>,
-    /// Only this way.
+    /// Only inbound or only outbound messages. `None`: both.
     pub direction: Option<Direction>,
-    /// Only those that the provider calls so.
+    /// Only messages to which the provider gave this id. `None`: all.
     pub external_id: Option<String>,
-    /// Only through one of these backends: those that the asker may see. `None`: all.
+    /// Only messages through these backends, which the asker may see. `None`: all.
     pub allowed: Option<Vec<BackendName>>,
-    /// Not created before.
+    /// Only messages created at this time or later. `None`: all.
     pub since: Option<Timestamp>,
-    /// Created before.
+    /// Only messages created before this time. `None`: all.
     pub until: Option<Timestamp>,
     /// The most messages, 1 to 500.
     pub limit: usize,
-    /// Only what comes after this, in `order`. Taken from an earlier [`Page`].
+    /// Only messages after this place in `order`. It comes from an earlier [`Page`]. `None`: from the beginning.
     pub cursor: Option<Cursor>,
     /// Whether the newest or the oldest comes first.
     pub order: Order,
 }
 
-/// In which order messages are listed: that in which the log learnt of them.
+/// The order of a list of messages, by the time when the log learnt of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Order {
     /// The newest first.
     #[default]
     Newest,
-    /// The oldest first. With a [`Cursor`], no message is left out that is written later.
+    /// The oldest first. A reader that continues from a [`Cursor`] misses no message that is written later.
     Oldest,
 }
 
-/// A place in a list of messages. As text, for a URL, it is a number.
+/// A place in a list of messages. Its text, for a URL, is a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Cursor(pub i64);
 
@@ -207,67 +209,67 @@ pub struct Cursor(pub i64);
 pub struct Page {
     /// The messages, without their events.
     pub messages: Vec<LoggedMessage>,
-    /// Where the next page begins. With [`Order::Oldest`] it is there also at the end of the list, so that
-    /// whoever asks again gets what came since. `None`: with [`Order::Newest`], there are no more.
+    /// Where the next page begins. With [`Order::Newest`], `None` if there are no more messages. With
+    /// [`Order::Oldest`] it is always there, so that a reader can ask later for new messages.
     pub next: Option<Cursor>,
 }
 
 /// A message that was found by the provider's id.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SentMessage {
-    /// The message.
+    /// The message's id.
     pub id: MessageId,
-    /// The recipient to whom the provider sent it under that id. `None` if the log keeps states only.
+    /// The recipient to whom the provider sent the message under that id. `None` if the log keeps only states.
     pub identity: Option<Identity>,
-    /// What a client wants to be told of it, sealed. `None` if nobody does, or the log keeps states only.
+    /// The callbacks that a client asked for, sealed. `None` if no client did, or the log keeps only states.
     pub callback: Option<String>,
 }
 
-/// What the log knows of the callbacks that a client asked for with a message.
+/// What the log knows about the callbacks that a client asked for with a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LoggedCallback {
     /// The message is not in the log, or not yet.
     UnknownMessage,
-    /// Nobody asked for any, or the log keeps states only.
+    /// No client asked for callbacks, or the log keeps only states.
     NotWanted,
-    /// This is what the client wants to be told, sealed.
+    /// The callbacks that the client asked for, sealed.
     Wanted(String),
 }
 
-/// What a client was answered the last time that it had a message accepted under an id of its own.
+/// The last answer to a client whose message was accepted under an id of its own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KnownAnswer {
-    /// Whether the client said then what it says now.
+    /// Whether the client's request then was the same as now.
     pub is_same: bool,
-    /// What the answer said.
+    /// The contents of that answer.
     pub answer: Map<String, Value>,
 }
 
-/// How long the log keeps what it knows.
+/// How long, and how much, the log keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Messages that were created earlier than this long ago are removed. `None`: no age is too great.
+    /// Messages older than this are removed. `None`: the age has no limit.
     pub age: Option<Duration>,
-    /// The most bytes that the log may take; beyond them the oldest messages are removed. `None`: no bound.
+    /// The most bytes that the log may take. Beyond, the oldest messages are removed. `None`: no limit.
     pub max_bytes: Option<u64>,
 }
 
-/// Why the log did not do what it was asked.
+/// Why an operation of the log failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LogError {
-    /// It cannot be reached now, or takes nothing now. Trying again may help.
+    /// The log cannot be reached, or accepts nothing now. A retry may succeed.
     #[error("the message log cannot be used now: {0}")]
     Unavailable(String),
-    /// It took longer than it may.
+    /// The operation did not end before its deadline.
     #[error("the message log did not answer within {0:?}")]
     TimedOut(Duration),
-    /// It cannot be used until somebody mends it, and how.
+    /// The log cannot be used until somebody repairs it. The text says how.
     #[error("the message log {0}")]
     Broken(String),
 }
 
 impl LogError {
-    /// It was opened with another key than the one that its hashes were made with.
+    /// The error for a log whose hashes were made with another key.
     fn other_key() -> Self {
         Self::Broken(
             "contains hashes made with another log.hash_key, so no rows would be found: set the previous key"
@@ -301,7 +303,7 @@ impl Default for MessageQuery {
 }
 
 impl LoggedState {
-    /// The state that `event` leads to. `None` if it says nothing about that.
+    /// The state after `event`. `None` if the event says nothing about the state.
     pub fn after(event: EventKind) -> Option<Self> {
         let state = match event {
             EventKind::Received => return Some(Self::Received),

@@ -1,24 +1,22 @@
-//! Store and forward: while the broker takes nothing, what is published is stored in a folder of
-//! this machine, and forwarded in order when the broker is back.
+//! Store and forward: while the broker takes nothing, published messages are stored in a folder of this
+//! machine, and forwarded in order when the broker is back.
 //!
-//! A [`Spool`] is a [`Broker`] around the broker. The modules, in the order in which a message meets
-//! them: this one decides whether it goes to the broker at once, `usage` whether there is room,
-//! `routing_headers` notes on it where it is to go, `store` has the embedded broker keep it, `queue` remembers
-//! which queues have something in the spool, `forward` hands it on. `condition` says how all that
-//! fares.
+//! A [`Spool`] is a [`Broker`] around the broker. A message passes through the modules in this order: this one
+//! decides whether it goes to the broker at once, `usage` whether there is room, `routing_headers` adds headers
+//! that say where it is to go, `store` stores it in the embedded broker, `queue` knows which queues have
+//! messages in the spool, and `forward` publishes it to the broker. `condition` combines the status of all
+//! this.
 //!
-//! The order: each queue of the broker gets its messages in the order in which they were accepted.
-//! Once the spool holds one for a queue, whatever else goes there is stored behind it, until the
-//! last of them has been confirmed. A message that the broker did not confirm in time is stored as
-//! well, under the same id: the broker may have both.
+//! Each queue of the broker gets its messages in the order in which they were accepted. While the spool holds a
+//! message for a queue, all others for this queue are stored behind it, until the last one is confirmed. A message
+//! that the broker did not confirm in time is stored, too, under the same id: the broker may get it twice.
 //!
-//! The store is the embedded broker's, with the same queues, and one task forwards from each: each queue
-//! keeps its order, and one that is full or lost its majority holds up no other. That a queue with
-//! something in the spool is published to by way of the spool only is also a circuit breaker: a broker
-//! that confirms nothing costs one time-out and not one for each request. A queue at `max_messages` is
-//! answered 503 and not spooled, since the limit tells publishers to slow down. A process that
-//! spools is ready: it keeps what it accepts, and a load balancer that took it out would leave providers
-//! with nobody.
+//! The store is the embedded broker's, with the same queues, and one task forwards from each: each queue keeps its
+//! order, and one that is full or has lost its majority holds up no other. A queue with messages in the spool is
+//! published to only through the spool, which is also a circuit breaker: a broker that confirms nothing costs one
+//! timeout, not one for each request. A queue at `max_messages` is answered 503 and not spooled, since the limit
+//! tells publishers to slow down. A process that spools is ready: it keeps what it accepts, and if a load balancer
+//! removed it, providers could reach nobody.
 
 mod condition;
 mod forward;
@@ -53,18 +51,18 @@ use tokio::{sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use usage::UsageCounter;
 
-/// How long the store may take. Callers wait for `publish_timeout` only; what becomes of the message
-/// is counted all the same.
+/// How long the store may take. Callers wait only for `publish_timeout`, but the outcome is counted even if it
+/// comes later.
 const STORE_PATIENCE: Duration = Duration::from_secs(600);
-/// How long a publish under way when the broker becomes unusable may still succeed.
+/// How long a publish that is under way may still succeed after the broker has become unusable.
 const GRACE: Duration = Duration::from_millis(300);
-/// How long closing waits for what is being forwarded.
+/// How long closing waits for messages that are being forwarded.
 const PARTING: Duration = Duration::from_secs(3);
 
-/// What [`Spool::open`] needs to know.
+/// The options of [`Spool::open`].
 #[derive(Debug, Clone)]
 pub struct SpoolOptions {
-    /// The folder; made where it is missing.
+    /// The folder. It is created if it is missing.
     pub dir: PathBuf,
     /// How much it may hold.
     pub limits: SpoolLimits,
@@ -72,28 +70,28 @@ pub struct SpoolOptions {
     pub backends: BTreeSet<BackendName>,
     /// How long a publish may wait for the disk.
     pub publish_timeout: Duration,
-    /// Free bytes on the folder's file system below which nothing more is stored.
+    /// The free bytes on the folder's file system below which nothing more is stored.
     pub min_free_disk: u64,
 }
 
-/// What the spool has done since it was opened, and what it holds.
+/// What the spool holds, and what it has done since it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Figures {
-    /// What it holds.
+    /// The messages and bytes that it holds.
     pub usage: SpoolUsage,
-    /// For how long the oldest message has waited; nothing where none does.
+    /// How long the oldest message has waited. `None` if none waits.
     pub oldest: Option<Duration>,
-    /// Messages taken into it.
+    /// The number of messages that were stored.
     pub stored: u64,
-    /// Messages that the broker has taken from it.
+    /// The number of messages that were forwarded to the broker.
     pub forwarded: u64,
-    /// Messages that it did not take: full, or its disk cannot be written.
+    /// The number of messages that were refused because the spool was full or its disk could not be written.
     pub refused: u64,
-    /// Messages that the broker will never take: among the dead letters.
+    /// The number of messages that the broker will never accept, and that were dead-lettered.
     pub dead: u64,
 }
 
-/// A broker that takes messages also while the one behind it takes none.
+/// A broker that accepts messages even while the broker behind it accepts none.
 pub struct Spool(Arc<Core>);
 
 impl fmt::Debug for Spool {
@@ -102,15 +100,15 @@ impl fmt::Debug for Spool {
     }
 }
 
-/// What the spool's tasks have in common.
+/// The state that the spool's tasks share.
 struct Core {
     broker: Arc<dyn Broker>,
     store: EmbeddedBroker,
-    /// The folder, for messages to people.
+    /// The folder, for error texts and log lines.
     dir: String,
     publish_timeout: Duration,
     declared: RwLock<BTreeSet<QueueName>>,
-    /// Whose dead letters those are that say no backend.
+    /// The backend name used for dead letters that name none.
     nobody: BackendName,
     usage: UsageCounter,
     spool_queues: SpoolQueues,
@@ -135,11 +133,11 @@ impl Counters {
 }
 
 impl Spool {
-    /// Opens the spool in front of `broker`, and begins to forward what it holds. Within a tokio
+    /// Opens the spool in front of `broker`, and begins to forward what it holds. Must be called within a tokio
     /// runtime.
     ///
     /// # Errors
-    /// [`BrokerError::Locked`], [`BrokerError::Blocked`] or [`BrokerError::Store`], as
+    /// [`BrokerError::Locked`], [`BrokerError::Blocked`] or [`BrokerError::Store`], as for
     /// [`EmbeddedBroker::open`].
     pub async fn open(options: SpoolOptions, broker: Arc<dyn Broker>) -> Result<Self, BrokerError> {
         let nobody = NO_BACKEND.parse().map_err(|_| BrokerError::Closed)?;
@@ -168,7 +166,7 @@ impl Spool {
         Ok(Self(core))
     }
 
-    /// What it has done, and what it holds.
+    /// What the spool holds, and what it has done since it was opened.
     pub fn figures(&self) -> Figures {
         let Counters { stored, forwarded, refused, dead } = &self.0.counters;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -183,7 +181,7 @@ impl Spool {
     }
 }
 
-/// The limits are the spool's own: no queue of its store drops or refuses anything by itself.
+/// The topology of the store. Only the spool's own limits apply: no queue of the store drops or refuses a message.
 fn topology(backends: &BTreeSet<BackendName>) -> Topology {
     Topology {
         backends: backends.clone(),
@@ -196,8 +194,8 @@ fn topology(backends: &BTreeSet<BackendName>) -> Topology {
     }
 }
 
-/// Opens the store with the queues of the configured backends, and of those that are no longer
-/// configured and have messages in it: the broker has a place for them.
+/// Opens the store with the queues of the configured backends, and of those that are no longer configured but have
+/// messages in it: the broker has a queue for them.
 async fn open_store(options: &SpoolOptions) -> Result<EmbeddedBroker, BrokerError> {
     let open = async |backends: &BTreeSet<BackendName>| {
         let store = postern_broker::BrokerOptions {
@@ -205,7 +203,7 @@ async fn open_store(options: &SpoolOptions) -> Result<EmbeddedBroker, BrokerErro
             publish_timeout: STORE_PATIENCE,
             client_name: "spool".to_owned(),
             min_free_disk: options.min_free_disk,
-            // What is stored here is only forwarded.
+            // A message here is only forwarded, so it cannot crash the process.
             max_deliveries: u32::MAX,
         };
         EmbeddedBroker::open(&options.dir, store).await
@@ -230,19 +228,19 @@ impl Core {
         self.closing.is_cancelled()
     }
 
-    /// Resolves once the spool is to be closed.
+    /// Resolves when the spool is to be closed.
     async fn closed(&self) {
         self.closing.cancelled().await;
     }
 
-    /// Resolves while the broker can be used.
+    /// Resolves as soon as the broker can be used.
     async fn usable(&self) {
         if self.broker.status().wait_for(|status| *status == BrokerStatus::Ready).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// The spool's queue for `queue`; the first time, with a task that forwards from it.
+    /// The spool's queue for `queue`. The first call also starts a task that forwards from it.
     fn spool_queue(self: &Arc<Self>, queue: &QueueName) -> Arc<SpoolQueue> {
         let begin = |spool_queue: &Arc<SpoolQueue>| {
             self.tasks.spawn(forward::run(Arc::clone(self), Arc::clone(spool_queue)));
@@ -257,7 +255,7 @@ impl Core {
         if is_declared { queue } else { QueueName::unrouted() }
     }
 
-    /// Publishes to the broker, and does not wait for it long when it becomes unusable meanwhile.
+    /// Publishes to the broker. If the broker becomes unusable meanwhile, gives up after [`GRACE`].
     async fn direct(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
         let mut status = self.broker.status();
         let given_up = async {
@@ -278,8 +276,8 @@ impl Core {
     }
 }
 
-/// Whether another try may succeed, and the spool is to keep the message until then. A full queue is
-/// no such case: it tells whoever publishes to slow down.
+/// Whether a retry may succeed, so that the spool is to store the message until then. A full queue does not count:
+/// the publisher must slow down.
 fn may_pass(error: &BrokerError) -> bool {
     use BrokerError::{Blocked, Closed, Full, Locked, Refused, Rejected, Store, TimedOut, Unavailable, Url};
     match error {
@@ -290,8 +288,8 @@ fn may_pass(error: &BrokerError) -> bool {
 
 #[async_trait]
 impl Broker for Spool {
-    /// `Ok` when the broker has confirmed, or the messages are on this machine's disk: all of them,
-    /// or none. What says when, or names a queue, is the dispatcher's business, and not spooled.
+    /// Returns `Ok` when the broker has confirmed all messages, or all of them are on this machine's disk.
+    /// Messages with a delay, or to a queue by name, come from a dispatcher and are not spooled.
     async fn publish(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
         let core = &self.0;
         if core.is_closing() {
@@ -320,7 +318,8 @@ impl Broker for Spool {
         self.0.broker.consume(queue, prefetch).await
     }
 
-    /// In the spool first: a message that the broker takes needs no place here.
+    /// Declares the queues in the spool's store first, so that it can store a message for any queue that the
+    /// broker has.
     async fn declare(&self, declared: &Topology) -> Result<(), BrokerError> {
         let core = &self.0;
         let own = topology(&declared.backends);
@@ -343,7 +342,7 @@ impl Broker for Spool {
         self.0.broker.remarks()
     }
 
-    /// Closes the spool, not the broker behind it. What it holds stays, for the next time.
+    /// Closes the spool, but not the broker behind it. Spooled messages stay until the next start.
     async fn close(&self) {
         self.0.closing.cancel();
         self.0.tasks.close();

@@ -22,12 +22,12 @@ use std::{path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
-/// A folder, and the broker that is open on it.
+/// A folder, and the broker that has it open.
 struct Folder(TempDir, Mutex<Option<(String, EmbeddedBroker)>>);
 
 #[async_trait]
 impl LogStorage for Folder {
-    /// The store is one process's: whoever keeps the same shares the broker.
+    /// Only one broker can have the store open, so callers with the same `keeping` share it.
     async fn open(&self, keeping: Keeping) -> anyhow::Result<Arc<dyn MessageLog>> {
         let mut open = self.1.lock().await;
         let kept = format!("{keeping:?}");
@@ -47,7 +47,7 @@ impl LogStorage for Folder {
 }
 
 macro_rules! conformance {
-    // It opens a second log, with another key, beside the first: a store is open once.
+    // This case opens a second log with another key next to the first, but a store can be open only once.
     (@ states_only_keeps_no_number_and_no_word) => {};
     (@ $case:ident) => {
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -88,7 +88,7 @@ async fn what_is_stored_is_in_the_log_and_what_is_refused_is_not() {
     for round in 0..6 {
         let stored = broker.publish(vec![inbound(&round.to_string())]).await;
         assert_eq!(stored.is_ok(), round < 3, "{stored:?}");
-        // A publish that was answered is found at once.
+        // A publish that was confirmed is found at once.
         assert_eq!(texts(&*log).await.len(), (round + 1).min(3));
     }
     assert_eq!(broker.recorded_events(), RecordedEvents { recorded: 3, failed: 0 });
@@ -115,7 +115,7 @@ async fn an_event_alone_is_recorded_and_stands_in_no_queue() {
     broker.close().await;
 }
 
-/// Tables that take nothing cost the log, and no message.
+/// If the log's tables cannot be written, events are lost, but no message is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_whose_tables_are_damaged_holds_up_no_message_and_says_what_it_missed() {
     let folder = tempfile::tempdir().unwrap();
@@ -155,7 +155,7 @@ async fn a_log_whose_tables_are_damaged_holds_up_no_message_and_says_what_it_mis
     broker.close().await;
 }
 
-/// A backlog makes the log forget nothing.
+/// Messages that wait in the queues do not make the log remove anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_in_the_queues_does_not_count_for_the_logs_bound() {
     let folder = tempfile::tempdir().unwrap();
@@ -225,7 +225,7 @@ async fn a_forgotten_number_lies_in_no_file_also_of_what_a_queue_held() {
     assert!(!holds());
 }
 
-/// What a killed gateway left is no less after a person was erased from it, and the next start misses nothing.
+/// Erasing a person from the store of a killed gateway loses no message, and the next start reports no loss.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_is_forgotten_in_what_a_killed_gateway_left() {
     let (folder, left) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -1,4 +1,4 @@
-//! The message log in SQLite passes the suite that every message log must pass; and what only a file does.
+//! The message log in SQLite passes the suite that every message log must pass, and further tests of its file.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use async_trait::async_trait;
@@ -59,8 +59,8 @@ fn accepted(identity: &Identity) -> Event {
     Event { content: Some(content), ..event }
 }
 
-/// The files' bytes hold nothing of a forgotten person, though numbers came in an order that moves rows from
-/// page to page.
+/// The files' bytes hold nothing of a forgotten person, even if numbers were added in an order that moves rows
+/// from page to page.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_file_holds_a_forgotten_number() {
     let folder = tempfile::tempdir().unwrap();
@@ -123,7 +123,7 @@ async fn what_cannot_be_opened_says_what_to_do() {
     says("not an SQLite file").await;
 }
 
-/// A log of the first version, with a message in it.
+/// Makes a log of the first version with a message in it.
 async fn earlier(folder: &Path) -> MessageId {
     let log = open(folder).await.unwrap();
     let event = accepted(&"+1".parse().unwrap());
@@ -138,7 +138,8 @@ async fn earlier(folder: &Path) -> MessageId {
     event.message_id
 }
 
-/// As ingress and dispatcher do, started together: neither ends because of the other, and both have one key.
+/// Processes that start together, such as ingress and dispatcher, do not fail because of each other, and use
+/// the same key.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_may_be_the_first_to_open_a_log() {
     for _ in 0..20 {
@@ -187,7 +188,7 @@ async fn a_damaged_row_is_said_to_be_one() {
     log.close().await;
 }
 
-/// While nothing can be written, events are refused with the reason, and reading goes on.
+/// While nothing can be written, events are refused with the reason, and reading still works.
 #[tokio::test]
 async fn a_log_that_takes_nothing_still_answers() {
     let folder = tempfile::tempdir().unwrap();
@@ -207,7 +208,7 @@ async fn a_log_that_takes_nothing_still_answers() {
     log.close().await;
 }
 
-/// The guide's statements run on the tables as they are, and find what is there.
+/// The guide's statements run on the real tables, and find what is there.
 #[tokio::test]
 async fn the_guide_s_statements_run() {
     let guide = include_str!("../../../docs/message-log.md");

@@ -1,5 +1,4 @@
-//! The spool passes the suite that every broker must pass: before a broker that is well it changes
-//! nothing.
+//! The spool passes the suite that every broker must pass: in front of a working broker it changes nothing.
 
 mod folders;
 
@@ -21,7 +20,7 @@ use tokio::sync::watch;
 /// A folder for the broker and one for the spool, inside another.
 struct Folder(Folders);
 
-/// A spool that closes the broker behind it, too.
+/// A spool that also closes the broker behind it.
 #[derive(Debug)]
 struct Both(Spool, Arc<dyn Broker>);
 

@@ -1,8 +1,8 @@
-//! Measures the embedded broker: confirmed publishes per second, memory and disk with a million
-//! messages waiting, and how fast they are drained.
+//! Measures the embedded broker: confirmed publishes a second, memory and disk with a million messages waiting,
+//! and how fast they are consumed.
 //!
-//! `cargo run --release -p postern-bench --example embedded_bench [FOLDER] [MESSAGES]`. The folder
-//! decides which disk is measured; it must not exist, and is removed at the end.
+//! `cargo run --release -p postern-bench --example embedded_bench [FOLDER] [MESSAGES]`. The folder determines
+//! which disk is measured. It must not exist, and is removed at the end.
 #![allow(clippy::print_stdout)]
 
 mod load;
@@ -68,7 +68,7 @@ async fn open(folder: &Path) -> anyhow::Result<Arc<EmbeddedBroker>> {
 }
 
 fn message(n: u64) -> Envelope {
-    // Not compressible, like texts with ids.
+    // Not compressible, like a text with ids.
     let mut state = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let body: Vec<u8> = std::iter::repeat_with(|| {
         state ^= state << 13;
@@ -87,7 +87,7 @@ fn message(n: u64) -> Envelope {
     }
 }
 
-/// `in_flight` tasks publish one message after the other.
+/// Publishes with `in_flight` tasks, each one message after the other.
 async fn publish(broker: &Arc<EmbeddedBroker>, in_flight: u64) -> anyhow::Result<()> {
     let mut tasks = tokio::task::JoinSet::new();
     let start = Instant::now();
@@ -120,7 +120,7 @@ async fn publish(broker: &Arc<EmbeddedBroker>, in_flight: u64) -> anyhow::Result
     Ok(())
 }
 
-/// Takes and acks everything; how many that was.
+/// Takes and acknowledges everything. Returns how many messages that were.
 async fn drain(broker: &EmbeddedBroker) -> anyhow::Result<u64> {
     let waiting = broker.depth(&address()?.queue()).await?.ready;
     load::empty(broker, waiting, 256).await?;
@@ -138,12 +138,12 @@ fn report(when: &str, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the folder takes on the disk: holes do not count.
+/// The disk space that the folder takes, without the holes in sparse files.
 fn disk_use(folder: &Path) -> anyhow::Result<u64> {
     use std::os::unix::fs::MetadataExt;
     let mut total = 0;
     for entry in std::fs::read_dir(folder)? {
-        // Files come and go while the store works.
+        // Files appear and disappear while the store works.
         let entry = entry?;
         let Ok(metadata) = entry.metadata() else { continue };
         total +=

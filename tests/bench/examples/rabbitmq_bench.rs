@@ -1,8 +1,8 @@
-//! Measures RabbitMQ behind the broker trait, next to a bare lapin loop on the same node: publishes
-//! and deliveries per second, and their ratio, which says more than the figures.
+//! Measures RabbitMQ behind the broker trait and a bare lapin loop on the same node: publishes and deliveries a
+//! second, and their ratio, which says more than the figures.
 //!
-//! `cargo run --release -p postern-bench --example rabbitmq_bench amqp://guest:guest@127.0.0.1/bench [MESSAGES]`.
-//! The virtual host should be made for it: Postern's queues stay in it.
+//! `cargo run --release -p postern-bench --example rabbitmq_bench amqp://guest:guest@127.0.0.1/bench
+//! [MESSAGES]`. Use a virtual host made for this: Postern's queues stay in it.
 #![allow(clippy::print_stdout)]
 
 mod load;
@@ -44,7 +44,7 @@ async fn main() -> Result<()> {
 
 async fn measure(broker: &Arc<RabbitBroker>, url: &str, messages: u64) -> Result<()> {
     println!("per second          bare  broker   ratio");
-    // As many rounds take as publish, so that nothing is left waiting.
+    // As many rounds consume as publish, so that no messages are left.
     for in_flight in [64, 256, 1024] {
         let bare = rate(messages, bare_publishes(url, messages, in_flight)).await?;
         let ours = rate(messages, load::fill(broker, messages, in_flight, letter)).await?;
@@ -68,7 +68,7 @@ async fn open(url: &str) -> Result<Arc<RabbitBroker>> {
     Ok(broker)
 }
 
-/// How many of `messages` a second `work` did.
+/// How many of `messages` messages `work` handled a second.
 async fn rate(messages: u64, work: impl Future<Output = Result<()>>) -> Result<f64> {
     let start = Instant::now();
     work.await?;
@@ -81,7 +81,7 @@ async fn bare(url: &str) -> Result<(Connection, Channel)> {
     Ok((connection, channel))
 }
 
-/// One task, one channel, `in_flight` confirms awaited.
+/// Publishes with one task on one channel, waiting for `in_flight` confirms at a time.
 async fn bare_publishes(url: &str, messages: u64, in_flight: usize) -> Result<()> {
     let (connection, channel) = bare(url).await?;
     channel.confirm_select(ConfirmSelectOptions::default()).await?;

@@ -1,5 +1,5 @@
-//! `postern` and the floors with an allocator that counts: what they allocated stands in the last
-//! line of their standard output.
+//! `postern` and the floors with an allocator that counts: the last line of their standard output says what they
+//! allocated.
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
 use clap::Parser;

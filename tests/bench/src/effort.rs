@@ -5,21 +5,21 @@ use std::time::Duration;
 /// How long and how often to measure.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effort {
-    /// Its name.
+    /// The effort's name.
     pub(crate) name: &'static str,
     /// How long one run of load lasts.
     pub(crate) load: Duration,
-    /// How many times floor and Postern take turns.
+    /// How many times the floor and Postern are measured in turn.
     pub(crate) rounds: usize,
     /// How many messages one run sends.
     pub(crate) messages: u64,
-    /// How many messages are sent one by one for a latency.
+    /// How many messages are sent one by one to measure a latency.
     pub(crate) singles: usize,
-    /// The most backends that are configured.
+    /// The highest number of configured backends.
     pub(crate) backends: usize,
-    /// The most messages that wait.
+    /// The highest number of waiting messages.
     pub(crate) waiting: u64,
-    /// How many events the message log holds when it is asked.
+    /// How many events the message log holds when it is searched.
     pub(crate) events: u64,
 }
 
@@ -35,7 +35,7 @@ impl Effort {
         waiting: 1_000_000,
         events: 10_000_000,
     };
-    /// For comparing.
+    /// For comparisons.
     pub(crate) const QUICK: Self = Self {
         name: "quick",
         load: Duration::from_secs(4),
@@ -46,7 +46,7 @@ impl Effort {
         waiting: 100_000,
         events: 300_000,
     };
-    /// For seeing whether it works.
+    /// For checking whether the benchmark works.
     pub(crate) const SMOKE: Self = Self {
         name: "smoke",
         load: Duration::from_secs(1),

@@ -1,12 +1,12 @@
-//! Measures Postern: every figure next to one of a floor, a program of a few lines that does the
-//! least that the task needs, or of a peer, taken in turn with it on the same machine.
+//! Measures Postern: each figure is compared with that of a floor, which is a program of a few lines that does
+//! the least that the task needs, or with that of a peer. Both are measured in turn on the same machine.
 //!
-//! `tests/bench/run` builds it and starts it.
+//! `tests/bench/run` builds and starts it.
 //!
 //! - [`floor`]: the floors
-//! - `provider`, `load`, `queue`: the provider, the clients and the broker's other side
-//! - `rig`: Postern's programs and the floors, started
-//! - `rows`: what is measured; `table`: what comes of it
+//! - `provider`, `load`, `queue`: the provider, the clients and the other side of the broker
+//! - `rig`: starts Postern's programs and the floors
+//! - `rows`: the measurements; `table`: the results
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
 
 mod effort;
@@ -45,16 +45,16 @@ struct Run {
     /// Only these groups of rows
     #[arg(long, value_delimiter = ',', value_enum)]
     only: Vec<rows::Group>,
-    /// Shorter and fewer rounds: for comparing while one works on something
+    /// Shorter and fewer rounds, for comparisons while working on something
     #[arg(long)]
     quick: bool,
-    /// The shortest possible: whether the harness itself works
+    /// The shortest possible run, which checks only that the harness works
     #[arg(long, conflicts_with = "quick")]
     smoke: bool,
-    /// Peers, too: Kannel, Jasmin, RapidSMS
+    /// Also measure the peers: Kannel, Jasmin, RapidSMS
     #[arg(long)]
     peers: bool,
-    /// Write the table into this file, between its marks
+    /// Write the table into this file, between the two marks in it
     #[arg(long)]
     write: Option<PathBuf>,
     /// The commit that is measured
@@ -62,13 +62,13 @@ struct Run {
     commit: String,
 }
 
-/// The program `postern-bench`.
+/// Runs the program `postern-bench`.
 ///
 /// # Errors
-/// What could not be measured, and why.
+/// If something could not be measured.
 pub fn main() -> Result<()> {
     match Command::parse().action {
-        // Its own runtime: actix's.
+        // actix has a runtime of its own.
         Action::FloorAccept(arguments) => floor::accept::main(&arguments, || ()),
         Action::FloorSend(arguments) => runtime()?.block_on(floor::send::main(arguments, || ())),
         Action::Run(run) => runtime()?.block_on(measure(run)),

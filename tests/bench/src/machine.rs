@@ -1,11 +1,11 @@
-//! What was measured, on what.
+//! The commit that was measured, and the machine.
 
 use crate::effort::Effort;
 use anyhow::Result;
 use postern_tests::Rabbit;
 use std::time::Duration;
 
-/// Some lines about the commit and the machine; no name, no path.
+/// Some lines about the commit and the machine, without names and paths.
 pub(crate) fn about(commit: &str, effort: &Effort, took: Duration, rabbit: &Rabbit) -> Result<String> {
     let file = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let line = |text: &str, key: &str| {

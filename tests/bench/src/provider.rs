@@ -1,5 +1,5 @@
-//! The quickest provider: it reads requests to their end, remembers when each came, and answers
-//! the same few bytes, at once or after a delay. It understands as much of HTTP as clients send.
+//! The fastest provider: it reads each request to its end, records when it came, and answers with the same few
+//! bytes, at once or after a delay. It understands only the HTTP that these clients send.
 
 use anyhow::{Result, ensure};
 use std::{
@@ -16,10 +16,10 @@ use tokio::{
     sync::Notify,
 };
 
-/// Kannel takes no other body for a success.
+/// The only body that Kannel accepts as a success.
 const ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 25\r\n\r\n0: Accepted for delivery\n";
-/// How long nothing may come while something is still to come.
+/// How long to wait for the next request while more are expected.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server on a port of 127.0.0.1.
@@ -35,7 +35,7 @@ pub(crate) struct Provider {
 pub(crate) struct Seen {
     start: Instant,
     count: AtomicU64,
-    /// When each came, in nanoseconds after `start`.
+    /// When each request came, in nanoseconds after `start`.
     times: Vec<AtomicU64>,
     news: Notify,
 }
@@ -52,7 +52,7 @@ impl Provider {
         let (delay, seen) = (provider.delay.clone(), provider.seen.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                // A connection ends when its client closes it, however that comes.
+                // A connection ends when its client closes it, cleanly or not.
                 let served = serve(stream, delay.clone(), seen.clone());
                 tokio::spawn(async move { drop(served.await) });
             }
@@ -60,12 +60,12 @@ impl Provider {
         Ok(provider)
     }
 
-    /// Where messages are posted.
+    /// The address that messages are posted to.
     pub(crate) fn url(&self) -> String {
         format!("http://{}/send", self.address)
     }
 
-    /// From now on requests belong to a new run of `messages`, and are answered after `delay`.
+    /// Starts a new run of `messages` requests, which are answered after `delay`.
     pub(crate) fn expect(&self, messages: u64, delay: Duration) -> Arc<Seen> {
         self.delay.store(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
         let seen = Seen::new(messages);
@@ -89,12 +89,12 @@ impl Seen {
         self.news.notify_one();
     }
 
-    /// How many came.
+    /// How many requests have come.
     pub(crate) fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// When request number `index`, from 0, came.
+    /// When the request with this index, counted from 0, came.
     pub(crate) fn at(&self, index: u64) -> Instant {
         let time = usize::try_from(index).ok().and_then(|index| self.times.get(index));
         self.start + Duration::from_nanos(time.map_or(0, |time| time.load(Ordering::Relaxed)))
@@ -107,7 +107,7 @@ impl Seen {
             if before >= count {
                 return Ok(());
             }
-            // A look now and then is enough for many; one alone is told at once.
+            // For many requests, polling is enough; a single one is reported at once.
             let waited = if count - before > 100 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 Ok(())
@@ -123,7 +123,7 @@ impl Seen {
         self.at(self.count().saturating_sub(1))
     }
 
-    /// Requests a second between the moments when this share and that share of `messages` had come.
+    /// Requests a second between the moments when the shares `from` and `to` of `messages` had come.
     pub(crate) fn rate(&self, messages: u64, from: f64, to: f64) -> f64 {
         let index = |share: f64| ((messages - 1) as f64 * share) as u64;
         let (first, last) = (index(from), index(to));
@@ -155,7 +155,7 @@ async fn serve(
     }
 }
 
-/// The length of the request that `buffer` begins with, once all of it is there.
+/// The length of the first request in `buffer`, once it is complete.
 fn complete(buffer: &[u8]) -> Option<usize> {
     let head = buffer.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let lines = buffer[..head].split(|byte| *byte == b'\n');

@@ -1,5 +1,5 @@
-//! What Postern itself does for a message, without sockets and without a broker, so many times:
-//! `tests/bench/guard` counts its instructions.
+//! Repeats what Postern itself does for a message, without sockets and without a broker, so that
+//! `tests/bench/guard` can count its instructions.
 
 use anyhow::{Result, ensure};
 use async_trait::async_trait;
@@ -59,7 +59,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// A broker that takes everything at once and keeps nothing.
+/// A broker that accepts everything at once and stores nothing.
 #[derive(Debug)]
 struct Nowhere;
 

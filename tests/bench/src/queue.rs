@@ -1,4 +1,4 @@
-//! The broker as the measuring side needs it: filling queues fast and emptying them.
+//! The benchmark's own access to the broker: it fills queues fast and empties them.
 
 use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -9,7 +9,7 @@ use lapin::{
 };
 use std::time::{Duration, Instant};
 
-/// Confirms that are awaited at a time.
+/// How many confirms are outstanding at a time.
 const IN_FLIGHT: usize = 1024;
 /// How long a queue may take to become empty.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,7 +29,7 @@ impl Queues {
         Ok(Self { _connection: connection, channel })
     }
 
-    /// Publishes so many outbound messages, each with an id of its own.
+    /// Publishes `messages` outbound messages, each with its own id.
     pub(crate) async fn fill(&self, exchange: &str, key: &str, messages: u64) -> Result<()> {
         let mut confirms = FuturesUnordered::new();
         for number in 0..messages {
@@ -62,7 +62,7 @@ impl Queues {
         Ok(found.message_count())
     }
 
-    /// Waits until so many messages wait in `queue`.
+    /// Waits until `messages` messages wait in `queue`.
     pub(crate) async fn depth_becomes(&self, queue: &str, messages: u64) -> Result<()> {
         let start = Instant::now();
         loop {
@@ -76,7 +76,7 @@ impl Queues {
     }
 }
 
-/// The body of an outbound message, of the size of a usual one.
+/// The body of an outbound message of usual size.
 pub(crate) fn outbound(number: u64) -> Vec<u8> {
     let id = uuid::Uuid::now_v7();
     let now = jiff::Timestamp::now();
@@ -86,5 +86,5 @@ pub(crate) fn outbound(number: u64) -> Vec<u8> {
     .into_bytes()
 }
 
-/// What is sent.
+/// The text of every message.
 pub(crate) const TEXT: &str = "Your appointment is on Monday at nine. Answer 1 to confirm.";

@@ -1,4 +1,4 @@
-//! What is measured: Postern's programs, the floors, and what stands around them.
+//! Starts Postern's programs, the floors, and what they need.
 
 use crate::{effort::Effort, provider::Provider, queue::Queues};
 use anyhow::{Context, Result};
@@ -16,7 +16,7 @@ use tokio::{
 /// How long a floor may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What every group of rows needs.
+/// The things that every group of rows needs.
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) effort: Effort,
@@ -30,14 +30,14 @@ impl Bench {
         Ok(Self { effort, rabbit, provider: Provider::start().await? })
     }
 
-    /// A virtual host with nothing in it.
+    /// An empty virtual host.
     pub(crate) async fn room(&self) -> Result<Room> {
         let vhost = self.rabbit.vhost();
         let queues = Queues::connect(&vhost.url()).await?;
         Ok(Room { vhost, queues })
     }
 
-    /// `backends` of them, alike, of which `bench` is one.
+    /// The sections of `backends` identical backends, one of which is `bench`.
     pub(crate) fn backends(&self, number: usize, concurrency: usize) -> String {
         let mut config = String::new();
         for index in 0..number.max(1) {
@@ -53,7 +53,8 @@ impl Bench {
         config
     }
 
-    /// The gateway on the embedded broker, with `backends` of them; it serves their queues, or none.
+    /// The configuration of a gateway with the embedded broker and `backends` backends, whose queues it serves
+    /// or not.
     pub(crate) fn gateway(&self, backends: usize, served: Served, log: MessageLog) -> String {
         let (served, log) = (served.names(), log == MessageLog::On);
         format!(
@@ -64,15 +65,15 @@ impl Bench {
     }
 }
 
-/// Sends in flight, unless a row says otherwise.
+/// How many sends are in flight, unless a row says otherwise.
 const CONCURRENCY: usize = 64;
 
-/// Whether a gateway on the embedded broker sends what waits for its backends.
+/// Whether a gateway with the embedded broker sends the waiting messages of its backends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Served {
-    /// All of it.
+    /// It sends all messages.
     All,
-    /// Nothing.
+    /// It sends no message.
     None,
 }
 
@@ -85,16 +86,16 @@ impl Served {
     }
 }
 
-/// Whether what becomes of every message is recorded.
+/// Whether the gateway writes a message log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MessageLog {
-    /// As it is by default on the embedded broker.
+    /// The default with the embedded broker.
     On,
-    /// As it is by default on RabbitMQ.
+    /// The default with RabbitMQ.
     Off,
 }
 
-/// Fails if `ingress` did not hand every message to the broker itself: the spool is faster than that.
+/// Fails unless `ingress` published every message to the broker directly: the spool is faster than that.
 pub(crate) async fn spooled_nothing(ingress: &Program) -> Result<()> {
     let spooled = ingress.metrics().await.value("postern_spool_stored_total", &[]);
     anyhow::ensure!(
@@ -104,10 +105,10 @@ pub(crate) async fn spooled_nothing(ingress: &Program) -> Result<()> {
     Ok(())
 }
 
-/// Makes a floor publish as Postern does: not straight into the queue, but to a topic exchange.
+/// Makes a floor publish as Postern does, through a topic exchange instead of straight to the queue.
 pub(crate) const BY_TOPIC: &[&str] = &["--by-topic"];
 
-/// A virtual host, and a view of its queues.
+/// A virtual host and access to its queues.
 #[derive(Debug)]
 pub(crate) struct Room {
     pub(crate) vhost: Vhost,
@@ -115,7 +116,7 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// An ingress that is connected.
+    /// Starts an ingress, and waits until it is connected.
     pub(crate) async fn ingress(&self, config: &str) -> Program {
         let ingress = Launch::ingress(&self.vhost.config(config)).unread_log().start().await;
         ingress.metric_becomes("postern_broker_connected", &[], 1.0).await;
@@ -126,12 +127,12 @@ impl Room {
         Launch::dispatcher(&self.vhost.config(config)).unread_log().start().await
     }
 
-    /// The bare handler, and where it listens.
+    /// Starts the bare handler. Returns it and its address.
     pub(crate) async fn bare_handler(&self) -> Result<(Floor, String)> {
         self.bare_handler_of("postern-bench", &[]).await
     }
 
-    /// The bare handler of that program, with further arguments.
+    /// Starts the bare handler of that program, with further arguments.
     pub(crate) async fn bare_handler_of(&self, program: &str, further: &[&str]) -> Result<(Floor, String)> {
         let mut tries = 0;
         loop {
@@ -147,12 +148,12 @@ impl Room {
         }
     }
 
-    /// The bare loop.
+    /// Starts the bare loop.
     pub(crate) async fn bare_loop(&self, provider: &str, concurrency: usize) -> Result<Floor> {
         self.bare_loop_of("postern-bench", provider, concurrency, &[]).await
     }
 
-    /// The bare loop of that program, with further arguments.
+    /// Starts the bare loop of that program, with further arguments.
     pub(crate) async fn bare_loop_of(
         &self,
         program: &str,
@@ -167,7 +168,7 @@ impl Room {
     }
 }
 
-/// A floor that runs; it ends when this is dropped.
+/// A running floor. Dropping it ends it.
 #[derive(Debug)]
 pub(crate) struct Floor {
     child: Child,
@@ -192,7 +193,7 @@ impl Floor {
         self.child.id().context("the floor has ended")
     }
 
-    /// Ends it; the last thing that it wrote.
+    /// Ends it, and returns the last line of its output.
     pub(crate) async fn end(mut self) -> Result<String> {
         drop(self.child.stdin.take());
         let mut rest = String::new();
@@ -202,17 +203,17 @@ impl Floor {
     }
 }
 
-/// A figure for a stretch of work.
+/// The figures for a stretch of work.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stretch {
     /// Messages a second.
     pub(crate) rate: f64,
-    /// CPU time of the program for each, in microseconds.
+    /// The program's CPU time for each message, in microseconds.
     pub(crate) cpu: f64,
 }
 
-/// How fast `messages` come to the provider that was told to expect them, and what each of them costs
-/// `process`; from when a tenth has come until a tenth is still to come.
+/// How fast `messages` messages reach the provider, which was told to expect them, and what each costs
+/// `process`. Counted from when a tenth has come until a tenth is still to come.
 pub(crate) async fn sending(
     seen: &crate::provider::Seen,
     messages: u64,
@@ -222,7 +223,7 @@ pub(crate) async fn sending(
     Ok(stretch)
 }
 
-/// The same for two processes that share the work.
+/// Like [`sending`], for two processes that share the work.
 pub(crate) async fn sending_beside(
     seen: &crate::provider::Seen,
     messages: u64,
@@ -239,7 +240,7 @@ pub(crate) async fn sending_beside(
     Ok([0, 1].map(|index| Stretch { rate, cpu: each(index) }))
 }
 
-/// Waits until `path` says what `wanted` wants.
+/// Waits until `condition` returns a value, and returns that.
 pub(crate) async fn until<T>(
     what: &str,
     limit: Duration,

@@ -1,16 +1,16 @@
-//! The table: each row a ratio, what it is a ratio of, and whether its target is reached.
+//! The table: each row has a ratio, what it compares, and whether its target is reached.
 
 use anyhow::{Context, Result};
 use std::{fmt::Write as _, path::Path};
 
-/// What a ratio (or a figure) is to be.
+/// The target for a ratio, or for a figure.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Target {
-    /// The ratio is to be so high.
+    /// At least this.
     AtLeast(f64),
-    /// The ratio is to be no higher.
+    /// At most this.
     AtMost(f64),
-    /// Just to be seen.
+    /// No target; the figure is only shown.
     Shown,
 }
 
@@ -27,24 +27,24 @@ impl Target {
 /// A row.
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
-    /// What is measured.
+    /// The name of the measurement.
     pub(crate) what: String,
     /// The unit of both figures.
     pub(crate) unit: &'static str,
     /// Postern's figure.
     pub(crate) ours: f64,
-    /// What it is compared with.
+    /// The program that Postern is compared with.
     pub(crate) beside: String,
-    /// That one's figure.
+    /// The figure of that program.
     pub(crate) theirs: f64,
-    /// Ours / theirs: the median over the rounds, where there are several.
+    /// Postern's figure divided by the other one: the median over the rounds, if there are several.
     pub(crate) ratio: f64,
-    /// What the ratio is to be.
+    /// The target.
     pub(crate) target: Target,
 }
 
 impl Row {
-    /// A row of one pair of figures.
+    /// A row with one pair of figures.
     pub(crate) fn new(
         what: impl Into<String>,
         unit: &'static str,
@@ -56,7 +56,7 @@ impl Row {
         Self { what, unit, ours, beside, theirs, ratio, target: Target::Shown }
     }
 
-    /// A row of pairs that were measured in turn: medians.
+    /// A row with the medians of pairs that were measured in turn.
     pub(crate) fn paired(
         what: impl Into<String>,
         unit: &'static str,
@@ -69,7 +69,7 @@ impl Row {
         Self { ratio, ..Self::new(what, unit, ours, beside, theirs) }
     }
 
-    /// The same with a target.
+    /// Sets the row's target.
     pub(crate) fn judged_by(self, target: Target) -> Self {
         Self { target, ..self }
     }
@@ -97,7 +97,7 @@ impl Row {
     }
 }
 
-/// The middle one; of an even number, the mean of the two.
+/// The median: of an even number of figures, the mean of the two in the middle.
 pub(crate) fn median(figures: impl Iterator<Item = f64>) -> f64 {
     let mut figures: Vec<f64> = figures.collect();
     figures.sort_by(f64::total_cmp);
@@ -109,7 +109,7 @@ pub(crate) fn median(figures: impl Iterator<Item = f64>) -> f64 {
     }
 }
 
-/// Three digits or more, with commas.
+/// The figure with at least three digits, and with commas.
 fn figure(figure: f64) -> String {
     match figure {
         figure if figure >= 100.0 => {
@@ -138,20 +138,20 @@ pub(crate) struct Table {
 const HEAD: [&str; 7] = ["what", "Postern", "compared with", "there", "ratio", "target", "reached"];
 
 impl Table {
-    /// One more row; it is printed at once.
+    /// Adds a row, and prints it at once.
     pub(crate) fn add(&mut self, row: Row) {
         eprintln!("{}", row.cells().join(" | "));
         self.rows.push(row);
     }
 
-    /// Something that is to be said below the table.
+    /// Adds a note below the table.
     pub(crate) fn note(&mut self, note: impl Into<String>) {
         let note = note.into();
         eprintln!("{note}");
         self.notes.push(note);
     }
 
-    /// For a terminal.
+    /// The table as text for a terminal.
     pub(crate) fn plain(&self) -> String {
         let lines: Vec<[String; 7]> =
             std::iter::once(HEAD.map(str::to_owned)).chain(self.rows.iter().map(Row::cells)).collect();
@@ -186,10 +186,10 @@ impl Table {
 const BEGIN: &str = "<!-- measured: tests/bench/run writes what follows -->";
 const END: &str = "<!-- end of what tests/bench/run wrote -->";
 
-/// Puts the table into `file`, in place of the one that is there.
+/// Replaces the table in `file`, which is between two marks.
 ///
 /// # Errors
-/// The file has no marks, or cannot be written.
+/// If the file has no marks or cannot be written.
 pub(crate) fn write(file: &Path, about: &str, table: &Table) -> Result<()> {
     let before = std::fs::read_to_string(file)?;
     let missing = || format!("{} has no line {BEGIN} or {END}", file.display());

@@ -1,4 +1,4 @@
-//! A RabbitMQ node that crashes, and one that takes no publishes.
+//! A RabbitMQ node that crashes, and one that accepts no publishes.
 
 use crate::{
     field::{FORWARDED, Field, IN_HAND, PATIENCE, Setup},
@@ -7,17 +7,18 @@ use crate::{
 };
 use postern_tests::{Alarm, HarmedRabbit, Rabbit, within};
 
-/// So many messages are spooled before the broker comes back.
+/// The number of messages spooled before the broker comes back.
 const SPOOLED: f64 = 30.0;
-/// So many are spooled during an alarm: sending comes to a halt meanwhile.
+/// The number of messages spooled during an alarm, while nothing is sent.
 const BLOCKED: f64 = 150.0;
 
-/// What is published when the connection is lost, what is forwarded then, and what is sent.
+/// May come twice: what is being published when the connection is lost, what the spool forwards, and what is
+/// being sent.
 pub(crate) const CONNECTION_LOST: Allowance =
     Allowance { doubled: UNDER_WAY + FORWARDED + IN_HAND, repeated: UNDER_WAY };
 
-/// Nothing is lost with an alarm: what was on its way may be in the broker and in the spool, and retries whose
-/// confirm is late are published twice.
+/// An alarm loses nothing: a message on its way may be both in the broker and in the spool, and a retry whose
+/// confirm is late is published twice.
 pub(crate) const BLOCKED_BROKER: Allowance = Allowance { doubled: UNDER_WAY + IN_HAND, repeated: 0 };
 
 async fn node() -> HarmedRabbit {
@@ -46,7 +47,7 @@ pub(crate) async fn kill(field: &mut Field, rabbit: &Rabbit) {
     field.spool_empties().await;
 }
 
-/// Kills the node and both services, and starts all of them again.
+/// Kills the node and both services, and starts all three again.
 pub(crate) async fn cut_power(field: &mut Field, rabbit: &Rabbit) {
     field.strike().await;
     rabbit.kill();
@@ -54,7 +55,7 @@ pub(crate) async fn cut_power(field: &mut Field, rabbit: &Rabbit) {
     field.dispatcher().kill();
     field.calm();
     field.goes_unanswered(UNDER_WAY).await;
-    // A machine that boots starts its services before the broker is ready.
+    // At boot, services start before the broker is ready.
     field.front.restart().await;
     field.spools(SPOOLED).await;
     rabbit.start().await;
@@ -62,7 +63,7 @@ pub(crate) async fn cut_power(field: &mut Field, rabbit: &Rabbit) {
     field.recovers().await;
 }
 
-/// Raises an alarm, and ends it once many messages are spooled.
+/// Raises an alarm, and clears it once many messages are spooled.
 pub(crate) async fn raise(field: &mut Field, rabbit: &Rabbit, alarm: Alarm) {
     field.strike().await;
     rabbit.alarm(alarm, true);

@@ -1,4 +1,4 @@
-//! Three nodes on one machine, behind something that balances connections, as in front of a cluster.
+//! Three nodes on one machine, behind a proxy that balances connections as a cluster's load balancer does.
 
 use super::broker::CONNECTION_LOST;
 use crate::{
@@ -7,10 +7,10 @@ use crate::{
 };
 use postern_tests::{Proxy, Rabbit, Vhost, within};
 
-/// The queues whose leader is killed, in turn; the others have theirs here or there.
+/// The queues whose leader is killed, in turn; the leaders of the others are on any node.
 const QUEUES: [&str; 3] = ["postern.wait.1000ms", "postern.outbound.x", "postern.inbound"];
 
-/// The number of the node that leads `queue`.
+/// The index of the node that leads `queue`.
 async fn leader(nodes: &[Rabbit], vhost: &Vhost, queue: &str) -> usize {
     within(PATIENCE, "a leader that runs", async || {
         let leads = |node: &Rabbit| node.running() && node.leads(vhost, queue);
@@ -32,9 +32,9 @@ pub(crate) async fn leader_killed(name: &'static str, times: usize) -> Row {
         field.calm();
         let next = leader(&nodes, &vhost, queue).await;
         assert_ne!(next, led, "it leads and is dead");
-        // The others carry on without it.
+        // The other nodes continue without it.
         field.recovers().await;
-        // docs/guarantees.md on why RabbitMQ 3.10 may keep them until the node is back.
+        // docs/guarantees.md says why RabbitMQ 3.10 may keep retries until the node is back.
         if !nodes[next].version().starts_with("3.") {
             field.retries().await;
         }

@@ -1,4 +1,4 @@
-//! A disk without room, to the last byte: a small tmpfs.
+//! A disk that is full to the last byte: a small tmpfs.
 
 use super::broker::CONNECTION_LOST;
 use crate::{
@@ -10,7 +10,7 @@ use postern_tests::{Proxy, Rabbit, SmallDisk};
 
 /// The size of the disk.
 pub(crate) const MEBIBYTES: u32 = 192;
-/// So many requests are refused before there is room again.
+/// The number of requests refused before there is room again.
 const REFUSED: usize = 20;
 
 /// Fills the disk under an embedded broker, and makes room again.
@@ -23,7 +23,7 @@ pub(crate) async fn fill(field: &mut Field, disk: &SmallDisk) {
     field.recovers().await;
 }
 
-/// The same, and kills the process while the disk is full.
+/// Fills the disk under an embedded broker, and kills the process while the disk is full.
 pub(crate) async fn fill_and_kill(field: &mut Field, disk: &SmallDisk) {
     field.strike().await;
     disk.fill();
@@ -44,7 +44,7 @@ pub(crate) async fn fill_spool(field: &mut Field, disk: &SmallDisk, proxy: &Prox
     disk.fill();
     field.refuses(REFUSED).await;
     field.calm();
-    // The broker comes back first: what is forwarded cannot be removed from the spool.
+    // The broker comes back first, so that forwarded messages cannot be removed from the spool.
     proxy.refuse(false);
     field.front_metric("postern_broker_connected", |connected| connected == 1.0).await;
     disk.clear();
@@ -60,7 +60,7 @@ pub(crate) async fn full_under_embedded(name: &'static str, times: usize) -> Row
     let url = format!("embedded:{}", disk.path().join("data").display());
     let mut field = Field::gateway(Setup::new(&url).echo()).await;
     for time in 0..times {
-        // Every other time it is killed like that.
+        // Every other time, the process is killed meanwhile.
         if time % 2 == 0 {
             fill_and_kill(&mut field, &disk).await;
         } else {

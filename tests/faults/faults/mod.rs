@@ -1,5 +1,5 @@
-//! The faults: each a scenario that lets a fault strike several times, sees that it did, and that
-//! everything flows again. What docs/guarantees.md allows is in the scenario's last line.
+//! The faults. Each is a scenario that lets a fault strike several times and checks that it did strike and that
+//! everything flows again. The last line of a scenario says what docs/guarantees.md allows.
 
 pub(crate) mod broker;
 pub(crate) mod cluster;
@@ -13,31 +13,31 @@ use crate::table::Row;
 use futures_util::future::LocalBoxFuture;
 use std::time::Duration;
 
-/// How much of each scenario is tried.
+/// How long each scenario is run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Extent {
     /// How often a fault strikes.
     pub(crate) times: usize,
-    /// How long an attack goes on.
+    /// How long an attack lasts.
     pub(crate) attack: Duration,
 }
 
-/// A fault or an attack by its name, and how it is tried.
+/// A fault or an attack: its name, and the function that runs it.
 #[derive(Clone, Copy)]
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) run: fn(&'static str, Extent) -> LocalBoxFuture<'static, Row>,
 }
 
-/// `scenario!("what happens", function)`
+/// A fault as a scenario: `scenario!("what happens", function)`.
 macro_rules! scenario {
     ($name:literal, $run:path) => {
         $crate::faults::Scenario { name: $name, run: |name, extent| Box::pin($run(name, extent.times)) }
     };
 }
 
-/// Those of a lane strike one after the other, the lanes side by side. Most of the time they wait for timers and
-/// for programs to start.
+/// The faults of a lane strike one after the other; the lanes run at the same time. Most of the time they wait
+/// for timers and for programs to start.
 pub(crate) const LANES: &[&[Scenario]] = &[
     &[scenario!("kill -9 of the broker", broker::killed)],
     &[scenario!("three nodes: kill -9 of the queues' leader", cluster::leader_killed)],

@@ -1,4 +1,4 @@
-//! A network between both services and the broker that does what networks do.
+//! A network between both services and the broker that delays, cuts and goes silent.
 
 use super::broker::CONNECTION_LOST;
 use crate::{
@@ -8,14 +8,14 @@ use crate::{
 use postern_tests::{Direction, Proxy, Rabbit, Vhost, within};
 use std::time::Duration;
 
-/// Far below `publish_timeout`: nothing may come twice.
+/// Far below `publish_timeout`, so nothing may come twice.
 const SLOW: Duration = Duration::from_millis(150);
-/// With these parameters of its address, a broker that went silent is found out soon.
+/// Parameters of the broker's address with which a silent broker is noticed soon.
 pub(crate) const HEARTBEAT: &str = "?heartbeat=5&connection_timeout=2000";
-/// Which direction is closed, in turn.
+/// The directions that are closed, in turn.
 pub(crate) const DIRECTIONS: [Direction; 2] = [Direction::Down, Direction::Up];
 
-/// Waits until both services have dialled again: each has two connections.
+/// Waits until both services have connected again; each has two connections.
 async fn dialled_again(proxy: &Proxy, before: usize) {
     within(PATIENCE, "the services to connect again", async || {
         let now = proxy.accepted();
@@ -44,7 +44,7 @@ pub(crate) async fn half_close(field: &mut Field, proxy: &Proxy, direction: Dire
     field.recovers().await;
 }
 
-/// Lets no packet through and tells nobody: heartbeats find it out.
+/// Lets no packet through and closes nothing: heartbeats notice it.
 pub(crate) async fn silence(field: &mut Field, proxy: &Proxy) {
     field.strike().await;
     let before = proxy.accepted();

@@ -11,16 +11,16 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
-/// What docs/guarantees.md says that an interrupted cancellation or move may double on RabbitMQ; the embedded broker
-/// exchanges messages in one transaction.
+/// How many messages an interrupted cancellation or move may duplicate on RabbitMQ (docs/guarantees.md); the
+/// embedded broker replaces messages in one transaction.
 const MAY_DOUBLE: usize = 512;
 /// How many messages wait for the backend when an order strikes: more than are settled at once.
 const WAITING: usize = 512;
-/// What was in flight, and in the dispatcher's hands: of two backends and a webhook.
+/// Messages in flight, and those that the dispatcher holds for two backends and a webhook.
 pub(crate) const IN_FLIGHT: Allowance = Allowance { doubled: 2 * IN_HAND, repeated: UNDER_WAY };
 const INTERRUPTED: Allowance = Allowance { doubled: 2 * IN_HAND + MAY_DOUBLE, ..IN_FLIGHT };
 
-/// An order that is carried out when its process is killed.
+/// An order whose process is killed while carrying it out.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Order {
     Pause,
@@ -29,7 +29,7 @@ pub(crate) enum Order {
 }
 
 impl Order {
-    /// The path and the body of the request that gives it.
+    /// The path and the body of its request.
     fn request(self) -> (&'static str, Value) {
         match self {
             Self::Pause => ("/v1/backends/x/pause", json!({})),
@@ -38,18 +38,18 @@ impl Order {
         }
     }
 
-    /// What it may double if it is interrupted.
+    /// What the order may duplicate if it is interrupted.
     pub(crate) const fn allowance(self, embedded: bool) -> Allowance {
         let in_flight = embedded || matches!(self, Self::Pause);
         let allowed = if in_flight { IN_FLIGHT } else { INTERRUPTED };
-        // While RabbitMQ is slow to confirm, what is accepted goes through the spool.
+        // While RabbitMQ is slow to confirm, accepted messages go through the spool.
         let spooled = if embedded { 0 } else { FORWARDED };
         Allowance { doubled: allowed.doubled + spooled, ..allowed }
     }
 }
 
-/// Gives an order over the admin port, again until it is carried out: a process that has just started may not
-/// have found its broker.
+/// Sends an order to the admin port until it is carried out: a process that has just started may not be
+/// connected to its broker.
 async fn give(service: &Service, (path, body): (&str, Value)) -> Value {
     within(PATIENCE, path, async || {
         let reply = fetch(order(service, path, &body)).await.map_err(|error| error.to_string())?;
@@ -67,8 +67,8 @@ async fn pause(service: &Service) {
     assert_eq!(give(service, Order::Pause.request()).await["paused"], true, "it is not paused");
 }
 
-/// Kills the process that sends while it carries out an order, `time` after time at another moment; both
-/// services are one process or two.
+/// Kills the sending process while it carries out an order, at another moment for each `time`. The services are
+/// one process or two.
 pub(crate) async fn interrupt(field: &mut Field, time: usize, order: Order) {
     if order == Order::Pause {
         field.strike().await;
@@ -91,7 +91,7 @@ pub(crate) async fn interrupt(field: &mut Field, time: usize, order: Order) {
         if ready.text.contains("backend x is paused by an operator") { Ok(()) } else { Err(ready.text) }
     })
     .await;
-    // Who got no answer gives the order again.
+    // A client that got no answer repeats the order.
     if order != Order::Pause {
         give(field.dispatcher(), order.request()).await;
     }

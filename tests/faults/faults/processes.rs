@@ -1,4 +1,4 @@
-//! Postern's own processes: killed, or told to end.
+//! Postern's own processes are killed or told to stop.
 
 use crate::{
     field::{ECHOED, Field, IN_HAND, Setup},
@@ -12,19 +12,19 @@ async fn shared() -> String {
     Rabbit::shared().vhost().into_url()
 }
 
-/// What was in flight at the ingress: senders that got no answer repeat themselves.
+/// Messages in flight at the ingress: senders that got no answer repeat them.
 pub(crate) const UNANSWERED: Allowance = Allowance { doubled: 0, repeated: UNDER_WAY };
-/// What the dispatcher held.
+/// Messages that the dispatcher holds.
 pub(crate) const HELD: Allowance = Allowance { doubled: IN_HAND, repeated: 0 };
-/// What was in flight at the ingress, and what its dispatcher and its echo held.
+/// Messages in flight at the ingress, and those that its dispatcher and its echo hold.
 const ONE_PROCESS: Allowance = Allowance { doubled: IN_HAND + ECHOED, ..UNANSWERED };
 
 /// How a process is ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum End {
-    /// `kill -9`
+    /// SIGKILL.
     Kill,
-    /// SIGTERM, and its drain.
+    /// SIGTERM, and waiting for the drain.
     Drain,
 }
 
@@ -37,7 +37,7 @@ impl End {
     }
 }
 
-/// Ends what accepts, the ingress or the one process, and starts it again.
+/// Ends the process that accepts messages, the ingress or the one process, and starts it again.
 pub(crate) async fn end_front(field: &mut Field, end: End) {
     field.strike().await;
     end.strike(&mut field.front).await;
@@ -48,7 +48,7 @@ pub(crate) async fn end_front(field: &mut Field, end: End) {
     field.spool_empties().await;
 }
 
-/// Ends the dispatcher, while the ingress accepts, and starts it again.
+/// Ends the dispatcher while the ingress accepts messages, and starts it again.
 pub(crate) async fn end_dispatcher(field: &mut Field, end: End) {
     field.strike().await;
     end.strike(field.dispatcher()).await;

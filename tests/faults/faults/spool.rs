@@ -8,10 +8,10 @@ use crate::{
 };
 use postern_tests::{Proxy, Rabbit};
 
-/// So many are in it when the ingress is killed.
+/// How many messages are in the spool when the ingress is killed.
 const HELD: f64 = 200.0;
 
-/// Two kills each time.
+/// Each time, the ingress is killed twice.
 pub(crate) const TWICE: Allowance = Allowance { repeated: 2 * UNDER_WAY, ..CONNECTION_LOST };
 
 /// Kills the ingress while its spool holds messages, and again while it forwards them.

@@ -1,4 +1,4 @@
-//! The end of a scenario: everything comes out, the programs drain, and what is left anywhere is looked for.
+//! The end of a scenario: everything comes out, the programs drain, and leftovers are looked for.
 
 use super::{Application, BATCHES, DELAY, Field, PATIENCE};
 use crate::{
@@ -12,21 +12,21 @@ use postern_tests::{Launch, Reply, within};
 use serde::Deserialize;
 use std::time::{Duration, Instant};
 
-/// How long nothing may come of what is outstanding before it counts as lost: longer than the 65
-/// seconds that RabbitMQ waits for a queue without a leader, and the 10 until it tries again.
+/// How long no outstanding message may come out before all of them count as lost: longer than the 65 seconds
+/// that RabbitMQ waits for a queue without a leader, plus the 10 until it tries again.
 const GIVEN_UP: Duration = Duration::from_secs(120);
-/// Beyond that, it is said how long everything took to come out.
+/// If everything takes longer than this to come out, the time is printed.
 const SETTLED: Duration = Duration::from_secs(20);
 /// How long the message log may take to catch up, at some hundred events a second.
 const CATCHES_UP: Duration = Duration::from_secs(600);
-/// How long nothing is written into it then: longer than the time between two looks of a program at the lengths
-/// of its queues.
+/// How long nothing must be written into the log after that: longer than a program takes between two readings of
+/// its queues' lengths.
 const QUIET: Duration = Duration::from_secs(8);
-/// The least time between two looks at what is outstanding.
+/// The least time between two readings of what is outstanding.
 const LOOK: Duration = Duration::from_millis(500);
 
 impl Field {
-    /// The same as [`settled`](Self::settled), as the row of one fault.
+    /// Runs [`settled`](Self::settled), and returns the row of one fault.
     pub(crate) async fn settle(self, fault: &'static str, allowance: Allowance) -> Row {
         let times = self.windows.len();
         let Settled { verdict, drained, .. } = self.settled(fault).await;
@@ -35,8 +35,8 @@ impl Field {
         row
     }
 
-    /// Ends the load, waits for the end of every accepted message, drains the programs, compares the message
-    /// log with the ledger, and looks for what is left anywhere.
+    /// Stops the load, waits for the outcome of every accepted message, drains the programs, compares the
+    /// message log with the ledger, and looks for leftovers.
     pub(crate) async fn settled(mut self, name: &'static str) -> Settled {
         self.load.stop().await;
         let stopped = Instant::now();
@@ -73,13 +73,13 @@ impl Field {
             let unconfirmed = audit.unconfirmed;
             verdict.problems.push(format!("{unconfirmed} messages are in the log and did not come out"));
         }
-        // An attacker's may come until the end.
+        // An attacker's messages may still be dead-lettered until the end.
         let dead = (!self.attacked).then_some(dead.all);
         verdict.problems.extend(leftovers(&self.setup.url, dead, logged_by_broker).await);
         Settled { verdict, audit, drained, loaded: stopped.duration_since(self.begun) }
     }
 
-    /// Waits until nothing is outstanding, or nothing comes of what is: the dead letters.
+    /// Waits until nothing is outstanding, or nothing more comes out. Returns the dead letters.
     async fn comes_to_an_end(&mut self, reports: bool) -> DeadIds {
         let (mut dead, mut left, mut since) = (DeadIds::default(), usize::MAX, Instant::now());
         loop {
@@ -92,7 +92,7 @@ impl Field {
             }
             let looks = Instant::now();
             dead = self.dead().await.unwrap_or(dead);
-            // A listing of thousands is work for the programs.
+            // A list of thousands costs the programs work.
             tokio::time::sleep(LOOK.max(looks.elapsed() * 2)).await;
         }
     }
@@ -118,7 +118,7 @@ impl Field {
         .await;
     }
 
-    /// Compares the message log with the ledger, as `postern log export` writes it.
+    /// Compares the message log with the ledger, using `postern log export`.
     async fn audit(&self) -> Audit {
         let mut auditor = self.ledger.auditor(self.setup.application == Application::Echo);
         let export = ["log", "export", "--events"]
@@ -134,12 +134,12 @@ impl Field {
         auditor.finish()
     }
 
-    /// The requests that were stored in part, where guarantees.md says that this cannot be.
+    /// The requests that were stored only in part, if docs/guarantees.md rules that out for the broker.
     fn torn_requests(&self) -> Vec<String> {
         if self.is_embedded() { self.ledger.torn_requests() } else { Vec::new() }
     }
 
-    /// The dead letters; `None` if they cannot be had now.
+    /// The dead letters; `None` if they cannot be listed now.
     async fn dead(&mut self) -> Option<DeadIds> {
         let told = match self.dispatcher().program().admin("/v1/dead?limit=1000000").await {
             Ok(Reply { status: 200, text, .. }) => text,
@@ -148,7 +148,7 @@ impl Field {
         let listing: Listing = serde_json::from_str(&told).expect("a listing of dead letters");
         let mut dead = DeadIds { own: Dead::new(), all: listing.letters.len() as u64 };
         for letter in listing.letters.iter().filter(|letter| letter.backend.as_deref() != Some("hostile")) {
-            // Nobody's id, if it is none.
+            // An invalid id belongs to no message.
             let id = letter.id.as_deref().unwrap_or_default().parse().unwrap_or_default();
             *dead.own.entry(id).or_default() += 1;
         }
@@ -156,19 +156,19 @@ impl Field {
     }
 }
 
-/// What came of a scenario.
+/// The result of a scenario.
 #[derive(Debug)]
 pub(crate) struct Settled {
     pub(crate) verdict: Verdict,
-    /// What came of comparing the message log, where there is one.
+    /// The comparison with the message log, if there is one.
     pub(crate) audit: Audit,
     /// How long the programs took to drain, one after the other.
     pub(crate) drained: Duration,
-    /// How long the load went on.
+    /// How long the load lasted.
     pub(crate) loaded: Duration,
 }
 
-/// What `/v1/dead` answers.
+/// The answer of `/v1/dead`.
 #[derive(Debug, Deserialize)]
 struct Listing {
     letters: Vec<Letter>,
@@ -183,13 +183,13 @@ struct Letter {
 /// The dead letters of a scenario.
 #[derive(Debug, Default)]
 struct DeadIds {
-    /// Those that no attacker has made.
+    /// Dead letters that no attacker caused.
     own: Dead,
     all: u64,
 }
 
-/// What is in the queues that nobody can explain, now that every program has ended; `dead`: how many dead letters
-/// there should be, if that can be said; `logged`: whether there is a queue for the message log.
+/// Messages left in the queues without an explanation, now that every program has ended. `dead` is the expected
+/// number of dead letters, if it is known; `logged` says whether there is a queue for the message log.
 async fn leftovers(url: &str, dead: Option<u64>, logged: bool) -> Vec<String> {
     let [x, y, batches] =
         ["x", "y", BATCHES].map(|name| name.parse::<BackendName>().expect("a backend's name"));

@@ -1,17 +1,17 @@
-//! What Postern's programs are configured with.
+//! The configuration of Postern's programs.
 
 use super::{Application, BATCHES, CONCURRENCY};
 use crate::ends::{Ends, THINKING};
 use std::time::Duration;
 
-/// The configuration of a scenario, with the backends `x`, and `batches`, which takes several messages in one
+/// The configuration of a scenario, with the backends `x` and `batches`, which accepts several messages in one
 /// request.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
-    /// The broker's.
+    /// The broker's URL.
     pub(super) url: String,
     pub(super) application: Application,
-    /// How long the provider and the application take for an answer.
+    /// How long the provider and the application take to answer.
     pub(super) thinking: Duration,
     /// Lines of `[ingress]`.
     ingress: String,
@@ -19,12 +19,12 @@ pub(crate) struct Setup {
     backends: Vec<&'static str>,
     /// Further sections.
     sections: String,
-    /// Whether there is a message log, which the ledger is compared with.
+    /// Whether there is a message log to compare with the ledger.
     pub(super) logged: bool,
 }
 
 impl Setup {
-    /// Around the broker at `url`, with a webhook.
+    /// A configuration with the broker at `url` and a webhook.
     pub(crate) fn new(url: &str) -> Self {
         Self {
             url: url.to_owned(),
@@ -37,38 +37,38 @@ impl Setup {
         }
     }
 
-    /// With the application `echo`.
+    /// Uses the application `echo`.
     pub(crate) fn echo(self) -> Self {
         Self { application: Application::Echo, ..self }
     }
 
-    /// With these lines of `[ingress]`.
+    /// Sets the lines of `[ingress]`.
     pub(crate) fn ingress(self, lines: &str) -> Self {
         Self { ingress: lines.to_owned(), ..self }
     }
 
-    /// With one more backend.
+    /// Adds a backend.
     pub(crate) fn backend(mut self, name: &'static str) -> Self {
         self.backends.push(name);
         self
     }
 
-    /// With these sections besides.
+    /// Sets further sections.
     pub(crate) fn sections(self, sections: &str) -> Self {
         Self { sections: sections.to_owned(), ..self }
     }
 
-    /// With ends that take as long as this for an answer.
+    /// Sets how long the ends take to answer.
     pub(crate) fn thinking(self, thinking: Duration) -> Self {
         Self { thinking, ..self }
     }
 
-    /// With a message log, of which the sections have said where it is.
+    /// Says that the sections configure a message log.
     pub(crate) fn logged(self) -> Self {
         Self { logged: true, ..self }
     }
 
-    /// As TOML.
+    /// The configuration as TOML.
     pub(super) fn toml(&self, ends: &Ends) -> String {
         let Self { url, ingress, sections, .. } = self;
         let application = match self.application {

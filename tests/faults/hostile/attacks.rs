@@ -1,5 +1,5 @@
-//! The attacks. Each goes on until it is dropped, comes back when it is thrown out, and asks for little of
-//! this machine's CPU itself: what the programs make of it is measured.
+//! The attacks. Each lasts until it is dropped, connects again when it is disconnected, and uses little CPU
+//! itself, since the load of the programs is measured.
 
 use crate::field::Field;
 use futures_util::future::join_all;
@@ -13,20 +13,20 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long an attacker rests between two tries.
+/// How long an attacker rests between two attempts.
 const REST: Duration = Duration::from_millis(100);
-/// The right to send through Kannel's protocol.
+/// A user who may send through Kannel's protocol.
 const USER: &str = "username=app&password=a-password-of-the-campaign&text=a";
-/// The backend that is attacked. Its provider refuses everything.
+/// The attacked backend. Its provider refuses everything.
 const BACKEND: &str = "hostile";
 
-/// Somebody with bad intentions, and what they can reach.
+/// An attacker, and what it can reach.
 pub(super) struct Attacker {
     /// The public port.
     port: SocketAddr,
-    /// The right to publish.
+    /// A connection with permission to publish.
     tap: Tap,
-    /// Takes connections and never answers.
+    /// A listener that accepts connections and never answers.
     silent: TcpListener,
 }
 
@@ -40,17 +40,17 @@ impl Attacker {
         }
     }
 
-    /// Where nobody ever answers.
+    /// An address that never answers.
     fn silent_url(&self) -> String {
         format!("http://{}/", self.silent.local_addr().expect("a bound socket has an address"))
     }
 
-    /// `number` clients side by side, each of which does `once` over and over.
+    /// Runs `number` clients at the same time, each of which does `once` over and over.
     async fn crowd(&self, number: usize, once: impl AsyncFn(TcpStream) -> io::Result<()>) {
         let client = async || -> Infallible {
             loop {
                 if let Ok(stream) = connect(self.port).await {
-                    // Thrown out, it comes back.
+                    // Disconnected, it connects again.
                     let _ = once(stream).await;
                 }
                 sleep(REST).await;
@@ -89,7 +89,7 @@ async fn connect(port: SocketAddr) -> io::Result<TcpStream> {
     socket.connect(port).await
 }
 
-/// Returns when the other side has closed `stream`, of which nothing is read.
+/// Returns when the other side has closed `stream`. Reads nothing from it.
 async fn thrown_out(stream: &TcpStream) -> io::Result<()> {
     loop {
         sleep(REST).await;
@@ -103,7 +103,7 @@ async fn thrown_out(stream: &TcpStream) -> io::Result<()> {
 pub(super) async fn never_reading(attacker: Attacker) {
     let requests = "GET /openapi.json HTTP/1.1\r\nHost: postern\r\n\r\n".repeat(7_500);
     let once = async |mut stream: TcpStream| {
-        // What does not fit waits.
+        // The rest waits.
         let _ = timeout(Duration::from_secs(2), stream.write_all(requests.as_bytes())).await;
         thrown_out(&stream).await
     };
@@ -139,7 +139,7 @@ pub(super) async fn unproved(attacker: Attacker) {
     let once = async |mut stream: TcpStream| {
         loop {
             stream.write_all(requests.as_bytes()).await?;
-            // Until all answers are read.
+            // Read all answers that have come.
             while let Ok(read) = timeout(REST, stream.read(&mut [0; 65_536])).await {
                 if read? == 0 {
                     return Ok(());

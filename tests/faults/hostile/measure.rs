@@ -1,4 +1,4 @@
-//! What a span of time was like for the normal load's clients, and what it cost the programs.
+//! How the normal load fared during a span of time, and what the span cost the programs.
 
 use crate::{field::Field, ledger::Ledger};
 use postern_tests::usage;
@@ -7,27 +7,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A p99 below this, in seconds, counts as this: one late answer would make it many times as long, and a debug
-/// build takes 30 ms for what a release build does in 2.
+/// A p99 below this, in seconds, counts as this: otherwise one late answer would multiply it, and a debug build
+/// needs 30 ms for what a release build does in 2.
 const SHORT: f64 = 0.025;
-/// How often memory is looked at.
+/// The time between two readings of the memory.
 const LOOK: Duration = Duration::from_millis(50);
-/// A span that says something of the rate.
+/// The shortest span that says something about the rate.
 pub(crate) const MEASURES: Duration = Duration::from_secs(30);
-/// How much memory an attack may take, of both programs together, in MiB.
+/// How much more memory both programs together may use during an attack, in MiB.
 const GROWS: f64 = 90.0;
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// What a span of time was like.
+/// The results for a span of time.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Measured {
-    /// Messages accepted, each second.
+    /// Accepted messages a second.
     pub(crate) accepted: f64,
-    /// Messages that came out, each second.
+    /// Delivered messages a second.
     pub(crate) delivered: f64,
-    /// 99 of 100 accepted messages were answered within this.
+    /// The time within which 99 % of the accepted messages were answered.
     pub(crate) p99: Duration,
-    /// The most memory that the programs had at once, in MiB, each program's most.
+    /// The sum of each program's highest memory use, in MiB.
     pub(crate) memory: f64,
     /// The CPU that the programs used, in cores.
     pub(crate) cores: f64,
@@ -36,21 +36,20 @@ pub(crate) struct Measured {
 /// The load without an attack, and with it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Beside {
-    /// How long each of both was measured.
+    /// The length of each of the two spans.
     pub(crate) span: Duration,
     pub(crate) without: Measured,
     pub(crate) with: Measured,
 }
 
 impl Beside {
-    /// What part of the rate is left, of the messages that are accepted or of those that come out,
-    /// whichever is less.
+    /// The share of the rate that is left, of accepted or of delivered messages, whichever is less.
     pub(crate) fn rate(&self) -> f64 {
         let part = |with: f64, without: f64| if without > 0.0 { with / without } else { 0.0 };
         part(self.with.accepted, self.without.accepted).min(part(self.with.delivered, self.without.delivered))
     }
 
-    /// What must not be. A short span, of a run with other faults beside it, says little of the rate.
+    /// Violated limits. A short span, measured while other faults run, says little about the rate.
     pub(crate) fn problems(&self) -> Vec<String> {
         let (least, most) = if self.span < MEASURES { (0.5, 10.0) } else { (0.9, 2.0) };
         let (rate, p99, grown) = (self.rate(), self.p99(), self.with.memory - self.without.memory);
@@ -60,7 +59,7 @@ impl Beside {
         [rate, p99, memory].into_iter().flatten().collect()
     }
 
-    /// How many times as long the answers take, by their p99.
+    /// The p99 of the answers during the attack, as a multiple of the p99 without it.
     pub(crate) fn p99(&self) -> f64 {
         self.with.p99.as_secs_f64() / self.without.p99.as_secs_f64().max(SHORT)
     }
@@ -76,7 +75,7 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// Begins to measure now.
+    /// Starts measuring.
     pub(crate) fn start(field: &Field) -> Self {
         let programs = field.programs();
         let cpu = cpu_of(&programs);
@@ -112,7 +111,7 @@ fn cpu_of(programs: &[u32]) -> Duration {
     programs.iter().map(|program| usage::cpu(*program)).sum()
 }
 
-/// So many of a hundred are at most this; zero of none.
+/// The value that `part` percent of the answers do not exceed; zero if there are none.
 fn percentile(mut answers: Vec<Duration>, part: usize) -> Duration {
     answers.sort_unstable();
     let index = (answers.len() * part).div_ceil(100).saturating_sub(1);

@@ -1,14 +1,14 @@
-//! One message of the ledger. Of a million, each takes about a hundred bytes.
+//! One message of the ledger. There may be a million, each of about a hundred bytes.
 
 use std::time::Instant;
 use uuid::Uuid;
 
-/// How a message came in, and so at which end it comes out.
+/// How a message came in, which determines where it comes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Way {
-    /// From a provider's form, or one of several in a JSON body: to the application.
+    /// From a provider's form, or as one of several in a JSON body. It goes to the application.
     Received,
-    /// By `POST /v1/messages`: to the provider.
+    /// By `POST /v1/messages`. It goes to the provider.
     Submitted,
 }
 
@@ -16,19 +16,19 @@ impl Way {
     pub(crate) const BOTH: [Self; 2] = [Self::Received, Self::Submitted];
 }
 
-/// What the end where a message comes out makes of it.
+/// How a message's end answers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It takes it.
+    /// It takes the message.
     Taken,
-    /// It says 503 the first time, and takes it then: a retry.
+    /// It answers 503 the first time and takes the retry.
     PutOff,
-    /// It says 400 each time: a dead letter.
+    /// It answers 400 each time, which makes a dead letter.
     Refused,
 }
 
 impl Fate {
-    /// That of the message with this number.
+    /// The fate of the message with this number.
     pub(crate) fn of(number: usize) -> Self {
         match number % 64 {
             7 | 28 | 49 => Self::PutOff,
@@ -41,18 +41,18 @@ impl Fate {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) way: Way,
-    /// The first message of the request that it was posted with.
+    /// The number of the first message in the same request.
     pub(super) request: u32,
     pub(super) begun: Instant,
     /// When it was last posted.
     pub(super) tried: Instant,
-    /// When its end last took it, or refused it.
+    /// When its end last took or refused it.
     pub(super) ended: Option<Instant>,
-    /// Under which id it was answered or seen.
+    /// The id in its answer, or with which it was seen.
     pub(super) id: Option<Uuid>,
     /// How often it was posted.
     pub(super) tries: u16,
-    /// How often its end took it or refused it.
+    /// How often its end took or refused it.
     pub(super) ends: u16,
     pub(super) reports: u16,
     pub(super) accepted: bool,
@@ -79,7 +79,7 @@ impl Entry {
         }
     }
 
-    /// When anything last happened to it.
+    /// When something last happened to it.
     pub(super) fn last(&self) -> Instant {
         self.ended.unwrap_or(self.begun)
     }

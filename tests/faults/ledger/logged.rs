@@ -1,4 +1,4 @@
-//! The message log beside the ledger: for every message, whether the log says what the ends saw.
+//! The comparison with the message log: for every message, whether the log says what the ends saw.
 
 use super::{
     Book, Ledger,
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use std::sync::MutexGuard;
 use uuid::Uuid;
 
-/// So many problems are told one by one.
+/// How many problems are reported one by one.
 const TOLD: usize = 10;
 
 /// One message, as `postern log export --events` writes it.
@@ -52,17 +52,17 @@ impl Logged {
     }
 }
 
-/// What came of the comparison.
+/// The result of the comparison.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Audit {
     /// How many messages the log holds.
     pub(crate) messages: usize,
-    /// Messages in the log that nobody confirmed and that did not come out: a broker that went away in
-    /// between had stored them for the log and not for their queue.
+    /// Messages in the log that nobody confirmed and that did not come out: a broker went away after it had
+    /// stored them for the log and before it stored them for their queue.
     pub(crate) unconfirmed: usize,
-    /// Messages that the log and the ledger do not agree about.
+    /// Messages that the log and the ledger disagree about.
     pub(crate) differing: usize,
-    /// The first of these.
+    /// The first of the differences.
     pub(crate) problems: Vec<String>,
 }
 
@@ -79,15 +79,15 @@ impl Audit {
 #[derive(Debug)]
 pub(crate) struct Auditor<'l> {
     book: MutexGuard<'l, Book>,
-    /// Whether the application `echo` sends what is received: then a message is received and sent.
+    /// Whether the application `echo` answers: then every message is first received and then sent.
     echoed: bool,
-    /// Of each message, whether the log has it as one that was received, and as one to send.
+    /// For each message, whether the log has it as a received one, and as one to send.
     seen: Vec<[bool; 2]>,
     audit: Audit,
 }
 
 impl Ledger {
-    /// Begins to compare; until the end of it nobody else has the ledger.
+    /// Begins to compare. The ledger is locked until the auditor is dropped.
     pub(crate) fn auditor(&self, echoed: bool) -> Auditor<'_> {
         let book = self.book();
         let seen = vec![[false; 2]; book.entries.len()];
@@ -110,7 +110,7 @@ impl Auditor<'_> {
             return self.audit.differs(format!("message {number} is in the log twice"));
         }
         if entry.ends == 0 && !entry.accepted {
-            // Nobody knew the id of one that was cancelled although its sender got no answer.
+            // A cancelled message whose sender got no answer has an id that nobody knew.
             self.audit.unconfirmed += usize::from(!logged.is_cancelled());
             return;
         }
@@ -119,7 +119,7 @@ impl Auditor<'_> {
         }
     }
 
-    /// Looks for what the log does not hold.
+    /// Looks for messages that are missing in the log.
     pub(crate) fn finish(mut self) -> Audit {
         for (number, (entry, seen)) in self.book.entries.iter().zip(&self.seen).enumerate() {
             if entry.ends == 0 && !entry.accepted {
@@ -137,12 +137,12 @@ impl Auditor<'_> {
     }
 }
 
-/// What the log says of a message and its ends did not see.
+/// What the log says about a message and its ends did not see.
 fn difference(number: usize, entry: &Entry, logged: &Logged, echoed: bool) -> Option<String> {
     let (fate, ends) = (Fate::of(number), usize::from(entry.ends));
     let inbound = logged.direction == Direction::Inbound;
     let answered = inbound && echoed;
-    // The number of the answer's recipient is that of the sender: one each.
+    // The answer's recipient is the sender, so each has exactly one.
     let [recipient] = &logged.recipients[..] else { return Some("recipients".to_owned()) };
     let state = match (inbound, fate) {
         _ if answered => "received",
@@ -155,12 +155,12 @@ fn difference(number: usize, entry: &Entry, logged: &Logged, echoed: bool) -> Op
     if recipient.state != state {
         return Some(format!("{} in the log instead of {state}", recipient.state));
     }
-    // The answer of `echo` has an id of its own, under which it came out.
+    // The answer of `echo` came out under its own id.
     if !answered && entry.id.is_some_and(|id| id != logged.id) {
         return Some("another id in the log".to_owned());
     }
-    // Once for each time that it was stored: a sender that got no answer repeats itself, and `echo` that crashed
-    // answers again.
+    // Once for each time it was stored: a sender that got no answer repeats the message, and `echo` answers
+    // again after a crash.
     let first = if inbound { "received" } else { "accepted" };
     if !(1..=usize::from(entry.tries).max(ends)).contains(&logged.events(first)) {
         return Some(format!("{first} {} times", logged.events(first)));

@@ -1,6 +1,6 @@
 use super::{verdict::longest_pause, *};
 
-/// A ledger with so many messages that were posted once and accepted.
+/// A ledger with `count` messages that were posted once and accepted.
 fn accepted(count: usize) -> (Ledger, Instant) {
     let (ledger, begun) = (Ledger::default(), Instant::now());
     for number in 0..count {
@@ -121,7 +121,7 @@ fn a_request_comes_out_whole_or_is_torn() {
     assert_eq!(ledger.torn_requests(), Vec::<String>::new());
 }
 
-/// A message as the log exports it, with these events.
+/// A message with these events, as the log exports it.
 fn logged(number: usize, direction: &str, state: &str, events: &[&str]) -> Logged {
     let events: Vec<_> = events.iter().map(|event| serde_json::json!({ "event": event })).collect();
     let message = serde_json::json!({
@@ -151,7 +151,7 @@ fn the_log_has_to_say_of_every_message_what_its_end_saw() {
         (vec![sent(0), sent(1), logged(2, "outbound", "queued", &["accepted"])], 1),
         (vec![sent(0), sent(1), logged(2, "outbound", "sent", &["sent"])], 1),
         (vec![sent(0), sent(1), logged(2, "outbound", "sent", &["accepted", "sent", "sent"])], 1),
-        // As one that was received, it is not there as one that was sent.
+        // Logged as a received message, it is missing among the sent ones.
         (vec![sent(0), sent(1), logged(2, "inbound", "forwarded", &["received", "forwarded"])], 1),
     ] {
         assert_eq!(audit(&wrong), (wrong.len(), differing), "{wrong:?}");
@@ -170,7 +170,7 @@ fn what_was_refused_is_dead_in_the_log_and_what_was_not_confirmed_is_counted() {
         let mut auditor = ledger.auditor(false);
         auditor.compare(&log);
         let audit = auditor.finish();
-        // All but this one are missing.
+        // All except this one are missing.
         (audit.differing - refused, audit.unconfirmed)
     };
     assert_eq!(compared(logged(refused, "outbound", "failed", &["accepted", "failed", "dead"])), (0, 0));

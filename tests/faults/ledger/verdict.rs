@@ -1,4 +1,4 @@
-//! What came of everything, and what of that nobody can explain.
+//! What became of all messages, and what nobody can explain.
 
 use super::{
     Book, Dead, Ledger,
@@ -6,50 +6,50 @@ use super::{
 };
 use std::time::{Duration, Instant};
 
-/// So many lost messages are shown whole.
+/// How many lost messages are shown in full.
 const SHOWN: usize = 5;
 
-/// From the moment before a fault until everything flows again.
+/// The time from the moment before a fault until everything flows again.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {
     pub(crate) from: Instant,
     pub(crate) to: Instant,
 }
 
-/// What belongs to one strike of a fault.
+/// The effects of one strike of a fault.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Strike {
-    /// Accepted while the fault lasted.
+    /// Messages accepted while the fault lasted.
     pub(crate) accepted: usize,
     pub(crate) lost: usize,
     pub(crate) doubled: usize,
     pub(crate) repeated: usize,
-    /// The longest time in which nothing was accepted, and in which nothing came out.
+    /// The longest time without an accepted message, and without a delivered one.
     pub(crate) pauses: [Duration; 2],
 }
 
-/// What came of all of it.
+/// The result for all messages.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Verdict {
     pub(crate) accepted: usize,
     pub(crate) lost: usize,
-    /// Ends beyond the first, but for those that a repetition of its sender explains.
+    /// Messages that came out again without a repetition by their sender.
     pub(crate) doubled: usize,
-    /// Ends beyond the first of messages that their senders repeated since nobody answered them.
+    /// Messages that came out again because their senders got no answer and repeated them.
     pub(crate) repeated: usize,
-    /// The most of both that belong to one strike of the fault.
+    /// The most doubled and the most repeated messages of one strike.
     pub(crate) at_once: [usize; 2],
     pub(crate) dead: usize,
-    /// The longest time in which nothing was accepted, and in which nothing came out.
+    /// The longest time without an accepted message, and without a delivered one.
     pub(crate) pauses: [Duration; 2],
-    /// One for each window.
+    /// The effects of each window's strike.
     pub(crate) strikes: Vec<Strike>,
-    /// What must not be.
+    /// Violations.
     pub(crate) problems: Vec<String>,
 }
 
 impl Ledger {
-    /// What came of everything between `begun` and `stopped`, when the load did; `windows` are those
+    /// The result for everything between `begun` and `stopped`, when the load was stopped. `windows` are those
     /// of the faults, `dead` the dead letters.
     pub(crate) fn verdict(
         &self,
@@ -101,7 +101,7 @@ impl Ledger {
 }
 
 impl Book {
-    /// The dead letters that should not be.
+    /// The dead letters that should not exist.
     fn unexplained<'a>(&'a self, dead: &'a Dead) -> impl Iterator<Item = String> + 'a {
         dead.keys().filter_map(|id| match self.numbers.get(id) {
             Some(number) if Fate::of(*number as usize) == Fate::Refused => None,
@@ -110,25 +110,25 @@ impl Book {
         })
     }
 
-    /// How many dead letters a message has become.
+    /// How many dead letters a message has.
     fn letters(&self, entry: &Entry, dead: &Dead) -> usize {
         entry.id.and_then(|id| dead.get(&id).copied()).unwrap_or(0)
     }
 
-    /// What there was of a window, without what was lost or doubled.
+    /// The accepted messages and the pauses in a window; lost and doubled messages are not counted yet.
     fn strike(&self, Window { from, to }: Window) -> Strike {
         let accepted = self.accepted.partition_point(|moment| *moment <= to)
             - self.accepted.partition_point(|moment| *moment < from);
         Strike { accepted, pauses: self.pauses(from, to), ..Strike::default() }
     }
 
-    /// The longest time in which nothing was accepted, and in which nothing came out.
+    /// The longest time without an accepted message, and without a delivered one.
     fn pauses(&self, begun: Instant, stopped: Instant) -> [Duration; 2] {
         [&self.accepted, &self.ended].map(|moments| longest_pause(moments, begun, stopped))
     }
 }
 
-/// `moments` are in order.
+/// The longest pause in `moments`, which are in order.
 pub(super) fn longest_pause(moments: &[Instant], begun: Instant, stopped: Instant) -> Duration {
     let from = moments.partition_point(|moment| *moment < begun);
     let within = moments[from..].iter().copied().take_while(|moment| *moment < stopped);

@@ -1,4 +1,4 @@
-//! The faults of the one process with the embedded broker, whose message log is in the broker's own store.
+//! The faults of the one process with the embedded broker, whose message log is in the broker's store.
 
 use super::{Fault, LOG, Outcome, Stage, THINKING, fault};
 use crate::{
@@ -12,10 +12,10 @@ use crate::{
 };
 use postern_tests::SmallDisk;
 
-/// So many messages take at most a mebibyte, with what the log holds of them: some 320 bytes each.
+/// How many messages a mebibyte of disk holds at least, with their log: some 320 bytes each.
 const MESSAGES_IN_A_MEBIBYTE: usize = 1000;
 
-/// A crash of the process.
+/// The process crashes.
 const CRASH: &[&str] = &[
     "dispatcher → provider",
     "embedded broker → dispatcher",

@@ -1,4 +1,4 @@
-//! The faults of both services around a RabbitMQ node, with a network in between. The dispatcher writes the message
+//! The faults of both services with a RabbitMQ node and a network in between. The dispatcher writes the message
 //! log.
 
 use super::{Fault, LOG, Outcome, Stage, THINKING, fault};
@@ -16,7 +16,7 @@ use crate::{
 };
 use postern_tests::{Alarm, Folder, HarmedRabbit, Postgres, Proxy, Rabbit, SmallDisk};
 
-/// The node, and the network in front of it.
+/// The node and the network in front of it.
 struct Server {
     rabbit: HarmedRabbit,
     proxy: Proxy,
@@ -34,7 +34,7 @@ const LOST: &[&str] = &[
 ];
 /// The dispatcher is killed.
 const DISPATCHER: &[&str] = &["dispatcher → provider", "dispatcher → webhook, callbacks"];
-/// The same during an order; while RabbitMQ is slow to confirm, messages go through the spool.
+/// The dispatcher is killed during an order. While RabbitMQ is slow to confirm, messages go through the spool.
 const PAUSED: &[&str] =
     &["dispatcher → provider", "dispatcher → webhook, callbacks", "ingress → RabbitMQ", "spool → RabbitMQ"];
 const CANCELLED: &[&str] = &[

@@ -1,4 +1,4 @@
-//! What came of a long run: a row for each fault, one for all of it, and what the message log says.
+//! The results of a long run: a row for each fault, one for the whole run, and the message log's part.
 
 use crate::{
     field::Settled,
@@ -14,9 +14,9 @@ pub(super) struct Part {
     allowed: Allowance,
     windows: &'static [&'static str],
     strikes: usize,
-    /// Of all strikes together; of the pauses the longest.
+    /// All strikes together; of the pauses, the longest.
     all: Strike,
-    /// The most doubled and the most repeated at one strike.
+    /// The most doubled and the most repeated messages of one strike.
     at_once: [usize; 2],
 }
 
@@ -65,18 +65,18 @@ impl Part {
     }
 }
 
-/// What came of a long run.
+/// The result of a long run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Outcome {
     name: &'static str,
     parts: Vec<Part>,
     verdict: Verdict,
     audit: Audit,
-    /// How long the load went on.
+    /// How long the load lasted.
     loaded: Duration,
-    /// What the programs and this one had in memory at the end, in MiB.
+    /// The memory of the programs and of this process at the end, in MiB.
     pub(super) memory: (Vec<u64>, u64),
-    /// What must not be.
+    /// Violations.
     problems: Vec<String>,
 }
 
@@ -91,12 +91,12 @@ impl Outcome {
         Self { name, parts, verdict, audit, loaded, problems, ..Self::default() }
     }
 
-    /// One that could not begin, or did not get to its end.
+    /// The result of a run that could not begin or did not complete.
     pub(crate) fn failed(name: &'static str, why: String) -> Self {
         Self { name, problems: vec![why], ..Self::default() }
     }
 
-    /// Not more than one of so many messages may have come twice.
+    /// Adds a problem if more than one in `messages` messages came twice.
     pub(super) fn doubles_at_most_one_in(&mut self, messages: usize) {
         let Verdict { accepted, doubled, repeated, .. } = self.verdict;
         if (doubled + repeated) * messages > accepted {
@@ -105,7 +105,7 @@ impl Outcome {
         }
     }
 
-    /// What must not be.
+    /// Violations, with the run's name.
     pub(crate) fn problems(&self) -> Vec<String> {
         self.problems.iter().map(|problem| format!("{}: {problem}", self.name)).collect()
     }

@@ -1,6 +1,6 @@
-"""Infobip by its own Python client. Standard input: a JSON object {base, key, inbound, reports, message}, of which
-`inbound` and `reports` are bodies that Infobip posts; standard output: {inbound, reports: what the client reads in them,
-sent: the id that was answered}."""
+"""Infobip, by its own Python client. Standard input: a JSON object {base, key, inbound, reports, message}, in which
+`inbound` and `reports` are bodies that Infobip posts. Standard output: {inbound, reports: what the client reads in
+them, sent: the id in the answer}."""
 
 import json
 import sys

@@ -1,5 +1,5 @@
-//! Infobip by its own Python client: Postern reads what Infobip posts as the client does, and sends the request that
-//! the client sends.
+//! Infobip, by its own Python client: Postern reads Infobip's requests as the client does, and sends the
+//! client's request.
 
 use crate::python;
 use postern_tests::{Answer, Launch, Pair, Provider, Rabbit, Request};
@@ -17,7 +17,7 @@ fn config(provider: &str) -> String {
     )
 }
 
-/// Two messages of people's, and reports on two of ours, as Infobip's documentation describes them.
+/// Two messages from people, and reports on two messages of ours, as Infobip's documentation describes them.
 fn bodies() -> (Value, Value) {
     let message = |id: &str, text: &str| {
         json!({"messageId": id, "from": "254711000001", "to": "385921004026", "text": text, "cleanText": text,

@@ -1,4 +1,4 @@
-//! Jasmin's console, jcli: how its operator says what it does.
+//! jcli, the console through which an operator configures Jasmin.
 
 use std::time::Duration;
 use tokio::{
@@ -7,13 +7,13 @@ use tokio::{
     time::timeout,
 };
 
-/// How long it may take to answer a line.
+/// How long an answer to a line may take.
 const ANSWER: Duration = Duration::from_secs(60);
 
 /// A session.
 pub(super) struct Console {
     stream: TcpStream,
-    /// What it wrote and nobody has looked at.
+    /// The output that was not looked at yet.
     unread: String,
 }
 
@@ -25,8 +25,8 @@ impl Console {
         console
     }
 
-    /// A route to the SMSC on `network_port` for numbers that begin with +1555, one that is down for +1777, none for
-    /// others; what phones send to the ingress at `url`; and users of different rights.
+    /// Configures a route to the SMSC on `network_port` for numbers that begin with +1555, one that is down for
+    /// +1777, and none for others; a route from phones to the ingress at `url`; and users with different rights.
     pub(super) async fn configures(&mut self, url: &str, network_port: u16) {
         self.adds("group", &["gid staff"]).await;
         for (name, right) in [
@@ -75,7 +75,7 @@ impl Console {
         self.hears("jcli : ").await;
     }
 
-    /// Writes a line, and waits for `answer`.
+    /// Types a line, and waits for `answer`.
     async fn says(&mut self, line: &str, answer: &str) {
         self.stream.write_all(format!("{line}\r\n").as_bytes()).await.unwrap();
         self.hears(answer).await;

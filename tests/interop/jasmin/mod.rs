@@ -1,4 +1,4 @@
-//! Jasmin 0.11 with its queue, its Redis and a telephone network behind it, `smsc.py`.
+//! Jasmin 0.11 with its queue, its Redis, and `smsc.py` as the telephone network.
 
 mod console;
 mod receive;
@@ -10,12 +10,12 @@ use postern_tests::{Folder, Launch, Pair, Peer, Rabbit, Vhost, eventually, free_
 use serde::Deserialize;
 use std::process::Command;
 
-/// Of the application.
+/// The application's API key.
 const KEY: &str = "hush-key-of-the-application";
 
 /// A Jasmin with one connection to a telephone network.
 pub(crate) struct Jasmin {
-    // Dropped in this order: Jasmin before what it uses.
+    // Dropped in this order: Jasmin before the services that it uses.
     jasmind: Peer,
     network: Peer,
     _redis: Peer,
@@ -25,21 +25,21 @@ pub(crate) struct Jasmin {
     seen: usize,
 }
 
-/// What the telephone network got.
+/// A message that the telephone network got.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Submitted {
     from: String,
     to: String,
-    /// SMPP's data coding.
+    /// The data coding of SMPP.
     coding: u8,
-    /// The octets in hexadecimal digits, with their header if `udh`.
+    /// The octets in hexadecimal digits, including the header if `udh` is true.
     hex: String,
-    /// Whether a header stands before them: it is a part of a long text.
+    /// Whether the octets begin with a header, because this is a part of a long text.
     udh: bool,
 }
 
 impl Jasmin {
-    /// Starts one that hands messages to the backend `jasmin` of the ingress at `url`, as
+    /// Starts a Jasmin that passes messages to the backend `jasmin` of the ingress at `url`, as
     /// `shared/providers/jasmin.toml` says.
     pub(crate) async fn start(url: &str) -> Self {
         for _ in 0..5 {
@@ -79,7 +79,7 @@ impl Jasmin {
             return None;
         }
         jasmind.log().wait_for("jCli Started").await;
-        // What it cannot start it does without.
+        // Jasmin continues without a part that it cannot start.
         if jasmind.log().text().contains("Cannot start") {
             return None;
         }
@@ -88,7 +88,7 @@ impl Jasmin {
         Some(Self { jasmind, network, _redis: redis, _vhost: vhost, _folder: folder, http_port, seen: 0 })
     }
 
-    /// Somebody's telephone sends: these octets, in this data coding.
+    /// Sends these octets in this data coding from a telephone.
     pub(crate) fn types(&mut self, from: &str, coding: u8, octets: &[u8]) {
         let hex: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
         self.network.types(&format!("{from} 1000 {coding} {hex}"));
@@ -112,7 +112,7 @@ impl Jasmin {
         format!("http://127.0.0.1:{}/send", self.http_port)
     }
 
-    /// What Jasmin answers to a request of its user's.
+    /// Jasmin's answer to a request of its user.
     async fn send(&self, parameters: &[(&str, &str)]) -> (u16, String) {
         let own =
             [("username", "postern"), ("password", "hush"), ("to", "+15550001"), ("content", "hi there")];
@@ -123,7 +123,7 @@ impl Jasmin {
         (reply.status, reply.text)
     }
 
-    /// Checks that everything that it handed over was acknowledged as it wants it.
+    /// Checks that everything that Jasmin handed over was acknowledged in the form that it expects.
     fn was_acknowledged(&self) {
         let log = self.jasmind.log().text();
         assert!(!log.contains("did not acknowledge") && !log.contains("Throwing"), "{log}");
@@ -148,7 +148,7 @@ fn configuration(vhost: &Vhost, [redis, http, console]: [u16; 3], others: [u16; 
     )
 }
 
-/// Two backends at one Jasmin; what is received comes through the first.
+/// Two backends with one Jasmin; messages are received through the first.
 const CONFIG: &str = r#"
 [ingress]
 public_url = "PUBLIC"
@@ -177,7 +177,7 @@ username = "postern"
 password = "mistyped"
 "#;
 
-/// An ingress and a dispatcher around a Jasmin that knows the ingress.
+/// An ingress and a dispatcher with a Jasmin that knows the ingress.
 async fn around_jasmin() -> (Pair, Jasmin) {
     let vhost = Rabbit::shared().vhost();
     let config = |jasmin: &str, public: &str| {

@@ -1,16 +1,16 @@
-//! From a telephone through Jasmin to the queue.
+//! Messages from a telephone through Jasmin to the queue.
 
 use super::{Jasmin, around_jasmin};
 use postern_tests::{Launch, Rabbit, free_port};
 
-/// A data coding, the octets that the SMSC hands over, and the text that it is.
+/// A data coding, the octets that the SMSC delivers, and the text that they mean.
 const TYPED: [(u8, &[u8], &str); 6] = [
     (0, b"hello there", "hello there"),
     (0, b"caf\x05 \x1b\x65 100% of 1+1 \x00 a=b?", "café € 100% of 1+1 @ a=b?"),
     (3, b"caf\xe9", "café"),
     (8, b"\x04\x1f\x04\x40\x04\x38\x04\x32\x04\x35\x04\x42", "Привет"),
     (8, b"\xd8\x3d\xde\x00\x00!", "😀!"),
-    // Octets have no charset; none of them is lost.
+    // Octets have no charset; none may be lost.
     (4, b"caf\xe9 \x80", "café \u{80}"),
 ];
 
@@ -29,7 +29,7 @@ async fn what_is_typed_at_a_telephone_arrives_in_the_queue_exactly() {
         );
         ids.push(message["external_id"].as_str().unwrap_or_default().to_owned());
     }
-    // Jasmin's own ids, which are UUIDs.
+    // The ids are Jasmin's own UUIDs.
     ids.dedup();
     assert!(ids.len() == TYPED.len() && ids.iter().all(|id| id.len() == 36), "{ids:?}");
     jasmin.was_acknowledged();

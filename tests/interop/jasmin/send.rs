@@ -1,4 +1,4 @@
-//! From the API through Jasmin to a telephone, and the delivery report back.
+//! Messages from the API through Jasmin to a telephone, and the delivery reports back.
 
 use super::{Jasmin, KEY, Submitted, around_jasmin};
 use crate::reports::Reports;
@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// The GSM alphabet with its extension table, but for the escape: every character that Jasmin could spoil.
+/// The GSM alphabet with its extension table except the escape: every character that Jasmin might change.
 const GSM: &str =
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCXYZÄÖÑÜ§¿abcxyzäöñüà^{}\\[~]|€";
 
@@ -18,7 +18,7 @@ async fn post(pair: &Pair, backend: &str, to: &str, text: &str) {
     assert_eq!(reply.status, 202, "{}", reply.text);
 }
 
-/// What a phone shows of it, without the header of a part.
+/// The text as a phone shows it, without the header of a part.
 fn text(submitted: &Submitted) -> String {
     let octets: Vec<u8> = (0..submitted.hex.len() / 2)
         .map(|at| u8::from_str_radix(&submitted.hex[2 * at..2 * at + 2], 16).unwrap())
@@ -75,7 +75,7 @@ async fn a_long_text_comes_in_parts() {
     for (number, sent, parts) in [
         ("+15550101", "one é and so on; ".repeat(20), 3),
         ("+15550102", "Привет 😀 ".repeat(15), 3),
-        // More than Jasmin sends of one: two messages.
+        // Longer than Jasmin sends one message: two messages.
         ("+15550103", "and then there was more of it, much more. ".repeat(20), 6),
     ] {
         post(&pair, "jasmin", number, &sent).await;
@@ -94,7 +94,7 @@ async fn a_wrong_password_is_a_matter_of_the_configuration() {
     assert_eq!(reason, "http_403: Error \"Authentication failure for username:[REDACTED]\"");
 }
 
-/// What the table in `tests/fixtures/jasmin` lets a Jasmin answer is what a Jasmin answers.
+/// The answers of Jasmin in `tests/fixtures/jasmin` are those of a real Jasmin.
 #[tokio::test]
 async fn the_answers_in_the_fixtures_are_jasmins_own() {
     let jasmin = Jasmin::start("http://127.0.0.1:9").await;
@@ -112,7 +112,7 @@ async fn the_answers_in_the_fixtures_are_jasmins_own() {
     ] {
         answers.push(jasmin.send(parameters).await);
     }
-    // The id of a message is its own, and so is the user's name.
+    // A message id differs each time, and a user's name by user.
     let general = |(status, body): (u16, String)| {
         let body = body.replace("limited", "postern");
         let success = body.starts_with("Success \"") && body.len() == "Success \"\"".len() + 36;
@@ -124,7 +124,7 @@ async fn the_answers_in_the_fixtures_are_jasmins_own() {
     for row in table["row"].as_array().unwrap() {
         let status = u16::try_from(row["answer"]["status"].as_u64().unwrap()).unwrap();
         let answer = general((status, row["answer"]["body"].as_str().unwrap().to_owned()));
-        // 500 is what it says when it cannot queue.
+        // 500 is its answer when it cannot queue.
         assert!(
             status == 500 || answers.contains(&answer),
             "{}: {answer:?}; they are {answers:#?}",

@@ -1,5 +1,5 @@
-"""Runs jasmind with the configuration file that is the argument, and its delivery reports with it. jasmind.py itself
-holds a lock in /tmp for as long as it runs: one of them on a machine."""
+"""Runs jasmind and its delivery reports with the configuration file in the argument. jasmind.py itself holds a lock in
+/tmp while it runs, so that there can be only one on a machine."""
 
 import os
 import sys

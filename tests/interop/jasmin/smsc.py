@@ -1,8 +1,8 @@
-"""A telephone network's SMSC in SMPP 3.4, on the port of 127.0.0.1 that is the argument, for anybody who binds.
+"""A telephone network's SMSC in SMPP 3.4, on the port of 127.0.0.1 in the argument. Any client may bind.
 
 Standard input: a line for each message that a phone sends: FROM TO DATA-CODING OCTETS-IN-HEX.
-Standard output: a line of JSON for each message that is submitted. What becomes of one is said by the last two
-digits of its number, in FATES; any other is delivered. A submission to 00 is refused."""
+Standard output: a line of JSON for each message that is submitted. The last two digits of its number determine its
+fate, by FATES; any other number is delivered. A submission to 00 is refused."""
 
 import asyncio
 import json
@@ -76,7 +76,7 @@ class Session:
                 f"stat:{state} err:{code} text:"
             )
             report = (destination, source, 0, receipt.encode(), 4)
-            # The gateway must have noted the message's id by then.
+            # By then the gateway must have stored the message's id.
             asyncio.get_running_loop().call_later(0.3, self.deliver, *report)
 
 

@@ -1,4 +1,4 @@
-//! Kannel 1.4: `bearerbox`, `smsbox` and the telephone network's side of it, `fakesmsc`.
+//! Kannel 1.4: `bearerbox`, `smsbox`, and `fakesmsc` as the telephone network.
 
 mod receive;
 mod send;
@@ -6,12 +6,12 @@ mod send;
 use postern_tests::{Folder, Launch, Pair, Peer, Rabbit, eventually, free_ports};
 use std::{path::Path, process::Command};
 
-/// Where Debian's package kannel-extras has it.
+/// The path of `fakesmsc` in Debian's package kannel-extras.
 const FAKESMSC: &str = "/usr/lib/kannel/test/fakesmsc";
 
 /// A Kannel with one connection to a telephone network, `fakesmsc`.
 pub(crate) struct Kannel {
-    // Dropped in this order: the network, the box before the gateway.
+    // Dropped in this order: the network first, the box before the gateway.
     network: Option<Peer>,
     smsbox: Peer,
     bearerbox: Peer,
@@ -21,11 +21,11 @@ pub(crate) struct Kannel {
     seen: usize,
 }
 
-/// What a telephone got: from, to, and the text as fakesmsc writes it.
+/// A message that a telephone got: sender, recipient, and the text as fakesmsc writes it.
 pub(crate) type Delivered = (String, String, String);
 
 impl Kannel {
-    /// Starts one that hands messages to the backend `kannel` of the ingress at `url`, as
+    /// Starts a Kannel that passes messages to the backend `kannel` of the ingress at `url`, as
     /// `shared/providers/kannel.toml` says. `more` is the end of its group `smsbox`.
     pub(crate) async fn start(url: &str, more: &str) -> Self {
         for _ in 0..5 {
@@ -53,7 +53,7 @@ impl Kannel {
             return None;
         }
         smsbox.log().wait_for("Connected to bearerbox").await;
-        // Some of its ports Kannel can do without.
+        // Kannel continues without some of its ports.
         if [&bearerbox, &smsbox].iter().any(|boxed| boxed.log().text().contains("bind failed")) {
             return None;
         }
@@ -81,8 +81,7 @@ impl Kannel {
         self.network.as_mut().expect("the network is connected")
     }
 
-    /// Somebody's telephone sends: `kind` is how the network writes the text (`text`, `ucs2`,
-    /// `data`).
+    /// Sends a message from a telephone; `kind` says how the network encodes the text (`text`, `ucs2`, `data`).
     pub(crate) fn types(&mut self, from: &str, kind: &str, text: &str) {
         // fakesmsc reads lines of 255 bytes.
         let line = format!("{from} 1000 {kind} {text}");
@@ -103,8 +102,8 @@ impl Kannel {
         all[wanted - count..wanted].to_vec()
     }
 
-    /// Checks that telephones got no more than [`delivers`](Self::delivers) has answered, by a
-    /// message of Kannel's own that comes after.
+    /// Checks that telephones got no more messages than [`delivers`](Self::delivers) has returned: sends a
+    /// further one through Kannel, which must be the next.
     pub(crate) async fn delivered_no_more(&mut self) {
         let reply = self.sendsms(&[("to", "1999"), ("text", "the end")]).await;
         assert_eq!(reply.0, 202, "{}", reply.1);
@@ -115,7 +114,7 @@ impl Kannel {
         format!("http://127.0.0.1:{}/cgi-bin/sendsms", self.sendsms_port)
     }
 
-    /// What Kannel answers to a request of its user's.
+    /// Kannel's answer to a request of its user.
     async fn sendsms(&self, parameters: &[(&str, &str)]) -> (u16, String) {
         let query = [("username", "tester"), ("password", "hush")]
             .into_iter()
@@ -182,8 +181,8 @@ pub(crate) fn delivery(from: &str, to: &str, text: &str) -> Delivered {
     (from.to_owned(), to.to_owned(), text.to_owned())
 }
 
-/// `… Got message 7: <from to text the words>`, with `ucs-2` and `data` urlencoded. Of a part of a
-/// long text, `udh` and the header stand before `data`: it is left as it is.
+/// Reads the lines `… Got message 7: <from to text the words>`, with `ucs-2` and `data` urlencoded. For a part
+/// of a long text, `udh` and the header precede `data`, and the text is left unchanged.
 fn delivered(log: &[String]) -> Vec<Delivered> {
     let messages = log.iter().filter_map(|line| line.split_once("Got message ")?.1.split_once(": <"));
     messages
@@ -210,10 +209,10 @@ fn utf16(bytes: &[u8]) -> String {
     String::from_utf16(&units).unwrap()
 }
 
-/// Of the application.
+/// The application's API key.
 const KEY: &str = "hush-key-of-the-application";
 
-/// Three backends at one Kannel; what is received comes through the first.
+/// Three backends with one Kannel; messages are received through the first.
 const CONFIG: &str = r#"
 [ingress]
 public_url = "PUBLIC"
@@ -245,8 +244,8 @@ sendsms_url = "KANNEL"
 sendsms_params = { username = "tester", password = "mistyped" }
 "#;
 
-/// An ingress and a dispatcher around a Kannel that knows the ingress. `more` is the end of its
-/// group `smsbox`. The network is not connected yet.
+/// An ingress and a dispatcher with a Kannel that knows the ingress. `more` is the end of its group `smsbox`.
+/// The network is not connected yet.
 async fn around_kannel(more: &str) -> (Pair, Kannel) {
     let vhost = Rabbit::shared().vhost();
     let config = |kannel: &str, public: &str| {

@@ -1,9 +1,9 @@
-//! From a telephone through Kannel to the queue.
+//! Messages from a telephone through Kannel to the queue.
 
 use super::{Kannel, around_kannel};
 use postern_tests::{Launch, Rabbit, free_port};
 
-/// How fakesmsc writes a text, the text as it is typed, and the text that it is.
+/// How fakesmsc encodes a text, the encoded text, and the text that it means.
 const TYPED: [(&str, &str, &str); 9] = [
     ("text", "hello there", "hello there"),
     ("text", "100% of 1+1 & a=b?", "100% of 1+1 & a=b?"),
@@ -13,7 +13,7 @@ const TYPED: [(&str, &str, &str); 9] = [
     ("ucs2", "%00c%00a%00f%00%E9", "café"),
     ("ucs2", "%04%1F%04%40%048%042%045%04B", "Привет"),
     ("ucs2", "%D8%3D%DE%00%00%21", "😀!"),
-    // Eight-bit data have no charset; no byte of them is lost.
+    // Eight-bit data has no charset; no byte may be lost.
     ("data", "caf%E9+%80", "café \u{80}"),
 ];
 
@@ -22,7 +22,7 @@ async fn what_is_typed_at_a_telephone_arrives_in_the_queue_exactly() {
     let (pair, mut kannel) = around_kannel("").await;
     kannel.connect().await;
     let mut ids = Vec::new();
-    // By get-url, and by post-url.
+    // Through get-url, and through post-url.
     for number in ["+15551234567", "+16661234567"] {
         for (kind, typed, text) in TYPED {
             kannel.types(number, kind, typed);
@@ -32,10 +32,10 @@ async fn what_is_typed_at_a_telephone_arrives_in_the_queue_exactly() {
             ids.push(message["external_id"].as_str().unwrap_or_default().to_owned());
         }
     }
-    // Kannel's own ids, which are UUIDs.
+    // The ids are Kannel's own UUIDs.
     ids.dedup();
     assert!(ids.len() == 2 * TYPED.len() && ids.iter().all(|id| id.len() == 36), "{ids:?}");
-    // Of what Postern answered, nothing went back to the telephone.
+    // None of Postern's answers was sent back to the telephone.
     kannel.delivered_no_more().await;
     pair.tap.depth_becomes("postern.inbound", 0).await;
     pair.ends_silent(&["+15551234567", "+16661234567", "hello there", "Привет"]).await;

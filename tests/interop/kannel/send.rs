@@ -1,4 +1,4 @@
-//! From the API through Kannel to a telephone, and the delivery report back.
+//! Messages from the API through Kannel to a telephone, and the delivery reports back.
 
 use super::{KEY, Kannel, around_kannel, delivery, urldecoded, utf16};
 use crate::reports::Reports;
@@ -61,7 +61,8 @@ async fn a_message_to_two_reaches_two_and_a_long_one_comes_in_parts() {
         let parts = kannel.delivers(3).await;
         let mut whole = Vec::new();
         for (at, (_, to, part)) in parts.iter().enumerate() {
-            // GSM 03.40, 9.2.3.24.1: five bytes, of which the last two are how many, and which.
+            // GSM 03.40, 9.2.3.24.1: five bytes, the last two of which are the number of parts and this part's
+            // number.
             let header = format!("%03%0{} data ", at + 1);
             let (_, part) = part.split_once(&header).unwrap_or_else(|| panic!("{header}? {parts:?}"));
             assert_eq!(to, number);
@@ -75,11 +76,11 @@ async fn a_message_to_two_reaches_two_and_a_long_one_comes_in_parts() {
 
 #[tokio::test]
 async fn of_those_that_kannel_refuses_each_is_refused_alone() {
-    // Either way in which smsbox answers: after the gateway's word, or at once.
+    // The two ways in which smsbox answers: after the gateway's answer, or at once.
     for more in ["", "immediate-sendsms-reply = true"] {
         let (pair, mut kannel) = around_kannel(more).await;
         kannel.connect().await;
-        // Not a number, which Kannel is not even asked about; and one that no connection of this Kannel takes.
+        // The first is not a number, so Kannel is not asked. No connection of this Kannel accepts the second.
         let identities = ["oops", "990007", "+15550001"];
         pair.tap.send(&json!({"backend": "kannel", "identities": identities, "text": "hello"})).await;
         assert_eq!(kannel.delivers(1).await, [delivery("13013", "+15550001", "hello")]);
@@ -113,12 +114,12 @@ async fn what_kannel_queues_while_the_network_is_away_is_sent_and_later_delivere
     reports.until("delivered", &["+15550001"]).await;
 }
 
-/// What the tables in `tests/fixtures/kannel` let a Kannel answer is what a Kannel answers.
+/// The answers of Kannel in `tests/fixtures/kannel` are those of a real Kannel.
 #[tokio::test]
 async fn the_answers_in_the_fixtures_are_kannels_own() {
     let mut kannel = Kannel::start("http://127.0.0.1:9", "").await;
     let mut answers = vec![kannel.sendsms(&[("to", "1"), ("text", "a")]).await];
-    // Without the network they wait, but no more than 50 of them.
+    // Without the network messages wait, but only 50 of them.
     let many: Vec<String> = (0..60).map(|number| number.to_string()).collect();
     kannel.sendsms(&[("to", &many.join(" ")), ("text", "a")]).await;
     answers.push(kannel.sendsms(&[("to", "1"), ("text", "a")]).await);
@@ -137,7 +138,7 @@ async fn the_answers_in_the_fixtures_are_kannels_own() {
     }
 }
 
-/// Why `shared/providers/kannel.toml` makes a request for each recipient.
+/// The reason why `shared/providers/kannel.toml` makes one request for each recipient.
 #[tokio::test]
 async fn a_request_for_several_is_answered_for_the_first_of_them() {
     let mut kannel = Kannel::start("http://127.0.0.1:9", "").await;

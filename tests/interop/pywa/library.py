@@ -1,5 +1,5 @@
-"""What pywa reads in updates of WhatsApp's, whether it takes their signatures, and what it sends. Standard input: a
-JSON object {base, phone_id, token, app_secret, updates: [{body, signature}], messages}; standard output: {updates:
+"""What pywa reads in WhatsApp's updates, whether it accepts their signatures, and what it sends. Standard input: a
+JSON object {base, phone_id, token, app_secret, updates: [{body, signature}], messages}. Standard output: {updates:
 [{taken, messages, statuses}], sent: [ids]}."""
 
 import json

@@ -1,5 +1,5 @@
-//! WhatsApp by pywa: it takes the signatures that Postern takes, reads updates as Postern does, and sends what Postern
-//! sends.
+//! WhatsApp, by pywa: it accepts the same signatures as Postern, reads updates as Postern does, and sends the
+//! same requests.
 
 use crate::python;
 use hmac::{Hmac, Mac as _};
@@ -11,7 +11,7 @@ use sha2::Sha256;
 const PHONE_ID: &str = "106540352242922";
 const TOKEN: &str = "hush-token";
 const SECRET: &str = "hush-secret-of-the-app";
-/// A person's business-scoped id.
+/// A person's business-scoped user id.
 const USER: &str = "KE.13491208655302741918";
 
 fn config(provider: &str) -> String {
@@ -22,7 +22,7 @@ fn config(provider: &str) -> String {
     )
 }
 
-/// An update about a person as Meta's documentation describes it; `what` is `messages` or `statuses`, with one item.
+/// An update about a person, as in Meta's documentation; `what` is `messages` or `statuses`, with one item.
 fn update(what: &str, item: &Value) -> String {
     let contact = json!({"profile": {"name": "Amina"}, "wa_id": "254711000001", "user_id": USER});
     let metadata = json!({"display_phone_number": "16505553333", "phone_number_id": PHONE_ID});
@@ -76,7 +76,7 @@ async fn postern_takes_and_reads_updates_as_the_library_does() {
     let config = vhost.config(&config("http://127.0.0.1:9"));
     let (ingress, tap) = tokio::join!(async { Launch::ingress(&config).start().await }, vhost.tap());
     let mut signed: Vec<_> = updates().into_iter().map(|body| (body.clone(), signature(&body))).collect();
-    // One letter changed, of the body and of the signature.
+    // One letter of the body, or of the signature, is changed.
     let (body, right) = signed[0].clone();
     signed.push((body.replace("Habari", "Hubari"), right.clone()));
     signed.push((body, right.replace(char::from(right.as_bytes()[20]), "x")));
@@ -110,7 +110,8 @@ async fn postern_takes_and_reads_updates_as_the_library_does() {
     ingress.ends_silent(&["Habari", "254711000001", "hush"]).await;
 }
 
-/// The request line, the headers that decide, and the body; pywa says of a preview what is the default.
+/// The request line, the headers that matter, and the body. pywa also sends the default for previews, which is
+/// left out.
 fn essence(request: &Request) -> (String, String, String, Value) {
     let header = |name: &str| request.header(name).unwrap_or_default().to_owned();
     let mut body = request.json();

@@ -1,5 +1,5 @@
-//! RapidSMS: Postern hands it what people send, and its own backends for Kannel and Vumi send
-//! through Postern's compatibility listeners.
+//! RapidSMS: Postern passes people's messages to it, and its own backends for Kannel and Vumi send through
+//! Postern's compatibility listeners.
 
 use crate::{
     kannel::{Kannel, delivery},
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 const NUMBER: &str = "+15551234567";
 
-/// The project in this folder, served as RapidSMS's documentation begins.
+/// The project in this folder, served as at the beginning of RapidSMS's documentation.
 struct RapidSms {
     // Dropped before its folder.
     server: Peer,
@@ -21,7 +21,7 @@ struct RapidSms {
 }
 
 impl RapidSms {
-    /// One whose backends send through the gateway at `gateway`.
+    /// Starts a RapidSMS whose backends send through the gateway at `gateway`.
     async fn start(gateway: &str) -> Self {
         for _ in 0..5 {
             let (folder, port) = (Folder::new(), free_port());
@@ -49,14 +49,14 @@ impl RapidSms {
         reply
     }
 
-    /// Sends to several through one of its backends.
+    /// Sends to several recipients through one of its backends.
     async fn broadcasts(&self, backend: &str, to: &[&str], text: &str) {
         let mut query: Vec<_> = to.iter().map(|to| ("to", *to)).collect();
         query.push(("text", text));
         self.get(&format!("/test/broadcast/{backend}/"), &query).await;
     }
 
-    /// Waits until it has stored `count` delivery reports that say delivered, and answers all.
+    /// Waits until it has stored `count` delivery reports with the state delivered, and returns them.
     async fn reports(&self, count: usize) -> Vec<Value> {
         eventually(&format!("{count} reports at RapidSMS"), async || {
             let all: Vec<Value> =
@@ -68,7 +68,7 @@ impl RapidSms {
     }
 }
 
-/// A gateway between RapidSMS and providers.
+/// The configuration of a gateway between RapidSMS and providers.
 const CONFIG: &str = r#"
 [ingress]
 public_url = "PUBLIC"
@@ -103,8 +103,8 @@ type = "vumi"
 sendsms_url = "VUMI"
 "#;
 
-/// Postern with RapidSMS behind it, and a Kannel and a Vumi before it: whatever comes in goes to
-/// RapidSMS's backend of the same name.
+/// Postern between RapidSMS and both a Kannel and a Vumi. What comes in goes to RapidSMS's backend of the same
+/// name.
 struct Around {
     pair: Pair,
     rapidsms: RapidSms,
@@ -132,7 +132,7 @@ impl Around {
         Self { pair: Pair { ingress, dispatcher, tap, vhost }, rapidsms, kannel, vumi }
     }
 
-    /// Somebody writes `text` by way of Vumi.
+    /// Brings a person's message `text` through Vumi.
     async fn vumi_brings(&self, id: &str, text: &str) {
         let message = json!({"message_id": id, "from_addr": NUMBER, "to_addr": "2000",
             "transport_name": "t", "transport_type": "sms", "content": text});
@@ -140,13 +140,13 @@ impl Around {
         assert_eq!((reply.status, reply.text.as_str()), (200, ""));
     }
 
-    /// The next message that Vumi is sent: its text, and to whom.
+    /// The text and recipient of the next message that is sent to Vumi.
     async fn vumi_takes(&self) -> (Value, Value) {
         let asked = self.vumi.take().await.json();
         (asked["content"].clone(), asked["to_addr"].clone())
     }
 
-    /// Nothing was given up, sent twice or logged.
+    /// Checks that nothing was given up, sent twice or logged.
     async fn ends(mut self) {
         self.kannel.delivered_no_more().await;
         self.pair.tap.depth_becomes("postern.dead", 0).await;
@@ -170,7 +170,7 @@ async fn a_text_goes_through_kannel_to_rapidsms_and_its_answer_back_and_its_repo
     delivered.sort();
     assert_eq!(delivered, both.map(|number| delivery("2000", number, many)));
     for report in around.rapidsms.reports(TEXTS.len() + both.len()).await {
-        // RapidSMS takes neither an empty text nor a date that is none.
+        // RapidSMS accepts neither an empty text nor an invalid date.
         assert_ne!(report["status_text"], "");
         let date: jiff::Timestamp = report["date_sent"].as_str().unwrap().parse().unwrap();
         assert!((jiff::Timestamp::now().as_second() - date.as_second()).abs() < 3600, "{report}");
@@ -194,7 +194,7 @@ async fn a_text_goes_through_vumi_to_rapidsms_and_its_answer_back() {
     around.ends().await;
 }
 
-/// Each RapidSMS backend gets what came through the backend of its name, and answers through it.
+/// Each RapidSMS backend gets what came through the Postern backend of the same name, and answers through it.
 #[tokio::test]
 async fn one_rapidsms_has_both_backends_on_one_pair() {
     let mut around = Around::start().await;

@@ -1,4 +1,4 @@
-"""Makes the tables and serves the project on the port that is the argument, as manage.py does."""
+"""Makes the tables and serves the project on the port in the argument, as manage.py does."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""A RapidSMS project as its documentation has it; the addresses come from the environment."""
+"""The RapidSMS project of its documentation; the addresses come from the environment."""
 
 import os
 
@@ -9,7 +9,7 @@ SECRET_KEY = "of a test"
 ALLOWED_HOSTS = ["127.0.0.1"]
 ROOT_URLCONF = "urls"
 USE_TZ = True
-# As Kannel and Postern write dates.
+# The form in which Kannel and Postern write dates.
 TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
 DATABASES = {
@@ -32,7 +32,7 @@ INSTALLED_BACKENDS = {
     "kannel": {
         "ENGINE": "rapidsms.backends.kannel.KannelBackend",
         "sendsms_url": GATEWAY + "/cgi-bin/sendsms",
-        # As RapidSMS's documentation has them.
+        # The backends of RapidSMS's documentation.
         "sendsms_params": {
             "smsc": "usb0-modem",
             "from": "2000",

@@ -1,4 +1,4 @@
-"""Where messages come in, where Kannel's delivery reports do, and what the tests ask for."""
+"""The paths for messages, for Kannel's delivery reports, and for the tests' own questions."""
 
 from django.http import JsonResponse
 from django.urls import path

@@ -1,4 +1,4 @@
-"""SMSGate by its own Python client. Standard input: a JSON object {base, username, password, events, messages};
+"""SMSGate, by its own Python client. Standard input: a JSON object {base, username, password, events, messages};
 standard output: {readings: [what the client reads in an event's payload], sent: [ids]}."""
 
 import json

@@ -1,5 +1,5 @@
-//! SMSGate for Android by its own Python client: Postern reads events as the client does, and sends the request that
-//! the client sends. An event is signed as SMSGate's documentation says.
+//! SMSGate for Android, by its own Python client: Postern reads events as the client does, and sends the
+//! client's request. Events are signed as SMSGate's documentation says.
 
 use crate::python;
 use hmac::{Hmac, Mac as _};
@@ -23,7 +23,7 @@ async fn client(base: &str, events: Value, messages: Value) -> Value {
     python::ask("smsgate/library.py", &job).await
 }
 
-/// Hexadecimal digits of HMAC-SHA256 over the body and then the time.
+/// HMAC-SHA256 of the body followed by the time, in hexadecimal digits.
 fn signature(key: &str, body: &str, timestamp: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).unwrap();
     mac.update(body.as_bytes());
@@ -42,7 +42,7 @@ async fn postern_reads_events_as_the_client_does() {
             "receivedAt": "2026-11-22T15:46:11.000+03:00"});
         json!({"deviceId": "ffffffffceb0b1db", "event": "sms:received", "id": id, "payload": payload, "webhookId": "w1"})
     };
-    // The same person says the same: SMSGate's messageId is the same, too.
+    // The same person sends the same text again, so SMSGate's messageId is the same, too.
     let events = json!([
         event("Ey6ECgOkVVFjz3CL48B8C", json!(1), json!("+254720000000")),
         event("Ey6ECgOkVVFjz3CL48B8D", json!(1), json!("+254720000000")),
@@ -73,7 +73,7 @@ async fn postern_reads_events_as_the_client_does() {
     ingress.ends_silent(&["Habari", "+254711000001", "hush"]).await;
 }
 
-/// The request line, who asks, and the body without what the client says of itself and is the default.
+/// The request line, the credentials, and the body without what the client adds about itself or by default.
 fn essence(request: &Request) -> (String, String, Value) {
     let mut body = request.json();
     for (name, default) in

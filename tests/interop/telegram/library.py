@@ -1,6 +1,6 @@
 """What python-telegram-bot reads in updates, and what it sends. Standard input: a JSON object {base, token, updates,
-messages}; standard output: {updates: [{body, reading}], sent: [message ids]}. `body` is the update as the library writes
-it; `reading` is null for what is no message."""
+messages}. Standard output: {updates: [{body, reading}], sent: [message ids]}. `body` is the update as the library
+writes it; `reading` is null if the update is not a message."""
 
 import asyncio
 import json

@@ -1,5 +1,5 @@
-//! Telegram by python-telegram-bot: it writes the updates that Postern takes, reads them as Postern does, and sends
-//! what Postern sends.
+//! Telegram, by python-telegram-bot: it writes updates that Postern accepts, reads them as Postern does, and
+//! sends the same requests.
 
 use crate::python;
 use postern_tests::{Answer, Launch, Pair, Provider, Rabbit, Request};
@@ -17,7 +17,7 @@ fn config(provider: &str) -> String {
     )
 }
 
-/// Updates as Telegram's documentation describes them: four messages, and three that are none.
+/// Updates as Telegram's documentation describes them: four messages, and three others.
 fn updates() -> Value {
     let person = json!({"id": 1_111_111, "is_bot": false, "first_name": "Amina", "username": "amina"});
     let private = json!({"id": 1_111_111, "type": "private", "first_name": "Amina"});
@@ -75,7 +75,7 @@ async fn postern_reads_the_updates_that_the_library_writes_as_the_library_does()
     ingress.ends_silent(&["Habari", "1111111", "hush", "+254711000001"]).await;
 }
 
-/// The request line and the parameters, in JSON or in a form, as texts.
+/// The request line, and the parameters from JSON or a form as texts.
 fn essence(request: &Request) -> (String, BTreeMap<String, String>) {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let parameters = match request.header("content-type") {

@@ -1,4 +1,4 @@
-//! Twilio by its own Python library: it signs what Postern receives, and sends what Postern sends.
+//! Twilio, by its own Python library: it signs what Postern receives, and sends the same requests.
 
 mod receive;
 mod send;
@@ -9,20 +9,20 @@ use serde_json::{Value, json};
 
 const TOKEN: &str = "12345678901234567890123456789012";
 
-/// A request of Twilio's, signed by its library for an address as Twilio knows it.
+/// A request from Twilio, signed by its library for the address that Twilio knows.
 #[derive(Debug, Clone)]
 struct Signed {
-    /// Path and query, as Postern gets them.
+    /// The path and query that Postern gets.
     target: String,
     params: Vec<(String, String)>,
-    /// Instead of parameters: JSON.
+    /// A JSON body instead of parameters.
     body: Option<String>,
     signature: String,
-    /// Of `X-Twilio-Webhooks-Signature-Settings`.
+    /// The value of `X-Twilio-Webhooks-Signature-Settings`.
     algorithm: Option<&'static str>,
 }
 
-/// What is to be signed: the address up to and after the point where a proxy cuts it, and the
+/// A request to be signed: the address in two parts, before and after the point where a proxy cuts it, and the
 /// parameters.
 struct Job<'a> {
     public: &'a str,
@@ -42,7 +42,7 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Has the library sign all of them.
+/// Lets the library sign all requests.
 async fn sign(jobs: Vec<Job<'_>>) -> Vec<Signed> {
     let questions = jobs.iter().map(|job| {
         let mut question = json!({"token": TOKEN, "url": format!("{}{}", job.public, job.target)});
@@ -66,7 +66,7 @@ async fn sign(jobs: Vec<Job<'_>>) -> Vec<Signed> {
 }
 
 impl Signed {
-    /// Hands it to Postern, as the proxy before it does.
+    /// Sends the request to Postern, as a proxy in front of it does.
     async fn arrives(&self, ingress: &Program) -> Reply {
         let request = ingress.request(reqwest::Method::POST, &self.target);
         let mut request = request.header("X-Twilio-Signature", &self.signature);

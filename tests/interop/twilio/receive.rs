@@ -1,4 +1,4 @@
-//! What Twilio's library signs is accepted; with one byte changed it is not.
+//! A request signed by Twilio's library is accepted; with one byte changed, it is refused.
 
 use super::{Job, Signed, TOKEN, sign};
 use postern_tests::{Launch, Program, Rabbit, Tap};
@@ -16,7 +16,7 @@ const MESSAGE: [(&str, &str); 8] = [
     ("a name & more", "x y"),
 ];
 
-/// An ingress that providers see at `public`.
+/// An ingress that providers reach at `public`.
 async fn ingress(public: &str) -> (Program, Tap) {
     let vhost = Rabbit::shared().vhost();
     let config = format!(
@@ -111,8 +111,8 @@ async fn one_changed_byte_and_it_is_refused() {
     tap.depth_becomes("postern.inbound", 0).await;
 }
 
-/// The request with one thing changed: each byte of the signature, of the query, each letter of the body; each
-/// parameter's name and value; a parameter less, one more.
+/// The request with one thing changed: a byte of the signature or the query, a letter of the body, a parameter's
+/// name or value, or one parameter removed or added.
 fn spoilt(signed: &Signed) -> Vec<Signed> {
     let mut all = Vec::new();
     for at in 0..signed.signature.len() {
@@ -128,7 +128,7 @@ fn spoilt(signed: &Signed) -> Vec<Signed> {
         ..signed.clone()
     });
     if let Some(body) = &signed.body {
-        // What is no JSON any more is refused as that, with 400.
+        // A body that is no longer JSON is refused with 400 for that reason.
         for at in (0..body.len()).filter(|at| body.as_bytes()[*at].is_ascii_alphanumeric()) {
             all.push(Signed { body: Some(other(body, at)), ..signed.clone() });
         }
@@ -144,7 +144,7 @@ fn spoilt(signed: &Signed) -> Vec<Signed> {
     all
 }
 
-/// `text` with another letter at that place.
+/// `text` with another letter at that position.
 fn other(text: &str, at: usize) -> String {
     let letter = if text.as_bytes()[at] == b'x' { "y" } else { "x" };
     format!("{}{letter}{}", &text[..at], &text[at + 1..])

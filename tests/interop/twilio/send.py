@@ -1,5 +1,5 @@
 """Sends a message with Twilio's client to another address than Twilio's. Standard input: a JSON
-object {base, account_sid, auth_token, message}; standard output: the sid that was answered."""
+object {base, account_sid, auth_token, message}; standard output: the sid in the answer."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-//! Postern's request is the one that Twilio's library makes, and Twilio's word on it is a report.
+//! Postern's request is the same as that of Twilio's library, and Twilio's callback on it becomes a report.
 
 use super::{Job, TOKEN, sign};
 use crate::{python, reports::Reports};
@@ -7,10 +7,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 const PUBLIC: &str = "https://sms.example.org";
-/// Of the application.
+/// The application's API key.
 const KEY: &str = "hush-key-of-the-application";
 
-/// What decides: the request line, the headers that Twilio reads, and the form in any order.
+/// The parts that matter: the request line, the headers that Twilio reads, and the form, sorted.
 fn essence(request: &Request) -> (Vec<&str>, Vec<(String, String)>) {
     let header = |name: &str| request.header(name).unwrap_or_default();
     let mut form = request.form();
@@ -65,7 +65,7 @@ async fn postern_and_the_library_send_the_same_request() {
     pair.dispatcher.ends_silent(&["+15550001", "café", TOKEN]).await;
 }
 
-/// Twilio calls back, and the report is about our message.
+/// Has Twilio call back, and checks that the report is about our message.
 async fn reported(pair: &Pair, callback: &str, id: &Value) {
     let mut reports = Reports::of(&pair.tap);
     reports.until("sent", &["+15550001"]).await;

@@ -1,5 +1,5 @@
 """Signs requests as Twilio does. Standard input: a JSON list of {token, url, and params (pairs) or
-body}, with algorithm for one that is not the default; standard output: a list of [url, signature]."""
+body}, with algorithm if it is not the default; standard output: a list of [url, signature]."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from twilio.request_validator import RequestValidator
 
 
 class Parameters(dict):
-    """Of several values under a name, none is lost."""
+    """Keeps all values of a name."""
 
     def getlist(self, name):
         return self[name]

@@ -1,5 +1,5 @@
-//! Slack, LINE, Telnyx, Vonage, Plivo and MessageBird by their own Python libraries: what these sign is accepted,
-//! and what they send is what Postern sends.
+//! Slack, LINE, Telnyx, Vonage, Plivo and MessageBird, by their own Python libraries: what they sign is
+//! accepted, and Postern sends the same requests.
 
 use crate::python;
 use postern_tests::{Answer, Launch, Pair, Program, Provider, Rabbit};
@@ -7,13 +7,13 @@ use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 const PUBLIC: &str = "https://sms.example.org";
-/// Of Ed25519: the bytes 0 to 31, and the public half of it.
+/// An Ed25519 key: its seed, the bytes 0 to 31, and its public key.
 const SEED: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const PUBLIC_KEY: &str = "A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg=";
 const SECRET: &str = "hush-secret-of-more-than-32-letters";
 const TEXT: &str = "café & 1+1=2 😀";
 
-/// Settings of every backend; `{base}` is where the provider is.
+/// The settings of each backend; `{base}` is the provider's address.
 const BACKENDS: [(&str, &str); 6] = [
     ("slack", "bot_token = \"xoxb-hush-token\"\nsigning_secret = \"SECRET\"\napi_url = \"{base}/api\""),
     ("line", "channel_access_token = \"hush-token\"\nchannel_secret = \"SECRET\"\napi_url = \"{base}\""),
@@ -35,10 +35,10 @@ const BACKENDS: [(&str, &str); 6] = [
     ),
 ];
 
-/// Plivo's signature of version 3, as the page of the type says it.
+/// Plivo's signature of version 3, as in the documentation of the type `plivo`.
 const PLIVO_V3: &str = r#"{ hmac = { header = "X-Plivo-Signature-V3", encoding = "base64", secret = "{{ settings.auth_token }}", signed = "{{ (url ~ '.') if '?' in url else (url ~ '?') }}{{ parameters }}.{{ headers['x-plivo-signature-v3-nonce'] }}" } }"#;
 
-/// A configuration with all of them, whose secrets are `secret`.
+/// A configuration with all backends, whose secrets are `secret`.
 fn config(base: &str, secret: &str) -> String {
     let mut config =
         format!("[ingress]\ndedupe_window = 0\npublic_url = \"{PUBLIC}\"\n[api]\nlisten = \"127.0.0.1:0\"\n");
@@ -56,7 +56,7 @@ fn config(base: &str, secret: &str) -> String {
     config
 }
 
-/// A request of a vendor's, before it is signed.
+/// A request from a vendor before it is signed.
 struct Incoming {
     vendor: &'static str,
     path: &'static str,
@@ -89,8 +89,8 @@ impl Incoming {
         json!({"vendor": self.vendor, "secret": secret, "url": url, "body": self.body(), "params": self.form})
     }
 
-    /// Hands it to Postern with `headers`; if it is `spoilt`, with one byte more than was signed, or at another
-    /// address if that alone is signed.
+    /// Sends the request to Postern with `headers`. If it is `spoilt`, it has one byte more than was signed, or
+    /// goes to another address if only the address is signed.
     async fn arrives(&self, ingress: &Program, headers: &Value, spoilt: bool) -> u16 {
         let path = if spoilt && self.vendor == "plivo" { "/backends/plivo/status" } else { self.path };
         let kind = if self.json.is_some() { "application/json" } else { "application/x-www-form-urlencoded" };
@@ -158,8 +158,8 @@ async fn what_their_libraries_sign_is_accepted_and_nothing_else() {
     other.ends_silent(&[TEXT, SECRET]).await;
 }
 
-/// What decides: the request line, the credentials and the JSON in any order, but for what a library adds to it
-/// that says what is so anyway.
+/// The parts that matter: the request line, the credentials, and the JSON in any order without the fields
+/// `added`, with which a library states defaults.
 fn essence(request: &postern_tests::Request, added: &[&str]) -> (String, Option<String>, Map<String, Value>) {
     let mut body = serde_json::from_slice::<Map<String, Value>>(&request.body).unwrap();
     body.retain(|name, _| !added.contains(&name.as_str()));
@@ -199,7 +199,7 @@ async fn postern_and_their_libraries_send_the_same_request() {
             json!({"vendor": vendor, "base": provider.url(""), "to": to, "text": text, "reference": id});
         assert_eq!(python::ask("vendors/send.py", &job).await, "1.2", "{vendor}");
         let (ours, mut theirs) = (essence(&ours, added), essence(&provider.take().await, added));
-        // The library sends one text for all numbers, the documentation a list; the API takes both.
+        // The library sends all numbers as one text, the documentation shows a list; the API accepts both.
         if let Some(Value::String(numbers)) = theirs.2.get("recipients").cloned() {
             theirs.2["recipients"] = json!([numbers]);
         }

@@ -1,5 +1,5 @@
 """Sends a message with a vendor's own client to another address than the vendor's. Standard input: a JSON object
-{vendor, base, text, to}; standard output: the id that was answered."""
+{vendor, base, text, to}. Standard output: the id in the answer."""
 
 import json
 import sys
@@ -31,7 +31,7 @@ def telnyx(job):
 def plivo(job):
     import plivo.rest.client
 
-    # The client sets its address anew with each request.
+    # The client sets its address again with each request.
     plivo.rest.client.PLIVO_API_BASE_URI = job["base"] + "/v1/Account"
     client = plivo.RestClient("MAHUSHHUSHHUSHHUSH00", "hush-token")
     sent = client.messages.create(src="15550000", dst=job["to"], text=job["text"])

@@ -1,6 +1,6 @@
-"""Signs requests as vendors do, with their own libraries as far as these sign; what the library only checks, it
-checks here. Standard input: a JSON list of {vendor, secret, url, body, params}; standard output: a list of objects
-of headers."""
+"""Signs requests as vendors do, with their own libraries if these can sign. If a library only verifies, this signs, and
+the library verifies the result. Standard input: a JSON list of {vendor, secret, url, body, params}. Standard output: a
+list of objects of headers."""
 
 import base64
 import hashlib

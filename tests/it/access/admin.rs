@@ -1,4 +1,4 @@
-//! The admin port: open on loopback, else behind a token.
+//! The admin port: open on loopback, otherwise protected by a token.
 
 use postern_tests::{Launch, Program, Reply, assert_silent, eventually, fetch, http_client};
 
@@ -51,7 +51,7 @@ async fn guesses_of_the_token_are_few() {
     }
     let told = seen.iter().filter(|status| **status == 401).count();
     let late = seen.iter().filter(|status| **status == 429).count();
-    // One more each second, on a machine that may be slow.
+    // The limit allows one more each second, and the machine may be slow.
     assert!((10..40).contains(&told) && told + late == 60, "{seen:?}");
     let right = format!("Bearer {TOKEN}");
     let unheard = ask(&postern, "/metrics", Some(&right)).await;

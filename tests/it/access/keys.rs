@@ -1,4 +1,4 @@
-//! API keys: made by `postern key`, kept as hashes, changed while both are taken.
+//! API keys: made by `postern key`, stored as hashes, and replaced while the old and the new one are both valid.
 
 use postern_tests::{Ended, Launch, Program, Reply, assert_silent, fetch};
 use reqwest::Method;
@@ -73,7 +73,7 @@ async fn while_a_key_is_changed_both_are_taken_and_make_the_same_ids() {
     assert_eq!((first.status, second.status), (202, 202), "{} {}", first.text, second.text);
     assert_eq!(first.json()["id"], second.json()["id"]);
 
-    // Nobody learns whether a key was ever one.
+    // The answer does not reveal whether a key was ever valid.
     let (expired, unknown) = (submit(&postern, &gone).await, submit(&postern, "unknown").await);
     let none = postern.post_json("/v1/messages", &json!({"backend": "demo"})).await;
     for refused in [&unknown, &none] {

@@ -1,4 +1,4 @@
-//! Too many requests: of one address, of one key.
+//! Too many requests from one address or with one key.
 
 use postern_tests::{Launch, Program, Reply, fetch};
 use reqwest::Method;
@@ -24,7 +24,7 @@ type = "http"
 receive = { auth = { token = { header = "X-Token", secret = "hush-token" } } }
 "#;
 
-/// A request as from `address`.
+/// A request that seems to come from `address`.
 async fn from(postern: &Program, address: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
     let request = postern.request(Method::GET, path).header("X-Forwarded-For", address);
     fetch(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await.unwrap()
@@ -47,7 +47,7 @@ async fn an_address_may_ask_so_much_and_proved_requests_are_not_counted() {
     assert_eq!((late.status, late.text.as_str()), (429, "too many requests; try again later\n"));
     let wait: u64 = late.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=3_600).contains(&wait), "{wait}");
-    // Whoever guesses does not learn that he guessed right.
+    // A client that guesses must not learn that a guess was right.
     assert_eq!(from(&postern, "192.0.2.1", GUARDED, &[TOKEN]).await.status, 429);
     let api = from(&postern, "192.0.2.1", "/v1/backends", &[("Authorization", "Bearer hush-key")]).await;
     assert_eq!((api.status, api.header("content-type")), (429, Some("application/problem+json")));
@@ -64,7 +64,7 @@ async fn an_address_may_ask_so_much_and_proved_requests_are_not_counted() {
     ] {
         assert_eq!(from(&postern, address, OPEN, &[]).await.status, status, "{address}");
     }
-    // What the client wrote itself makes no new address.
+    // A `X-Forwarded-For` that the client wrote itself does not count as a new address.
     assert_eq!(from(&postern, "203.0.113.9, 192.0.2.1", OPEN, &[]).await.status, 429);
     let metrics = postern.metrics().await;
     let counted = metrics.value("postern_ingress_refused_total", &[("reason", "rate")]);
@@ -93,8 +93,7 @@ async fn a_key_may_ask_so_much_from_wherever() {
     }
 }
 
-/// A request whose body lacks its last byte, which is sent when the returned stream is given to
-/// [`finish`].
+/// A request without the last byte of its body. [`finish`] sends that byte on the returned stream.
 async fn begin(postern: &Program, head: &str, body: &str) -> (TcpStream, u8) {
     let mut stream = TcpStream::connect(postern.url().trim_start_matches("http://")).await.unwrap();
     let (last, rest) = body.as_bytes().split_last().unwrap();
@@ -105,7 +104,7 @@ async fn begin(postern: &Program, head: &str, body: &str) -> (TcpStream, u8) {
     (stream, *last)
 }
 
-/// The status of the answer.
+/// Sends the last byte, and reads the status of the answer.
 async fn finish((mut stream, last): (TcpStream, u8)) -> u16 {
     stream.write_all(&[last]).await.unwrap();
     let mut answer = [0; 12];
@@ -113,7 +112,7 @@ async fn finish((mut stream, last): (TcpStream, u8)) -> u16 {
     String::from_utf8_lossy(&answer[9..]).parse().unwrap()
 }
 
-/// Guesses that are all under way before the first of them is judged are held to the rate, too.
+/// Guesses that are all in flight before the first of them is judged count against the rate, too.
 #[tokio::test]
 async fn what_is_in_flight_counts() {
     const KANNEL: &str = "[compat.kannel]\npath = \"/sms\"\n[[compat.kannel.users]]\nusername = \"app\"\n\
@@ -139,7 +138,7 @@ async fn what_is_in_flight_counts() {
         if let Some(right) = &right {
             requests.push(begin(&postern, head, right).await);
         }
-        // All of them have been looked at.
+        // Wait until all of them have been looked at.
         postern
             .metric_becomes("postern_connections_open", &[("listener", "ingress")], requests.len() as f64)
             .await;

@@ -1,4 +1,4 @@
-//! Who may do what, with real programs over real sockets. The schemes of providers, row by row:
+//! Who may do what, with real programs over real sockets. The tables of the schemes that providers use are in
 //! `tests/fixtures/auth`.
 
 mod admin;

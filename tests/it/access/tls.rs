@@ -8,7 +8,7 @@ use std::process::Command;
 const BACKEND: &str = "[backends.demo]\ntype = \"http\"\n";
 const ASKED: &str = "/backends/demo?identity=1&text=a";
 
-/// A certificate for localhost that signs itself, and its key, as PEM.
+/// A self-signed certificate for localhost and its key, as PEM.
 pub(crate) struct Made {
     pub(crate) cert: String,
     pub(crate) key: String,
@@ -18,7 +18,7 @@ fn make(name: &str) -> Made {
     make_for("localhost", name)
 }
 
-/// The same for another host.
+/// A self-signed certificate for another host.
 pub(crate) fn make_for(host: &str, name: &str) -> Made {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new([host.to_owned()]).unwrap();
@@ -32,7 +32,7 @@ pub(crate) fn put(launch: &Launch, made: &Made) {
     launch.folder().write("key.pem", &made.key);
 }
 
-/// A client that trusts this certificate only.
+/// A client that trusts only this certificate.
 fn trusting(made: &Made) -> reqwest::ClientBuilder {
     postern_tests::http_client();
     let cert = Certificate::from_pem(made.cert.as_bytes()).unwrap();
@@ -65,7 +65,7 @@ async fn every_listener_speaks_tls() {
         let reply = fetch(client.get(format!("https://localhost:{port}{path}"))).await.unwrap();
         assert_eq!(reply.status, 200, "{path}: {}", reply.text);
         if path == "/metrics" {
-            // 4096-01-01, as rcgen has it.
+            // 4096-01-01, the default of rcgen.
             for listener in ["admin", "api", "ingress"] {
                 let ends = Metrics::parse(&reply.text)
                     .value("postern_tls_not_after_seconds", &[("listener", listener)]);
@@ -111,7 +111,7 @@ async fn a_new_certificate_is_taken_without_a_restart_and_a_bad_one_is_not() {
     let (first, second, third) = (make("first"), make("second"), make("third"));
     put(&launch, &first);
     let postern = launch.start().await;
-    // A client of its own each time: a connection that is open shows what it was shown.
+    // A new client each time: an open connection keeps the certificate that it was shown.
     let shows = async |made: &Made| {
         let client = trusting(made).build().unwrap();
         client.get(url(&postern, ASKED)).send().await.map(|answer| answer.status().as_u16())
@@ -123,7 +123,7 @@ async fn a_new_certificate_is_taken_without_a_restart_and_a_bad_one_is_not() {
     eventually("the second certificate", async || shows(&second).await).await;
     assert!(shows(&first).await.is_err());
 
-    // Another's key, then no certificate at all, then none to be read.
+    // First another certificate's key, then no certificate in the file, then an unreadable file.
     launch.folder().write("cert.pem", &third.cert);
     let said = postern.log().wait_for("ingress.tls.key").await;
     assert!(

@@ -1,4 +1,4 @@
-//! Whom Postern trusts when it connects: a provider, a broker.
+//! Which servers Postern trusts when it connects to a provider or a broker.
 
 use super::tls::{Made, make_for, put};
 use postern_tests::{Launch, Program, Rabbit, Vhost, eventually, fetch, http_client};
@@ -6,7 +6,8 @@ use reqwest::Method;
 use serde_json::json;
 use std::path::PathBuf;
 
-/// The certificate shown, those that are trusted, and what is said where it is none of them.
+/// The certificate that the server shows; the one that is trusted, if it is another; and the error, if there is
+/// one.
 fn rows() -> [(Made, Option<Made>, Option<&'static str>); 3] {
     let (own, other) = (make_for("localhost", "own"), make_for("localhost", "other"));
     let elsewhere = make_for("elsewhere.example.org", "elsewhere");
@@ -18,14 +19,14 @@ fn rows() -> [(Made, Option<Made>, Option<&'static str>); 3] {
     ]
 }
 
-/// `launch` as one that trusts `made` besides what it trusts anyway.
+/// `launch`, with `made` trusted in addition to the usual roots.
 fn trusting(launch: Launch, made: &Made) -> Launch {
     launch.folder().write("trusted.pem", &made.cert);
     let path = launch.folder().path().join("trusted.pem");
     launch.env("SSL_CERT_FILE", &path.display().to_string())
 }
 
-/// The provider is another gateway, which has TLS.
+/// The provider is another gateway with TLS.
 #[tokio::test]
 async fn a_provider_is_sent_to_only_if_its_certificate_is_trusted_and_its_own() {
     for (shown, trusted, says) in rows() {
@@ -65,7 +66,7 @@ async fn metric(program: &Program, name: &str) -> f64 {
     program.metrics().await.value(name, &[])
 }
 
-/// RabbitMQ itself has TLS. Whom it does not trust, it tells no password.
+/// RabbitMQ itself has TLS. A server that is not trusted never receives the password.
 #[tokio::test]
 async fn a_broker_is_used_only_if_its_certificate_is_trusted_and_its_own() {
     let rabbit = Rabbit::shared();

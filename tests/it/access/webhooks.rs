@@ -1,5 +1,5 @@
-//! Requests signed as Standard Webhooks say, with the time of the test; and what is said of those
-//! that are refused.
+//! Requests signed as Standard Webhooks specifies, with the time of the test, and the answers to those that are
+//! refused.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hmac::{Hmac, Mac as _};
@@ -12,7 +12,7 @@ const OLD: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const NEW: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const BODY: &str = r#"{"identity": "+15551112222", "text": "the patient's test"}"#;
 
-/// `v1,…` of what `secret` signs.
+/// The signature `v1,…` with `secret`.
 fn sign(secret: &str, id: &str, time: i64, body: &str) -> String {
     let key = BASE64_STANDARD.decode(secret.trim_start_matches("whsec_")).unwrap();
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();

@@ -1,4 +1,4 @@
-//! A node that takes no publishes.
+//! A node that accepts no publishes.
 
 use super::*;
 use anyhow::ensure;
@@ -6,8 +6,9 @@ use postern_broker::BrokerError;
 use postern_tests::Alarm;
 use std::time::Instant;
 
-/// While an alarm is on, publishes fail in time, then at once; acks, questions and a new consumer
-/// go on; nothing hangs. When it ends, so does all of that. Closing under an alarm is quick.
+/// While an alarm is raised, publishes fail at their deadline, later ones at once; acknowledgements, depth
+/// questions and a new consumer still work, and nothing hangs. When the alarm is cleared, publishes succeed
+/// again. Closing under an alarm is quick.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_memory_alarm_stops_publishes_only() -> Result<()> {
     stops_publishes_only(Alarm::Memory).await
@@ -33,7 +34,7 @@ async fn stops_publishes_only(alarm: Alarm) -> Result<()> {
 
     rabbit.alarm(alarm, true);
     for broker in [&broker, &second] {
-        // The broker tells a connection of the alarm when it publishes.
+        // The broker tells a connection of the alarm only when the connection publishes.
         let start = Instant::now();
         let stopped = within("publish", broker.publish(vec![(address.clone(), letter(10))])).await?;
         ensure!(matches!(stopped, Err(BrokerError::TimedOut(_) | BrokerError::Blocked(_))), "{stopped:?}");
@@ -57,7 +58,7 @@ async fn stops_publishes_only(alarm: Alarm) -> Result<()> {
     rabbit.alarm(alarm, false);
     ready(&broker).await?;
     post(&broker, &address, 20).await?;
-    // What timed out may have been stored.
+    // A publish that timed out may have been stored.
     while take(&mut consumer).await.context("after the alarm")? != 20 {}
     broker.close().await;
     Ok(())

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-/// Publishes the letters from `next` on, eight at a time, until `until`; which were confirmed.
+/// Publishes letters from `first` on, eight at a time, until `until`. Returns those that were confirmed.
 async fn publish_through(broker: Arc<dyn Broker>, first: usize, until: Instant) -> Result<Vec<usize>> {
     let (address, _) = alpha();
     let mut confirmed = Vec::new();
@@ -29,8 +29,8 @@ async fn publish_through(broker: Arc<dyn Broker>, first: usize, until: Instant) 
     Ok(confirmed)
 }
 
-/// The node crashes while messages flow, and before the broker has connected for the first time.
-/// Every confirmed message arrives.
+/// The node crashes while messages flow, and again before the broker has connected for the first time. Every
+/// confirmed message arrives.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_loses_nothing_that_was_confirmed() -> Result<()> {
     let rabbit = Rabbit::to_harm().await;

@@ -1,4 +1,4 @@
-//! What goes wrong while the node runs on.
+//! Faults while the node keeps running.
 
 use super::*;
 use anyhow::ensure;
@@ -8,10 +8,11 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 use postern_broker::BrokerError;
+use postern_tests::Proxy;
 use std::time::Instant;
 use tokio::net::TcpListener;
 
-/// The same consumer goes on with the queue that is declared in the place of the deleted one.
+/// The same consumer continues with the queue that is declared in place of the deleted one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_queue_comes_back_and_is_consumed_again() -> Result<()> {
     let (broker, vhost) = fresh().await?;
@@ -29,7 +30,29 @@ async fn a_deleted_queue_comes_back_and_is_consumed_again() -> Result<()> {
     Ok(())
 }
 
-/// A publish to an exchange that is gone fails in time, and so does nothing after it.
+/// A consumer is dropped after the broker began to deliver to it and before its subscription is confirmed: what it
+/// was sent goes back to the queue.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_is_dropped_while_it_begins_keeps_no_message() -> Result<()> {
+    let (broker, vhost) = fresh().await?;
+    let (address, queue) = alpha();
+    post(&broker, &address, 1).await?;
+    let proxy = Proxy::to(vhost.port()).await;
+    let slow = connect(&vhost.url_at(proxy.port()))?;
+    ready(&slow).await?;
+    proxy.delay(Duration::from_millis(700));
+    let (dropped, beginning) = (Arc::clone(&slow), queue.clone());
+    let beginning = tokio::spawn(async move { dropped.consume(&beginning, 10).await.map(drop) });
+    depth_becomes(&broker, &queue, |depth| depth.ready == 0).await;
+    beginning.abort();
+    proxy.delay(Duration::ZERO);
+    depth_becomes(&broker, &queue, |depth| depth.ready == 1 && depth.consumers == 0).await;
+    slow.close().await;
+    broker.close().await;
+    Ok(())
+}
+
+/// A publish to an exchange that is gone fails at once, and later publishes succeed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_channel_error_fails_what_was_in_flight_and_nothing_after() -> Result<()> {
     let (broker, vhost) = fresh().await?;
@@ -51,8 +74,8 @@ async fn a_channel_error_fails_what_was_in_flight_and_nothing_after() -> Result<
     Ok(())
 }
 
-/// A queue that refuses without a limit that we know of: others do not suffer, the channel on which
-/// it was refused is replaced, and the queue is published to again as soon as it takes something.
+/// A queue rejects publishes because of a limit that Postern does not know. Other queues are not affected, the
+/// channel that was used is replaced, and the queue is published to again as soon as it accepts something.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_channel_that_is_refused_is_replaced_and_harms_no_other_queue() -> Result<()> {
     let vhost = Rabbit::shared().vhost();
@@ -97,8 +120,8 @@ async fn a_channel_that_is_refused_is_replaced_and_harms_no_other_queue() -> Res
     Ok(())
 }
 
-/// An operator closes both connections while deliveries are out: what was not acked comes again,
-/// what was is gone, and what is said about deliveries of the lost channel harms nobody.
+/// An operator closes both connections while deliveries are out. Unacknowledged messages come again,
+/// acknowledged ones do not, and an acknowledgement for a delivery of the lost channel does no harm.
 #[tokio::test(flavor = "multi_thread")]
 async fn cut_connections_are_opened_again() -> Result<()> {
     let (broker, vhost) = fresh().await?;
@@ -126,7 +149,7 @@ async fn cut_connections_are_opened_again() -> Result<()> {
     Ok(())
 }
 
-/// The status names what to check, never the password, and the attempts go on.
+/// The status names the user and never the password, and the attempts continue.
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_credentials_are_named_and_tried_on() -> Result<()> {
     let vhost = Rabbit::shared().vhost();
@@ -146,7 +169,7 @@ async fn wrong_credentials_are_named_and_tried_on() -> Result<()> {
     Ok(())
 }
 
-/// An unknown virtual host is named as such.
+/// An unknown virtual host is named.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_virtual_host_is_named() -> Result<()> {
     let url = Rabbit::shared().vhost().url();
@@ -180,7 +203,7 @@ async fn many_may_declare_at_once() -> Result<()> {
     Ok(())
 }
 
-/// Durable queues and exchanges that somebody declared otherwise are used as they are.
+/// Durable queues and exchanges that somebody declared with other properties are used unchanged.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_exists_with_other_properties_is_used() -> Result<()> {
     let vhost = Rabbit::shared().vhost();
@@ -211,7 +234,7 @@ async fn what_exists_with_other_properties_is_used() -> Result<()> {
     Ok(())
 }
 
-/// A queue that a restart would lose is not used: the status names it.
+/// A queue that would not survive a restart is not used, and the status names it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transient_queue_is_not_used() -> Result<()> {
     let vhost = Rabbit::shared().vhost();
@@ -229,7 +252,7 @@ async fn a_transient_queue_is_not_used() -> Result<()> {
     Ok(())
 }
 
-/// A retry whose queue is gone when its time comes is kept.
+/// A retry whose queue no longer exists when it is due is kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_to_a_missing_queue_is_unrouted() -> Result<()> {
     let (broker, _vhost) = fresh().await?;
@@ -241,7 +264,7 @@ async fn a_retry_to_a_missing_queue_is_unrouted() -> Result<()> {
     Ok(())
 }
 
-/// A message comes again for as long as it takes: no limit of the broker drops it.
+/// A message is delivered again any number of times: no limit of the broker drops it.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_number_of_deliveries_loses_a_message() -> Result<()> {
     let (broker, _vhost) = fresh().await?;
@@ -256,7 +279,8 @@ async fn no_number_of_deliveries_loses_a_message() -> Result<()> {
     Ok(())
 }
 
-/// Something that takes connections and says nothing is given up, and closing does not wait for it.
+/// Connecting to a server that accepts connections and sends nothing is given up, and closing does not wait for
+/// it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_peer_is_given_up() -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -268,7 +292,7 @@ async fn a_silent_peer_is_given_up() -> Result<()> {
         |status| matches!(status, BrokerStatus::Connecting(why) if why.contains("does not answer")),
     )
     .await?;
-    // The abandoned connection is really gone.
+    // The abandoned connection is closed, too.
     let mut header = Vec::new();
     within("the connection ends", tokio::io::AsyncReadExt::read_to_end(&mut first, &mut header)).await??;
     let start = Instant::now();
@@ -278,7 +302,7 @@ async fn a_silent_peer_is_given_up() -> Result<()> {
     Ok(())
 }
 
-/// What no URL can mean is refused at once.
+/// A URL that cannot be valid is refused at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_malformed_url_is_refused_and_not_quoted() -> Result<()> {
     for url in ["amqp://user:hush@host:port/", "amqp://", "amqp:hush"] {

@@ -1,5 +1,5 @@
-//! RabbitMQ behind the broker trait, without the programs around it. This file has what the tests
-//! share: brokers on a virtual host of their own, and letters.
+//! RabbitMQ behind the broker trait, without the programs around it. This file contains what these tests share:
+//! brokers on virtual hosts of their own, and letters.
 
 mod alarm;
 mod conformance;
@@ -17,7 +17,7 @@ use postern_shared::message::{BackendName, Priority};
 use postern_tests::{Rabbit, Vhost, eventually};
 use std::{sync::Arc, time::Duration};
 
-/// How long a test waits for what must happen.
+/// How long a test waits for an event.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The deadline of a publish.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,7 +44,7 @@ fn connect(url: &str) -> Result<Arc<dyn Broker>> {
     Ok(Arc::new(RabbitBroker::connect(url, options(topology()))?))
 }
 
-/// A broker that is ready, on a virtual host of its own.
+/// A ready broker on a new virtual host.
 async fn fresh() -> Result<(Arc<dyn Broker>, Vhost)> {
     let vhost = Rabbit::shared().vhost();
     let broker = connect(&vhost.url())?;
@@ -56,7 +56,7 @@ async fn within<T>(what: &str, doing: impl Future<Output = T>) -> Result<T> {
     tokio::time::timeout(PATIENCE, doing).await.with_context(|| format!("not within {PATIENCE:?}: {what}"))
 }
 
-/// Waits for a status.
+/// Waits until the broker has a status that `expected` accepts.
 async fn until(
     broker: &Arc<dyn Broker>,
     expected: impl FnMut(&BrokerStatus) -> bool,
@@ -90,7 +90,7 @@ async fn post(broker: &Arc<dyn Broker>, address: &Address, number: usize) -> Res
     Ok(())
 }
 
-/// The number of the next letter, which is acked.
+/// Takes the next letter, acknowledges it, and returns its number.
 async fn take(consumer: &mut Consumer) -> Result<usize> {
     let delivery = within("a message arrives", consumer.next()).await?.context("the consumer ended")?;
     let number = number(&delivery.envelope)?;
@@ -103,7 +103,7 @@ fn number(envelope: &Envelope) -> Result<usize> {
     Ok(id.context("a message without its id")?.parse()?)
 }
 
-/// Waits for what a queue holds, and how many take from it.
+/// Waits until `expected` accepts the queue's depth and number of consumers.
 async fn depth_becomes(broker: &Arc<dyn Broker>, queue: &QueueName, expected: impl Fn(Depth) -> bool) {
     eventually(&format!("the depth of {queue}"), async || match broker.depth(queue).await {
         Ok(depth) if expected(depth) => Ok(()),
@@ -112,7 +112,7 @@ async fn depth_becomes(broker: &Arc<dyn Broker>, queue: &QueueName, expected: im
     .await;
 }
 
-/// A bare connection, to do what the broker does not.
+/// A plain connection, for operations that the broker trait does not offer.
 async fn bare(url: &str) -> Result<(lapin::Connection, lapin::Channel)> {
     let connection = lapin::Connection::connect(url, lapin::ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;

@@ -1,4 +1,4 @@
-//! What is lost comes back without a restart, or the status says why it does not.
+//! Lost connections and rights are recovered without a restart, or the status says why not.
 
 use super::*;
 use anyhow::ensure;
@@ -10,8 +10,8 @@ fn connecting(status: &BrokerStatus, needle: &str) -> bool {
     matches!(status, BrokerStatus::Connecting(why) if why.contains(needle))
 }
 
-/// The peer goes silent and closes nothing: the heartbeat notices, nothing hangs, and when the
-/// network is back the same consumer goes on.
+/// The peer goes silent without closing anything. The heartbeat notices, nothing hangs, and the same consumer
+/// continues when the network is back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_half_open_connection_is_noticed_and_replaced() -> Result<()> {
     let vhost = Rabbit::shared().vhost();
@@ -30,7 +30,7 @@ async fn a_half_open_connection_is_noticed_and_replaced() -> Result<()> {
     ensure!(matches!(stopped, Err(BrokerError::TimedOut(_) | BrokerError::Unavailable(_))), "{stopped:?}");
     ensure!(start.elapsed() < PUBLISH_TIMEOUT * 3, "it took {:?}", start.elapsed());
     until(&broker, |status| matches!(status, BrokerStatus::Connecting(_))).await?;
-    // New connections get no further: it says so, and tries on.
+    // New connections get no answer either: the status says so, and the attempts continue.
     until(&broker, |status| connecting(status, "does not answer")).await?;
     let start = Instant::now();
     let depth = within("depth", broker.depth(&queue)).await?;
@@ -39,13 +39,13 @@ async fn a_half_open_connection_is_noticed_and_replaced() -> Result<()> {
     proxy.thaw();
     ready(&broker).await?;
     post(&broker, &address, 3).await?;
-    // What timed out may have been stored.
+    // A publish that timed out may have been stored.
     while take(&mut consumer).await? != 3 {}
     broker.close().await;
     Ok(())
 }
 
-/// Connections are cut, ended in one direction, and refused for a while.
+/// Connections are cut, closed in one direction, and refused for a while.
 #[tokio::test(flavor = "multi_thread")]
 async fn cut_half_closed_and_refused_connections_are_replaced() -> Result<()> {
     let vhost = Rabbit::shared().vhost();
@@ -75,8 +75,8 @@ async fn cut_half_closed_and_refused_connections_are_replaced() -> Result<()> {
     Ok(())
 }
 
-/// The password is changed under a running process: the status says that access is refused, without
-/// a secret, for as long as that is so.
+/// The password is changed while the process runs. Until it is right again, the status says that access is
+/// refused, and contains no secret.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_password_is_named_and_the_right_one_recovers() -> Result<()> {
     let vhost = Rabbit::shared().vhost();
@@ -99,18 +99,18 @@ async fn a_changed_password_is_named_and_the_right_one_recovers() -> Result<()> 
     Ok(())
 }
 
-/// The right to publish is taken away: publishes say so, the status too, and nothing needs to be
-/// restarted when it is given back.
+/// The permission to publish is revoked. Publishes and the status say so, and no restart is needed when the
+/// permission is granted again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_right_to_publish_is_named() -> Result<()> {
     let vhost = Rabbit::shared().vhost();
     vhost.add_user("reader", "hush-reader");
     let broker = connect(&vhost.url_for("reader", "hush-reader"))?;
     ready(&broker).await?;
-    // It may still bind: only the exchange that is published to is closed to it.
+    // It may still bind; only the exchange that it publishes to is denied.
     vhost.permit("reader", "^postern[.](?!outbound$).*");
     let denied = eventually("a publish is denied", async || {
-        // The broker remembers for a while what a channel may do.
+        // A channel's permissions are cached for a while.
         vhost.close_connections();
         ready(&broker).await.map_err(|error| error.to_string())?;
         match broker.publish(vec![(alpha().0, letter(0))]).await {
@@ -127,7 +127,7 @@ async fn a_lost_right_to_publish_is_named() -> Result<()> {
     Ok(())
 }
 
-/// The virtual host is deleted with everything in it, and made again: so is everything in it.
+/// The virtual host is deleted with everything in it. When it exists again, everything in it is declared again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_virtual_host_is_named_and_filled_again() -> Result<()> {
     let (broker, vhost) = fresh().await?;
@@ -145,8 +145,8 @@ async fn a_deleted_virtual_host_is_named_and_filled_again() -> Result<()> {
     Ok(())
 }
 
-/// The broker closes a consumer's channel over a delivery that nobody acknowledged in time; the
-/// message comes again on another one.
+/// The broker closes a consumer's channel over a delivery that was not acknowledged in time. The message comes
+/// again on another channel.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_channel_that_the_broker_closes_is_replaced() -> Result<()> {
     let rabbit = Rabbit::to_harm().await;
@@ -161,7 +161,7 @@ async fn a_channel_that_the_broker_closes_is_replaced() -> Result<()> {
     let held = within("a message", consumer.next()).await?.context("the consumer ended")?;
     let channel = vhost.consuming_channels();
     eventually("another channel to consume", async || {
-        // Left to itself the broker looks at its channels once a minute.
+        // By itself, the broker checks its channels only once a minute.
         rabbit.eval("[Channel ! tick || Channel <- rabbit_channel:list_local()], ok");
         let now = vhost.consuming_channels();
         if now == channel { Err(now) } else { Ok(()) }
@@ -179,8 +179,8 @@ async fn a_channel_that_the_broker_closes_is_replaced() -> Result<()> {
     Ok(())
 }
 
-/// A body beyond the broker's `max_message_size`, which it tells nobody before: that message is
-/// refused for ever, and those around it are not.
+/// A body above the broker's `max_message_size`, which the broker does not announce. That message will never be
+/// accepted, and those around it are.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_the_broker_finds_too_large_is_refused_alone() -> Result<()> {
     let rabbit = Rabbit::to_harm().await;
@@ -197,7 +197,7 @@ async fn a_body_that_the_broker_finds_too_large_is_refused_alone() -> Result<()>
     ensure!(matches!(&refused, Err(BrokerError::Refused(why)) if why.contains("2001")), "{refused:?}");
     ensure!(!matches!(around, Err(BrokerError::Refused(_))), "{around:?}");
     eventually("a publish after it", async || broker.publish(vec![(address.clone(), letter(2))]).await).await;
-    // From now on its limit is known: one that is too large closes no channel under the others.
+    // Its limit is known now: a message that is too large no longer closes the channel that others use.
     let channels = vhost.channels();
     for n in 3..20 {
         let large = Envelope { body: vec![b'x'; 2_000 + n].into(), ..letter(0) };

@@ -1,4 +1,5 @@
-//! Callbacks where the provider's report address is fixed: the message log knows what the address does not say.
+//! Callbacks for a provider with a fixed report address: the message log supplies what the address does not
+//! contain.
 
 use super::told;
 use crate::compat::{NUMBER, PASSWORD, both, is_accepted, kannel, sendsms, value};
@@ -7,12 +8,12 @@ use serde_json::json;
 
 const READER: &str = "a-key-of-somebody-who-reads";
 
-/// Who may read the message log.
+/// A configuration with a key that may read the message log.
 fn reader() -> String {
     format!("[[api.keys]]\nname = \"reader\"\nkey = \"{READER}\"\nbackends = [\"*\"]\nmay = [\"read\"]\n")
 }
 
-/// A provider that calls an address of its account's, with its own id alone; and whose report, by our id, names
+/// The provider calls one address for the whole account, with its own id only. A second report, by our id, names
 /// no recipient.
 async fn calls_back_at_a_fixed_address(
     ingress: &Program,
@@ -48,13 +49,13 @@ async fn calls_back_at_a_fixed_address(
     let ours = [("message_id", &*id), ("state", "ok")];
     assert_eq!(ingress.post_form("/backends/x/status", &ours).await.status, 200);
     assert_eq!(client.take().await.query(), expected("1", ""));
-    // Nobody asked to be told of it.
+    // The client did not ask for this event.
     let not_told = [("external_id", "P1"), ("state", "no")];
     assert_eq!(ingress.post_form("/backends/x/status", &not_told).await.status, 200);
     told(dispatcher, "sent", 3).await;
     let shown = has("called_back", 3).await;
     assert!(!shown.contains("own-pin") && !shown.contains("dlr"), "{shown}");
-    // The line of each report names the message, also of one that was found by the provider's id.
+    // The log line of each report names the message, even if the report was matched by the provider's id.
     for form in [&fixed[..], &ours] {
         let before = ingress.log().lines().len();
         assert_eq!(ingress.post_form("/backends/x/status", form).await.status, 200);
@@ -76,7 +77,8 @@ async fn a_provider_whose_report_address_is_fixed_has_the_client_called_back() {
     let launch = Launch::gateway().config(&(kannel("") + &both(&provider) + &reader()));
     let postern = launch.start().await;
     calls_back_at_a_fixed_address(&postern, &postern, &provider, &client).await;
-    // Another process knows it too, and one that was killed has told it with the report.
+    // Another process finds it in the log, too. A report that was answered before a kill is called back after
+    // it.
     postern.kill();
     let postern = launch.start().await;
     let report = [("external_id", "P1"), ("state", "ok")];

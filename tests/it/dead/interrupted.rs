@@ -1,4 +1,4 @@
-//! A redrive that is killed, again and again, loses nothing, and in the embedded store doubles nothing.
+//! A redrive that is killed again and again loses nothing and, with the embedded store, duplicates nothing.
 
 use super::{NUMBER, TEXT, config, told};
 use postern_tests::{Answer, Launch, Provider, Proxy, Rabbit, eventually, fetch};
@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
-/// What more is written before the next kill of a command: less than a fifth of what one batch takes.
+/// How many more bytes are written before each further kill: less than a fifth of one batch.
 const STEP: u64 = 32 << 10;
 
 /// The sizes of all files below `folder`.
@@ -14,14 +14,14 @@ fn bytes_in(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let size = |entry: fs::DirEntry| match entry.metadata() {
         Ok(found) if found.is_dir() => bytes_in(&entry.path()),
-        // One that is gone by now has no size.
+        // A file that has been removed meanwhile has no size.
         found => found.map_or(0, |found| found.len()),
     };
     entries.map(size).sum()
 }
 
-/// Kills the command again and again while it puts messages back, until once it comes to its end: each
-/// time when it has written more than before, to its store or through the `proxy` to RabbitMQ.
+/// Kills the redrive command again and again until it completes. Before each kill it may write more than before,
+/// to its store or, through `proxy`, to RabbitMQ.
 async fn interrupted(broker: &str, proxy: Option<&Proxy>, count: usize) {
     let provider = Provider::start().await;
     let launch = Launch::gateway().config(&config(broker, &provider, ""));
@@ -52,7 +52,7 @@ async fn interrupted(broker: &str, proxy: Option<&Proxy>, count: usize) {
     let redrive = launch.clone().arg("dead").arg("redrive").arg("--all");
     let (mut kills, mut halfway) = (0, 0);
     assert_eq!(told(&launch, &["redrive", "--dry-run"]).await["done"], count);
-    // How long it runs says nothing of how far the command is; what it has written does.
+    // How far the command is depends on what it has written, not on how long it runs.
     let store = launch.folder().path().join("postern-data");
     loop {
         let mut running = redrive.spawn();
@@ -78,7 +78,7 @@ async fn interrupted(broker: &str, proxy: Option<&Proxy>, count: usize) {
             break;
         }
         kills += 1;
-        // RabbitMQ hands back what a killed process held a moment later.
+        // A moment later, RabbitMQ requeues the deliveries of a killed process.
         let left = eventually("what is left can be counted", async || {
             let left = told(&launch, &["list", "--limit", "1"]).await["waiting"].as_u64().unwrap();
             if left <= count as u64 { Ok(left) } else { Err(left) }
@@ -108,7 +108,7 @@ async fn interrupted(broker: &str, proxy: Option<&Proxy>, count: usize) {
         .await;
     }
     if proxy.is_none() {
-        // Whatever else there is to be sent is sent.
+        // Wait until everything else in the queue is sent, duplicates included.
         postern.metric_becomes("postern_queue_messages", &[("queue", "postern.outbound.a")], 0.0).await;
         assert_eq!(postern.terminate().await.code, Some(0));
         let requests = provider.requests().len() - before;
@@ -118,7 +118,7 @@ async fn interrupted(broker: &str, proxy: Option<&Proxy>, count: usize) {
     assert_eq!(sent.keys().cloned().collect::<Vec<_>>(), accepted, "no others");
     let doubles = sent.values().sum::<usize>() - count;
     println!("{kills} kills, {halfway} of them halfway, {doubles} doubles of {count}");
-    // What is replaced together, and what is before it.
+    // For each kill: 256 that are replaced together, and 256 before them whose acknowledgements are in flight.
     assert!(doubles <= usize::try_from(kills).unwrap() * 512, "{doubles} doubles in {kills} kills");
     assert!(halfway > 0, "{kills} kills, none of them halfway");
 }

@@ -1,9 +1,9 @@
-//! Messages to backends that nobody has configured: `postern.unrouted`.
+//! `postern.unrouted`: messages to backends that nobody has configured.
 
 use super::*;
 
 async fn unrouted(tap: &Tap, vhost: &Vhost, provider: &Provider) {
-    // Somebody declared the queues; nobody has a backend `b`.
+    // The queues exist, and no configuration has a backend `b`.
     let message = json!({"id": uuid::Uuid::now_v7(), "backend": "b", "identities": [NUMBER], "text": TEXT});
     tap.publish("postern.outbound", "b", message.to_string().as_bytes(), Properties::default()).await;
     tap.depth_becomes("postern.unrouted", 1).await;
@@ -24,7 +24,7 @@ async fn the_unrouted_are_put_back_once_their_backend_is_there_and_stay_until_th
     let without = vhost.config("[backends.a]\ntype = \"console\"\n");
     let launch = Launch::gateway().config(&without);
     let postern = launch.start().await;
-    // It is ready as soon as its spool is; the queues are there once the broker is.
+    // The gateway is ready as soon as its spool is; the queues exist only once the broker is connected.
     postern.metric_becomes("postern_broker_connected", &[], 1.0).await;
     assert_eq!(postern.terminate().await.code, Some(0));
     let tap = vhost.tap().await;
@@ -43,7 +43,8 @@ async fn the_unrouted_are_put_back_once_their_backend_is_there_and_stay_until_th
     unrouted(&tap, &vhost, &provider).await;
 }
 
-/// Whoever may publish what is to be sent makes nobody say anything, and moves no operator's cursor.
+/// An application with permission to publish outbound messages can print nothing on an operator's terminal and
+/// move no operator's cursor.
 #[tokio::test]
 async fn an_unrouted_message_is_taken_for_one_to_send_and_for_nothing_else() {
     const OBEYED: &str = "YES\u{9b}2J\u{202e}\u{2066}\u{7f}";
@@ -75,7 +76,8 @@ async fn an_unrouted_message_is_taken_for_one_to_send_and_for_nothing_else() {
     let shown = told(&launch, &["show", "forged", "--queue", "unrouted"]).await;
     assert_eq!(shown["letters"][0]["body"], inbound, "to a program it is what it was");
 
-    // What was on its way back to a queue that was gone is known by its key, which is Postern's.
+    // The backend of a message that was returned to a missing queue comes from its routing key, which Postern
+    // wrote.
     tap.purge("postern.unrouted").await;
     tap.publish("postern.return", "postern.outbound.c", b"{}", Properties::default()).await;
     tap.depth_becomes("postern.unrouted", 1).await;

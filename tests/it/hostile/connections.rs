@@ -1,4 +1,4 @@
-//! Clients that hold connections: that do not read, that do not end what they begin, that are many.
+//! Clients that hold connections: they do not read, do not finish their requests, or open very many.
 
 use super::{MIB, SOON, message};
 use crate::access::tls::{Made, make_for, put};
@@ -22,14 +22,14 @@ use tokio_rustls::TlsConnector;
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// A gateway whose `/v1` has a port of its own, with TLS.
+/// A gateway whose `/v1` has its own port, with TLS.
 struct Gateway {
     program: Program,
     api: u16,
     tls: TlsConnector,
 }
 
-/// A port of the gateway, as metrics call it.
+/// A port of the gateway, by its name in the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Listener {
     Ingress,
@@ -48,9 +48,9 @@ impl Listener {
         }
     }
 
-    /// Requests of every shape, of which a client may send many before it reads: for what is long, for
-    /// what is short, the shortest there is, and with bodies of both framings, read and unread; nothing of it is
-    /// stored.
+    /// Requests of every kind, which a client may send in numbers before it reads: with a long answer, with a
+    /// short one, the shortest possible, and with bodies of both framings, read and unread. None of them stores
+    /// anything.
     fn requests(self) -> [String; 6] {
         let (longest, taken) = match self {
             Self::Ingress => ("/openapi.json", "/backends/demo"),
@@ -90,7 +90,7 @@ impl Gateway {
         Self { program: launch.start().await, api, tls: trusting(&made) }
     }
 
-    /// A new connection, whose client takes little at a time.
+    /// A new connection of a client that reads little at a time.
     async fn connect(&self, listener: Listener) -> Box<dyn Stream> {
         let port = match listener {
             Listener::Ingress => self.program.url().rsplit(':').next().unwrap().parse().unwrap(),
@@ -130,7 +130,7 @@ fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
-/// Sends far more requests than the client reads answers, until nothing more is taken.
+/// Sends far more requests than the client reads answers, until the server accepts no more.
 async fn pipeline(stream: &mut Box<dyn Stream>, request: &str) {
     let requests = request.repeat(300_000 / request.len());
     let _ = timeout(Duration::from_secs(1), stream.write_all(requests.as_bytes())).await;
@@ -139,9 +139,9 @@ async fn pipeline(stream: &mut Box<dyn Stream>, request: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_do_not_read_take_no_processor_and_little_memory() {
     const EACH: usize = 8;
-    // A client that has read nothing for as long is let go.
+    // A client that reads nothing for this long is disconnected.
     const STALL: Duration = Duration::from_secs(20);
-    // None is let go for its silence.
+    // Long enough that no connection is closed for sending nothing.
     let gateway = Gateway::start("2m").await;
     assert_eq!(message(&gateway.program).await.0.status, 200);
     let (before, begun) = (memory(gateway.program.id()).now, Instant::now());
@@ -156,7 +156,7 @@ async fn clients_that_do_not_read_take_no_processor_and_little_memory() {
     });
     let streams = join_all(clients).await;
 
-    // At first it answers what there is room for.
+    // At first the server works: it answers as much as the buffers take.
     let cores = eventually("nothing more to be done for them", async || {
         let (start, used) = (Instant::now(), cpu(gateway.program.id()));
         sleep(Duration::from_secs(2)).await;
@@ -174,7 +174,7 @@ async fn clients_that_do_not_read_take_no_processor_and_little_memory() {
     let (reply, took) = message(&gateway.program).await;
     assert!(reply.status == 200 && took < SOON, "{} {took:?}", reply.status);
 
-    // A client that reads after all gets what it asked for.
+    // A client that reads late still gets what it asked for.
     let mut late = gateway.connect(Listener::Ingress).await;
     pipeline(&mut late, &Listener::Ingress.requests()[0]).await;
     let mut answer = vec![0; 40_000];
@@ -184,25 +184,25 @@ async fn clients_that_do_not_read_take_no_processor_and_little_memory() {
     for listener in LISTENERS {
         eventually("the connections to be gone", async || {
             let open = gateway.open(listener).await;
-            // The question itself is one.
+            // This question's own connection counts.
             if open <= 2.0 { Ok(()) } else { Err(open) }
         })
         .await;
     }
 }
 
-/// How a client goes on after a request that was answered.
+/// What a client sends after a request that was answered.
 #[derive(Debug, Clone, Copy)]
 enum After {
-    /// It says nothing more.
+    /// Nothing.
     Nothing,
-    /// It sends the first byte of another head.
+    /// The first byte of another head.
     OneByte,
-    /// It sends a byte now and then.
+    /// Single bytes now and then.
     Drip,
 }
 
-/// What the connection ends with, and how long after its request.
+/// How the connection ends, and how long after its request.
 async fn ending(gateway: &Gateway, listener: Listener, after: After) -> (String, Duration) {
     let (mut reader, mut writer) = tokio::io::split(gateway.connect(listener).await);
     let start = Instant::now();
@@ -210,7 +210,7 @@ async fn ending(gateway: &Gateway, listener: Listener, after: After) -> (String,
     let mut answer = vec![0; 4096];
     let count = reader.read(&mut answer).await.unwrap();
     assert!(answer[..count].starts_with(b"HTTP/1.1 404"), "{listener:?}");
-    // A packet of its own.
+    // A packet of its own for what follows.
     sleep(Duration::from_millis(300)).await;
     let dripping = async {
         let bytes = match after {
@@ -249,7 +249,7 @@ async fn every_head_must_end_in_time_not_only_the_first() {
         (listener, after, said, took)
     }));
     for (listener, after, said, took) in ends.await {
-        // The admin port has its own times.
+        // The admin port has its own time limits.
         let limit = match (listener, after) {
             (Listener::Admin, _) | (_, After::Nothing) => 5.0,
             _ => 2.0,
@@ -287,7 +287,7 @@ async fn at_its_limit_a_port_refuses_at_once_and_everything_else_goes_on() {
     let mut answer = [0; 12];
     timeout(SOON, api.read_exact(&mut answer)).await.unwrap().unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200");
-    // Those who were let in are let go when their time is over, without their doing.
+    // The connections that were let in are closed when their time is over, without their clients' doing.
     eventually("a message of a new client", async || {
         let stream = TcpStream::connect(program.url().trim_start_matches("http://")).await;
         let mut stream = stream.map_err(|error| error.to_string())?;
@@ -306,7 +306,7 @@ async fn at_its_limit_a_port_refuses_at_once_and_everything_else_goes_on() {
     assert!((1..200).contains(&lines), "{lines} lines: {log}");
 }
 
-/// HTTP/2 has no limits in actix-http: it is not offered.
+/// actix-http has no limits for HTTP/2, so it is not offered.
 #[tokio::test]
 async fn a_client_that_would_speak_http_2_is_answered_in_http_1() {
     let gateway = Gateway::start("10s").await;

@@ -1,4 +1,4 @@
-//! A message that is given back in order, however often and for whatever reason, is no poison.
+//! A message that is requeued properly is not poison, no matter how often or why.
 
 use async_trait::async_trait;
 use postern_broker::{Address, Broker, BrokerOptions, BrokerStatus, Envelope, QueueName, testing};
@@ -26,13 +26,13 @@ use std::{
 };
 use tokio::{sync::Notify, task::JoinHandle};
 
-/// How often the message is given back in one way.
+/// How often the message is requeued for one reason.
 const TIMES: u32 = 100;
 
-/// The message that is given back; what is sent before it says why.
+/// The recipient of the message that is requeued; the message sent before it causes the requeue.
 const KEPT: &str = "+1555";
 
-/// Why a message goes back.
+/// The reason for which a message is requeued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     /// The breaker opens while it is prefetched.
@@ -48,7 +48,7 @@ enum Way {
 }
 
 impl Way {
-    /// Who is sent to before it.
+    /// The recipient of the message that is sent before it.
     fn decoy(self) -> &'static str {
         match self {
             Self::Breaker => "down",
@@ -58,12 +58,12 @@ impl Way {
     }
 }
 
-/// What a sender does, as the test sees it.
+/// The state of the fake sender.
 #[derive(Debug, Default)]
 struct Stage {
-    /// Who is being sent to.
+    /// The recipients of all sends so far.
     asked: Mutex<Vec<String>>,
-    /// Lets the decoy answer.
+    /// Lets the sending of the first message end.
     answers: Notify,
     /// Whether everything is sent.
     sends: bool,
@@ -92,7 +92,7 @@ impl Backend for Actor {
     }
 }
 
-/// Where the messages are.
+/// The broker that the messages are in.
 enum Place {
     Rabbit(Vhost),
     Embedded(Folder),
@@ -138,7 +138,7 @@ async fn post(broker: &dyn Broker, lane: Priority, identity: &str) {
     broker.publish(vec![(Address::Outbound(backend(), lane), envelope)]).await.unwrap();
 }
 
-/// Waits until so many messages wait in the queue of the message under test.
+/// Waits until `ready` messages wait in the queue of the message under test.
 async fn kept_waits(broker: &dyn Broker, ready: u64) {
     eventually("the message to be taken or back", async || {
         match broker.depth(&queue(Priority::Bulk)).await {
@@ -149,7 +149,7 @@ async fn kept_waits(broker: &dyn Broker, ready: u64) {
     .await;
 }
 
-/// A dispatcher that runs.
+/// A running dispatcher.
 struct Running {
     stage: Arc<Stage>,
     control: Control,
@@ -171,7 +171,7 @@ impl Running {
         Self { stage, control, trigger, task }
     }
 
-    /// Who is being sent to, once somebody is.
+    /// The first recipient, once a send has begun.
     async fn first(&self) -> String {
         let asked = || self.stage.asked.lock().unwrap().first().cloned();
         eventually("somebody to be sent to", async || asked().ok_or_else(|| "nobody".to_owned())).await
@@ -183,7 +183,7 @@ impl Running {
     }
 }
 
-/// Has the message given back once, in this way; whether it was.
+/// Tries to have the message requeued for this reason. Returns whether it was.
 async fn returned(broker: &Arc<dyn Broker>, way: Way) -> bool {
     if way != Way::End {
         post(&**broker, Priority::Normal, way.decoy()).await;
@@ -206,7 +206,7 @@ async fn returned(broker: &Arc<dyn Broker>, way: Way) -> bool {
             running.trigger.drain();
             running.stage.answers.notify_one();
         }
-        // It is being sent, and its process ends.
+        // The process ends while the message is being sent.
         _ => {}
     }
     running.stop().await;
@@ -219,7 +219,7 @@ async fn is_no_poison(place: Place, way: Way) {
     post(&*broker, Priority::Bulk, KEPT).await;
     let mut times = 0;
     for round in 0.. {
-        // Now and then, the other message comes second.
+        // Now and then the two messages arrive in the wrong order, and the round does not count.
         assert!(round < 10 * TIMES, "{times} of {round} times in this way");
         times += u32::from(returned(&broker, way).await);
         if times == TIMES {

@@ -1,4 +1,4 @@
-//! What a program and a document say is in plain English: without words that a reader stumbles over.
+//! Programs and documents use plain English, without phrases that a reader stumbles over.
 
 use super::{ROOT, members};
 use serde_json::Value;
@@ -22,7 +22,7 @@ const AVOIDED: [(&str, &str); 14] = [
     ("has no use", "has no effect"),
 ];
 
-/// The avoided phrases in `text`. A phrase does not go beyond a comma or a full stop.
+/// The avoided phrases in `text`. A phrase does not cross a comma or a full stop.
 fn avoided(text: &str) -> Vec<&'static str> {
     let mut words = Vec::new();
     for piece in text.to_lowercase().split_whitespace() {
@@ -41,7 +41,7 @@ fn avoided(text: &str) -> Vec<&'static str> {
     phrases.filter(|phrase| (0..words.len()).any(|at| is_at(phrase, at))).collect()
 }
 
-/// What `source` holds in string literals, each with its line. Comments and characters are not looked at.
+/// The string literals in `source`, each with its line. Comments and character literals are ignored.
 fn literals(source: &str) -> Vec<(usize, String)> {
     let (mut found, mut at) = (Vec::new(), 0);
     let line = |at: usize| source[..at].lines().count().max(1);
@@ -60,7 +60,7 @@ fn literals(source: &str) -> Vec<(usize, String)> {
             found.push((line(at + 1), unescaped(&body[..length])));
             at += length + 2;
         } else {
-            // A name is passed over whole, so that the r at its end begins no raw string.
+            // A name is skipped whole, so that an `r` at its end does not begin a raw string.
             let name =
                 rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').map(char::len_utf8).sum();
             at += if name == 0 { rest.chars().next().map_or(1, char::len_utf8) } else { name };
@@ -69,7 +69,7 @@ fn literals(source: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// The length of the character literal that `rest` begins with; a lifetime is none.
+/// The length of the character literal at the start of `rest`; `None` for a lifetime.
 fn character(rest: &str) -> Option<usize> {
     let body = rest.strip_prefix('\'')?;
     let mut letters = body.char_indices();
@@ -79,7 +79,7 @@ fn character(rest: &str) -> Option<usize> {
     }
 }
 
-/// How many `#` the raw string has that `rest` begins with, and what follows its first quote.
+/// The number of `#` of the raw string at the start of `rest`, and the text after its first quote.
 fn raw_string(rest: &str) -> Option<(usize, &str)> {
     let rest = rest.strip_prefix("br").or_else(|| rest.strip_prefix('r'))?;
     let body = rest.trim_start_matches('#');
@@ -98,7 +98,7 @@ fn end_of_string(body: &str) -> usize {
     body.len()
 }
 
-/// `literal` as a reader sees it, but for the escapes that are no words.
+/// `literal` as a reader sees it. Escapes that do not affect words are left.
 fn unescaped(literal: &str) -> String {
     let joined: Vec<&str> = literal
         .split("\\\n")
@@ -108,7 +108,11 @@ fn unescaped(literal: &str) -> String {
     joined.concat().replace("\\n", "\n").replace("\\\"", "\"").replace("\\x20", " ")
 }
 
-/// The words of a Markdown page, each line by itself: without code, which other programs write as they do.
+fn without_code(text: &str) -> String {
+    text.split('`').step_by(2).collect::<Vec<_>>().join("code")
+}
+
+/// The prose of a Markdown page, line by line; code is left out, because other programs determine it.
 fn prose(page: &str) -> String {
     let mut is_code = false;
     let lines = page.lines().map(|line| {
@@ -116,11 +120,10 @@ fn prose(page: &str) -> String {
         is_code ^= is_fence;
         if is_code || is_fence || line.starts_with("    ") { "" } else { line }
     });
-    let without_code = |line: &str| line.split('`').step_by(2).collect::<Vec<_>>().join("code");
     lines.map(without_code).collect::<Vec<_>>().join("\n")
 }
 
-/// The files below `folder` whose name ends in `ending`, in order.
+/// The files below `folder` whose names end in `ending`, sorted.
 pub(super) fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
@@ -151,7 +154,7 @@ fn numbered(text: &str) -> Vec<(usize, String)> {
     text.lines().enumerate().map(|(number, line)| (number + 1, line.to_owned())).collect()
 }
 
-/// Tests and suites of tests say what they like.
+/// Tests and conformance suites are not checked.
 fn is_tests(file: &Path) -> bool {
     let parts = file.iter().filter_map(|part| Path::new(part).file_stem()?.to_str());
     parts.skip_while(|part| *part != "src").any(|part| ["tests", "conformance"].contains(&part))
@@ -170,15 +173,6 @@ fn a_program_speaks_plain_english() {
             let said = literals(source);
             read += said.len();
             look(&file, said, &mut wrong);
-            if source.contains("clap") {
-                // The doc comments of arguments are what --help prints.
-                let help = numbered(source);
-                look(
-                    &file,
-                    help.into_iter().filter(|(_, line)| line.trim_start().starts_with("///")),
-                    &mut wrong,
-                );
-            }
         }
         for file in files(&folder, ".toml") {
             look(&file, numbered(&std::fs::read_to_string(&file).unwrap()), &mut wrong);
@@ -192,7 +186,7 @@ fn a_program_speaks_plain_english() {
     none(&wrong);
 }
 
-/// Every text in `value`.
+/// Every string in `value`.
 fn strings(value: &Value) -> Vec<String> {
     match value {
         Value::String(text) => vec![text.clone()],
@@ -200,6 +194,39 @@ fn strings(value: &Value) -> Vec<String> {
         Value::Object(members) => members.values().flat_map(strings).collect(),
         _ => Vec::new(),
     }
+}
+
+/// The comments in `source`, each with its first line; what is on a line together with code is not read. The doc
+/// comments of a program's arguments are what `--help` prints.
+fn comments(source: &str) -> Vec<(usize, String)> {
+    let mut found: Vec<(usize, String)> = Vec::new();
+    let mut goes_on = false;
+    for (number, line) in numbered(source) {
+        let comment = line.trim_start().strip_prefix("//");
+        match comment.map(|text| without_code(text.trim_start_matches(['/', '!']))) {
+            Some(text) if goes_on => found.last_mut().unwrap().1.push_str(&format!("\n{text}")),
+            Some(text) => found.push((number, text)),
+            None => {}
+        }
+        goes_on = comment.is_some();
+    }
+    found
+}
+
+#[test]
+fn comments_are_in_plain_english() {
+    let (mut wrong, mut read) = (Vec::new(), 0);
+    for (folder, _) in members() {
+        for file in files(&Path::new(ROOT).join(folder), ".rs") {
+            if !file.ends_with("policy/plain_words.rs") {
+                let said = comments(&std::fs::read_to_string(&file).unwrap());
+                read += said.len();
+                look(&file, said, &mut wrong);
+            }
+        }
+    }
+    assert!(read > 8000, "{read} comments");
+    none(&wrong);
 }
 
 #[test]
@@ -243,5 +270,9 @@ const RAW: &str = r#"as "it" is"#;
     ] {
         assert_eq!(avoided(text), found, "{text}");
     }
+    assert_eq!(
+        comments("//! One\n//! `such` two\nlet x = 1; // so long\n    // three\n"),
+        [(1, " One\n code two".to_owned()), (4, " three".to_owned())]
+    );
     assert_eq!(prose("such `as it is` a\n```\nsuch\n```\n    whoever\nb"), "such code a\n\n\n\n\nb");
 }

@@ -5,7 +5,7 @@ use crate::reports::outcome;
 use postern_tests::{Answer, Pair, Program, Provider, Reply, Request, fetch, stands_in_ids};
 use serde_json::{Value, json};
 
-/// The rows of one table, and what must be in no log.
+/// The rows of one folder and the programs that they are run against.
 pub(super) struct Fixture {
     provider: &'static str,
     pair: Pair,
@@ -53,12 +53,12 @@ impl Fixture {
                 private(part, &mut said);
             }
         }
-        // A short code can stand in an id by chance.
+        // A log may contain a short code by chance, as part of an id.
         let said: Vec<&str> = said.iter().map(String::as_str).filter(|said| !stands_in_ids(said)).collect();
         fixture.pair.ends_silent(&said).await;
     }
 
-    /// A request of the provider's.
+    /// Makes the provider's request of `row`, and checks what comes of it.
     async fn brings(&self, row: &Value) {
         let name = row["name"].as_str().unwrap();
         let reply = ask(&self.pair.ingress, row).await;
@@ -86,7 +86,7 @@ impl Fixture {
         }
     }
 
-    /// A message of the application's.
+    /// Sends the application's message of `row`, and checks what comes of it.
     async fn sends(&self, row: &Value) {
         let name = row["name"].as_str().unwrap();
         let backend = row["message"].get("backend").cloned().unwrap_or(json!(self.provider));
@@ -121,14 +121,14 @@ impl Fixture {
     }
 }
 
-/// The answer that `row` has the provider give.
+/// The provider's answer in `row`.
 fn answer(row: &Value) -> Answer {
     let status = row["answer"]["status"].as_u64().unwrap_or(200);
     let answer = Answer::status(u16::try_from(status).unwrap());
     answer.body(row["answer"]["body"].as_str().unwrap_or_default())
 }
 
-/// What a report says of its recipients but for the answer's status, which must be `status`, and its time.
+/// A report's recipients without their times and the answer's status, which must be `status`.
 fn essence(recipients: &Value, status: u64) -> Value {
     let mut recipients = recipients.clone();
     for recipient in recipients.as_array_mut().unwrap() {
@@ -139,13 +139,13 @@ fn essence(recipients: &Value, status: u64) -> Value {
     recipients
 }
 
-/// What a row calls `name`, or, of several in their order, `name` with an `s`.
+/// The value `name` of a row, or all values of the list `names`.
 fn all<'r>(row: &'r Value, name: &str) -> Vec<&'r Value> {
     let several = row[format!("{name}s")].as_array();
     row.get(name).into_iter().chain(several.into_iter().flatten()).collect()
 }
 
-/// The row's request, as the provider makes it.
+/// Makes the request of `row` as the provider does.
 async fn ask(ingress: &Program, row: &Value) -> Reply {
     let (method, path) = row["request"].as_str().unwrap().split_once(' ').unwrap();
     let mut request = ingress.request(method.parse().unwrap(), path);
@@ -160,7 +160,7 @@ async fn ask(ingress: &Program, row: &Value) -> Reply {
     fetch(request).await.unwrap_or_else(|e| panic!("{}: {e:?}", row["name"]))
 }
 
-/// `got` without what the row does not speak of and nobody can foresee.
+/// `got` without the unpredictable fields that the row does not mention.
 fn same(got: &mut Value, wanted: &Value) -> Value {
     for unforeseen in ["id", "backend", "received_at", "attempt", "at", "message_id"] {
         if wanted.get(unforeseen).is_none() {
@@ -170,7 +170,7 @@ fn same(got: &mut Value, wanted: &Value) -> Value {
     got.clone()
 }
 
-/// Every identity and text in `part`: those of some length, which stand in a log by no accident.
+/// Adds every identity and text in `part` that is too long to be in a log by chance.
 fn private(part: &Value, found: &mut Vec<String>) {
     for (key, value) in part.as_object().into_iter().flatten() {
         match (key.as_str(), value) {
@@ -186,8 +186,8 @@ fn private(part: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// A request as the tables write it, nothing decoded: the method and the path, the headers that a
-/// backend decides on, each parameter of the query, each of a form or the whole body.
+/// A request as the tables write it, without decoding: the method and the path, the headers that a backend
+/// determines, each query parameter, each form parameter or the whole body.
 pub(crate) fn written(request: &Request) -> String {
     let mut lines = vec![format!("{} {}", request.method, request.path)];
     let mut headers: Vec<_> = request.headers.iter().filter(|(name, _)| decides(name)).collect();
@@ -209,7 +209,8 @@ pub(crate) fn written(request: &Request) -> String {
     lines.join("\n")
 }
 
-/// `value` without what another moment makes of it: of a signature of AWS's, what it covers is left.
+/// `value` without the parts that depend on the time. Of an AWS signature, the scope and the signed headers
+/// stay.
 fn steady(value: &str) -> String {
     let parts = value.strip_prefix("AWS4-HMAC-SHA256 Credential=").and_then(|rest| {
         let (scope, rest) = rest.split_once(", ")?;

@@ -1,5 +1,5 @@
-//! Rows of requests that are signed at the time of the test: `sign` says how, and `{time}`, `{time-600}` and
-//! `{signature}` stand in a row's headers for what comes of it.
+//! Rows with requests that are signed at the time of the test: `sign` says how, and the placeholders `{time}`,
+//! `{time-600}` and `{signature}` in the row's headers are replaced by the results.
 //!
 //! ```toml
 //! headers = { X-Time = "{time}", X-Signature = "v0={signature}" }
@@ -15,7 +15,7 @@ use ring::signature::Ed25519KeyPair;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256, Sha512};
 
-/// What stands for `{…}` in one row.
+/// The values of the placeholders `{…}` in one row.
 pub(super) struct Signing {
     now: i64,
     body: String,
@@ -35,7 +35,7 @@ fn mac<M: Mac + KeyInit>(key: &str, text: &str) -> Vec<u8> {
 }
 
 impl Signing {
-    /// Signs `row`, whose body is `body`, as it says.
+    /// Signs `row`, whose body is `body`, as its `sign` says.
     pub(super) fn of(row: &Value, body: &str) -> Self {
         let mut signing =
             Self { now: Timestamp::now().as_second(), body: body.to_owned(), signature: String::new() };
@@ -75,7 +75,7 @@ impl Signing {
         if how["encoding"] == "hex" { hex(&bytes) } else { BASE64_STANDARD.encode(bytes) }
     }
 
-    /// `text` with what stands for `{time}` and the like.
+    /// `text` with the values instead of the placeholders.
     pub(super) fn filled(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for away in [0, -600, 600] {

@@ -1,4 +1,4 @@
-//! What a reload takes over, and what it leaves as it is.
+//! What a reload changes, and what it leaves unchanged.
 
 use super::{backend, reload, reloaded, send, sent_to};
 use crate::orders::{order, told};
@@ -74,7 +74,7 @@ async fn a_removed_backend_keeps_its_messages_until_it_is_back() {
     gateway.ends_silent(&["+1555000"]).await;
 }
 
-/// On RabbitMQ, whose queues a reload declares, and with both halves apart.
+/// With RabbitMQ, whose queues a reload declares, and both halves in processes of their own.
 #[tokio::test]
 async fn a_backend_that_is_added_has_its_queues_before_it_is_accepted() {
     let provider = Provider::obliging().await;
@@ -127,7 +127,7 @@ async fn keys_and_rates_hold_at_once() {
     );
     assert_eq!([send("old").await, send("new").await], [401, 202]);
     assert_eq!([send("app").await, send("app").await], [202, 429]);
-    // What it has used of its rate outlives a reload.
+    // What a key has used of its rate is still counted after a reload.
     reloaded(&launch, &gateway, &config(&[("app", "rate = \"1/h\"")])).await;
     assert_eq!(send("app").await, 429);
     reloaded(&launch, &gateway, &config(&[("app", "")])).await;
@@ -136,7 +136,7 @@ async fn keys_and_rates_hold_at_once() {
     gateway.ends_silent(&["0123456789abcdef", "+1555000"]).await;
 }
 
-/// What a secret's file holds, a backend's rate, the application.
+/// The content of a secret's file, a backend's rate, the application.
 #[tokio::test]
 async fn secrets_rates_and_the_application_are_read_anew() {
     let provider = Provider::obliging().await;
@@ -207,7 +207,8 @@ async fn the_command_says_what_would_change_and_then_changes_it() {
     gateway.ends_silent(&["an-admin-token-of-a-test", "+1555000"]).await;
 }
 
-/// Orders that come at once are carried out one after the other: the first finds what changed, the others that it holds.
+/// Reload orders that come at once are carried out one after the other: the first finds a change, the others
+/// find none.
 #[tokio::test]
 async fn of_reloads_at_once_one_changes_and_the_others_find_it_done() {
     let provider = Provider::obliging().await;

@@ -1,4 +1,4 @@
-//! Many reloads while messages flow: nothing is lost, doubled or refused.
+//! Many reloads while messages flow: nothing is lost, duplicated or refused.
 
 use super::reload;
 use postern_tests::{Answer, Launch, Program, Provider, Rabbit};
@@ -14,16 +14,16 @@ use std::{
 use tokio::task::JoinSet;
 
 const RELOADS: usize = 50;
-/// Clients that send, and as many that bring what people write.
+/// The number of clients. Each sends and receives.
 const CLIENTS: usize = 3;
 
-/// How many messages may be under way: what comes in faster than it goes out would only wait.
+/// The most messages under way: more would only wait.
 const UNDER_WAY: usize = 100;
 
-/// How often the provider got each text, and the webhook.
+/// How often each text reached the provider or the webhook.
 type Counts = Arc<Mutex<BTreeMap<String, usize>>>;
 
-/// One that takes a moment for each request, and counts by what was asked of it.
+/// A provider that takes a moment for each request, and counts the texts that it gets.
 async fn counting(counts: &Counts) -> Provider {
     let provider = Provider::start().await;
     let counts = counts.clone();
@@ -36,7 +36,8 @@ async fn counting(counts: &Counts) -> Provider {
     provider
 }
 
-/// Every other one has another address, another webhook, another key, and a backend more.
+/// The configuration after reload `number`: addresses and limits change each time, the webhook and one backend
+/// every other time.
 fn config(provider: &Provider, number: usize) -> String {
     let odd = number % 2;
     let more = if odd == 1 { "[backends.more]\ntype = \"console\"\n" } else { "" };
@@ -53,7 +54,7 @@ fn config(provider: &Provider, number: usize) -> String {
     )
 }
 
-/// What all clients have in common.
+/// The state that all clients share.
 #[derive(Clone)]
 struct Load {
     ends: Arc<AtomicBool>,
@@ -67,7 +68,7 @@ impl Load {
     }
 }
 
-/// Sends and receives through `ingress` until the load ends. The texts that were accepted.
+/// Sends and receives through `ingress` until the load ends. Returns the accepted texts.
 async fn client(address: String, name: String, load: Load) -> Vec<String> {
     let (http, mut accepted) = (postern_tests::http_client(), Vec::new());
     for number in 0.. {

@@ -1,4 +1,4 @@
-//! What changes nothing, and says why.
+//! Reloads that change nothing, and the reason that they give.
 
 use super::{backend, reload, reloaded, send};
 use crate::orders::order;
@@ -31,7 +31,7 @@ async fn a_mistake_changes_nothing_and_every_one_is_said() {
         [202, 404]
     );
 
-    // The connector and the form are checked as the configuration is.
+    // Connectors and forms are checked, too, not only the configuration itself.
     let (status, refusal) = reload(&launch, &gateway, &config.replace("http://", "ftp://")).await;
     assert_eq!(
         (status, refusal["problems"][0]["key"].as_str()),

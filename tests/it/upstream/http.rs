@@ -1,4 +1,4 @@
-//! `rapidsms.backends.http`.
+//! RapidSMS's tests of `rapidsms.backends.http`.
 
 use super::{Row, get, post, row};
 use serde_json::json;
@@ -14,7 +14,7 @@ params = { identity = "phone", text = "message" }
 
 const FORM: &str = "application/x-www-form-urlencoded";
 const FAILED: &str = "form failed to validate\n";
-/// What RapidSMS's answer leaves to be guessed.
+/// How the answers differ from RapidSMS's.
 const NAMED: &str = "the answer also names each field at fault: its users asked why a request was refused";
 
 pub(super) fn rows() -> Vec<Row> {
@@ -37,7 +37,7 @@ pub(super) fn rows() -> Vec<Row> {
             )],
         )
         .differs(NAMED),
-        // Whatever the provider calls them, they are identity and text from here on.
+        // Under any names in the request, they become identity and text.
         row(
             "http: get_incoming_data",
             [get("GET /backends/custom?phone=1112223333&message=hi+there", 200, &["OK"]).stores(message())],

@@ -1,4 +1,4 @@
-//! `rapidsms.backends.kannel`.
+//! RapidSMS's tests of `rapidsms.backends.kannel`.
 
 use super::{Row, Step, get, has, row};
 use postern_tests::Answer;
@@ -41,7 +41,7 @@ pub(super) fn rows() -> Vec<Row> {
                 .stores(json!({"identity": "1112223333", "text": "café", "fields": {}}))],
         )
         .differs("charset and coding are used, where RapidSMS ignores them and stores garbage"),
-        // Any text would go back to the sender.
+        // Kannel would send any text in the answer back to the sender.
         row("kannel: valid_response_get", [get(valid, 200, &[]).stores(message())]),
         row("kannel: invalid_response", [get(invalid, 400, &named[..1])]),
         row(

@@ -1,5 +1,5 @@
-//! RapidSMS 2.2's own tests of its backends and routers, by their names there, as rows that run
-//! against the real programs. Where Postern differs on purpose, the row says why.
+//! RapidSMS 2.2's own tests of its backends and routers, under their names there, as rows that run against the
+//! real programs. If Postern differs on purpose, the row says why.
 
 mod http;
 mod kannel;
@@ -10,7 +10,7 @@ use crate::{providers::written, reports::outcome};
 use postern_tests::{Answer, Launch, Pair, Provider, fetch};
 use serde_json::Value;
 
-/// The tests that concern backends, as RapidSMS calls them.
+/// The tests that concern backends, by RapidSMS's names.
 const UPSTREAM: [&str; 51] = [
     "http: valid_default_post",
     "http: valid_form_get",
@@ -65,11 +65,11 @@ const UPSTREAM: [&str; 51] = [
     "routers: only_failed_set_to_E",
 ];
 
-/// One of RapidSMS's tests: its name, and what Postern does instead of what it did there.
+/// One of RapidSMS's tests, and how Postern differs.
 struct Row {
     name: &'static str,
     steps: Vec<Step>,
-    /// What differs, and why; empty where nothing does.
+    /// The difference and its reason; empty if there is none.
     differs: &'static str,
 }
 
@@ -83,37 +83,37 @@ impl Row {
     }
 }
 
-/// What is done, and what is to come of it.
+/// An action and its expected result.
 enum Step {
     /// A request to the ingress.
     Asks {
-        /// `GET /path?query`
+        /// The method, the path and the query: `GET /path?query`.
         request: &'static str,
-        /// The body, and its media type.
+        /// The body and its media type.
         body: Option<(&'static str, String)>,
         status: u16,
-        /// Parts of the answer's body; where there is none, it is empty.
+        /// Parts of the answer's body; without any, the body must be empty.
         says: Vec<&'static str>,
-        /// What of the next message in that queue is to be what.
+        /// A queue, and fields that its next message must have.
         stores: Option<(&'static str, Value)>,
     },
-    /// A message of the application's: by the API, or, where it has an id of its own, by the queue.
+    /// A message of the application: posted to the API, or published if it has an id of its own.
     Sends {
         message: Value,
-        /// The provider's, as the requests come in.
+        /// The provider's answers, in the order of its requests.
         answers: Vec<Answer>,
-        /// Of each request of the provider's, in any order: what it has, and what it lacks.
+        /// For each request to the provider, in any order: what it must contain, and what it must not.
         asked: Vec<(Vec<String>, Vec<&'static str>)>,
-        /// Of each report, in any order: the states of its recipients.
+        /// For each report, in any order: the states of its recipients.
         states: Vec<Vec<&'static str>>,
     },
-    /// A message that reaches a queue which no backend has.
+    /// A message that reaches a queue of no backend.
     Strays { message: Value, queue: &'static str },
-    /// `postern check` of a configuration: its exit code, and what it says.
+    /// `postern check` of a configuration: its exit code, and parts of its output.
     Checks { config: &'static str, code: i32, says: Vec<&'static str> },
 }
 
-/// What a request of the provider's has, and what it lacks.
+/// What a request to the provider must contain, and what it must not.
 fn has(has: &[&str], lacks: &[&'static str]) -> (Vec<String>, Vec<&'static str>) {
     (has.iter().map(|text| (*text).to_owned()).collect(), lacks.to_vec())
 }
@@ -128,7 +128,7 @@ fn post(request: &'static str, body: (&'static str, &str), status: u16, says: &[
 }
 
 impl Step {
-    /// The request leads to a message in `postern.inbound` of which this is true.
+    /// Expects that the request leads to a message in `postern.inbound` with the fields of `wanted`.
     fn stores(self, wanted: Value) -> Self {
         self.leads_to("postern.inbound", wanted)
     }
@@ -143,14 +143,14 @@ impl Step {
     }
 }
 
-/// The pair that the rows of one file meet.
+/// The pair that the rows of one file run against.
 struct Stage {
     pair: Pair,
     provider: Provider,
 }
 
 impl Stage {
-    /// `config`, with the fake provider's address for `PROVIDER`.
+    /// Starts the pair with `config`, in which `PROVIDER` stands for the fake provider's address.
     async fn set(config: &str) -> Self {
         let provider = Provider::start().await;
         routers::answers(&provider);
@@ -166,7 +166,7 @@ impl Stage {
                 self.take(row.name, step).await;
             }
         }
-        // Whatever a row stored that it does not say is still there.
+        // Anything that a row stored without saying so is still there.
         for queue in ["postern.inbound", "postern.reports"] {
             self.pair.tap.depth_becomes(queue, 0).await;
         }
@@ -241,7 +241,7 @@ impl Stage {
     }
 }
 
-/// Everything in `wanted` is in `stored`, too.
+/// Checks that every field of `wanted` is in `stored`.
 #[track_caller]
 fn assert_has(name: &str, stored: &Value, wanted: &Value) {
     for (key, value) in wanted.as_object().unwrap() {

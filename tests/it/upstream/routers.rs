@@ -1,4 +1,4 @@
-//! `rapidsms.backends.base`, and the routers: blocking, database, Celery.
+//! RapidSMS's tests of `rapidsms.backends.base` and of the routers: blocking, database, Celery.
 
 use super::{Row, Step, get, has, post, row};
 use postern_tests::{Answer, Provider};
@@ -42,7 +42,7 @@ fn ok() -> Answer {
     Answer::ok("")
 }
 
-/// What is not scripted goes by its recipient: `refused` never gets it, `later` at the second attempt.
+/// Answers unscripted requests by recipient: `refused` never gets it, `later` at the second attempt.
 pub(super) fn answers(provider: &Provider) {
     let mut tried = false;
     let answer = std::sync::Mutex::new(move |to: &str| match to {

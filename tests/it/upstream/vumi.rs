@@ -1,4 +1,4 @@
-//! `rapidsms.backends.vumi`.
+//! RapidSMS's tests of `rapidsms.backends.vumi`.
 
 use super::{Row, Step, has, post, row};
 use postern_tests::Answer;
@@ -31,7 +31,7 @@ const BLANK: &str = r#"{"message_id": "56545", "to_addr": "1", "from_addr": "111
 const INVALID: &str = r#"{"invalid-phone": "1112223333", "message": "hi there"}"#;
 const PATH: &str = "POST /backends/vumi-backend/";
 
-/// A message and what is in the request for it.
+/// A message, and what must be in its request.
 fn sends(backend: &str, to: &[&str], context: &Value, wanted: &[&str], lacks: &[&'static str]) -> Step {
     Step::Sends {
         message: json!({"backend": backend, "to": to, "text": "hello!", "context": context}),
@@ -141,7 +141,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("vumi: send", [sends("vumi-backend", one, &json!({}), &["POST /send\n"], &["authorization"])]),
         row(
             "vumi: auth",
-            // username:password
+            // The header is the encoded `username:password`.
             [sends(
                 "vumi-auth",
                 one,

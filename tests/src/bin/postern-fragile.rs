@@ -1,5 +1,4 @@
-//! A gateway for the tests with a backend of type `fragile`, which some texts bring down, and the
-//! whole process with it.
+//! A gateway for the tests with a backend of type `fragile`: some texts crash it, and the whole process with it.
 
 use async_trait::async_trait;
 use postern::Gateway;
@@ -8,9 +7,9 @@ use postern_dispatcher::connectors::{Backend, ConnectorRegistry, Outcomes, Sent}
 use postern_shared::message::{Context, Identity, MessageId};
 use std::{fs::OpenOptions, hint::black_box, io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
-/// Writes a line `ID TEXT` into the file `settings.file` and then, by the first word of the text,
+/// Writes a line `ID TEXT` into the file `settings.file`. Then, depending on the first word of the text, it
 /// aborts, overflows its stack, kills its process, panics, hangs, blocks its thread until the file is gone, or
-/// has sent it.
+/// sends the message.
 struct Fragile {
     file: PathBuf,
 }
@@ -48,7 +47,7 @@ impl Backend for Fragile {
                 }
             }
             Some("hang") => std::future::pending::<()>().await,
-            // What is sent at the same time is in work when something else crashes.
+            // The pause keeps other messages in flight when something crashes.
             _ => tokio::time::sleep(Duration::from_millis(20)).await,
         }
         identities.iter().map(|_| Ok(Sent::default())).collect()

@@ -14,7 +14,7 @@ use std::{
     sync::Arc,
 };
 
-/// A program about to be started. Cloned or used again, it starts again in the same folder.
+/// A program to be started. Clones, and further starts, use the same folder.
 #[derive(Debug, Clone)]
 pub struct Launch {
     program: &'static str,
@@ -28,14 +28,14 @@ pub struct Launch {
     open_files: Option<u32>,
 }
 
-/// Where its log goes.
+/// The destination of a program's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LogTo {
-    /// To the test.
+    /// The test reads it.
     Test,
-    /// To `/dev/null`.
+    /// `/dev/null`.
     Null,
-    /// Into a pipe that nobody reads.
+    /// A pipe that nobody reads.
     UnreadPipe,
 }
 
@@ -54,76 +54,76 @@ impl Launch {
         }
     }
 
-    /// `postern`: both halves in one process, in an empty folder, without a configuration file.
+    /// Starts `postern`, both halves in one process, in an empty folder and without a configuration file.
     pub fn gateway() -> Self {
         Self::new("postern")
     }
 
-    /// `postern-ingress --config …`
+    /// Starts `postern-ingress --config …`.
     pub fn ingress(config: &str) -> Self {
         Self::new("postern-ingress").config(config)
     }
 
-    /// `postern-dispatcher --config …`
+    /// Starts `postern-dispatcher --config …`.
     pub fn dispatcher(config: &str) -> Self {
         Self::new("postern-dispatcher").config(config)
     }
 
-    /// A program of the workspace that takes `postern`'s arguments: an example.
+    /// Starts another program of the workspace that takes `postern`'s arguments, such as an example.
     pub fn program(name: &'static str) -> Self {
         Self::new(name)
     }
 
-    /// With this TOML text as `postern.toml` and `--config`.
+    /// Writes this TOML text to `postern.toml` and passes it as `--config`.
     #[must_use]
     pub fn config(mut self, toml: &str) -> Self {
         self.config = Some(toml.to_owned());
         self
     }
 
-    /// With one more argument; it stands before `--config`.
+    /// Adds an argument before `--config`.
     #[must_use]
     pub fn arg(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
         self
     }
 
-    /// With a variable in its environment.
+    /// Sets an environment variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// With an `admin.token`, which [`Program`]'s questions to the admin port show.
+    /// Sets `admin.token`, which [`Program`] sends in its requests to the admin port.
     #[must_use]
     pub fn admin_token(mut self, token: &str) -> Self {
         self.token = Some(token.to_owned());
         self.env("POSTERN__ADMIN__TOKEN", token)
     }
 
-    /// Listening where its own configuration says, instead of on free ports of 127.0.0.1.
+    /// Listens where its own configuration says instead of on free ports of 127.0.0.1.
     #[must_use]
     pub fn own_addresses(mut self) -> Self {
         self.listens = false;
         self
     }
 
-    /// With its log written to `/dev/null`: whoever measures a program is not to read its lines meanwhile.
+    /// Writes its log to `/dev/null`, for a measurement that must not spend time on reading lines.
     #[must_use]
     pub fn unread_log(mut self) -> Self {
         self.log = LogTo::Null;
         self
     }
 
-    /// With its log written into a pipe that nobody reads, and that takes no more after 64 KiB.
+    /// Writes its log into a pipe that nobody reads and that is full after 64 KiB.
     #[must_use]
     pub fn stalled_log(mut self) -> Self {
         self.log = LogTo::UnreadPipe;
         self
     }
 
-    /// With at most `limit` open files, which it cannot raise.
+    /// Allows it at most `limit` open files; it cannot raise the limit.
     #[must_use]
     pub fn open_files(mut self, limit: u32) -> Self {
         self.open_files = Some(limit);
@@ -138,7 +138,7 @@ impl Launch {
     /// Starts it and waits until `/readyz` answers 200.
     ///
     /// # Panics
-    /// When it ends instead, with its log.
+    /// If it ends instead; the message contains its log.
     pub async fn start(&self) -> Program {
         for _ in 0..5 {
             let mut program = self.spawn();
@@ -163,7 +163,7 @@ impl Launch {
         panic!("{} found no free port five times", self.program)
     }
 
-    /// Starts it and waits for nothing.
+    /// Starts it without waiting for anything.
     pub fn spawn(&self) -> Program {
         let [ingress, admin] = free_ports();
         let mut command = self.command([ingress, admin]);
@@ -184,7 +184,7 @@ impl Launch {
         Program { name, child, ingress, admin, log, out, client, token, _unread: unread, _folder }
     }
 
-    /// The command that starts it, with these ports for its ingress and its admin port.
+    /// The command that starts it, with these ports for the ingress and the admin port.
     fn command(&self, [ingress, admin]: [u16; 2]) -> Command {
         let mut command = match self.open_files {
             None => Command::new(path_of(self.program)),
@@ -213,8 +213,8 @@ impl Launch {
         command
     }
 
-    /// Starts it and hands each line of its standard output to `line`, however many there are: for a command
-    /// that writes more than should be in memory. What it returns has no standard output.
+    /// Starts it, hands each line of its standard output to `line`, and waits for its end: for a command that
+    /// writes more than memory should hold. The result's `out` is empty.
     pub fn lines(&self, mut line: impl FnMut(&str)) -> Ended {
         let mut child = self
             .command(free_ports())
@@ -235,14 +235,14 @@ impl Launch {
         Ended { code, out: String::new(), log }
     }
 
-    /// Starts it and waits for its end: for `check`, `--help`, and starts that are to be refused.
+    /// Starts it and waits for its end: for `check`, `--help`, and starts that must be refused.
     pub async fn run(&self) -> Ended {
         self.spawn().wait().await
     }
 }
 
-/// Where it is: in the folder that `POSTERN_TESTS_PROGRAMS` names, or else where `cargo build` put it: beside
-/// the folder `deps` that the test binary is in, or beside a program that measures.
+/// The path of a program: in the folder that `POSTERN_TESTS_PROGRAMS` names, or else where `cargo build` put it.
+/// That is the parent of the folder `deps` of the test binary, or the folder of the program that measures.
 fn path_of(program: &str) -> PathBuf {
     if let Some(folder) = std::env::var_os("POSTERN_TESTS_PROGRAMS") {
         let path = PathBuf::from(folder).join(program);

@@ -19,18 +19,18 @@ use std::{
 /// The keys of the plugin's listener.
 pub(super) const PROMETHEUS: &str = "prometheus.tcp";
 
-/// A node takes about ten seconds to start, more on a busy machine.
+/// A limit for the start: a node takes about ten seconds, and more on a busy machine.
 const BOOT: Duration = Duration::from_secs(120);
-/// For an answer of its shell.
+/// A limit for an answer of the node's Erlang shell.
 pub(super) const ANSWER: Duration = Duration::from_secs(60);
-/// A write-ahead log that takes little of the disk.
+/// A write-ahead log that takes little disk space.
 pub(super) const SMALL_LOG: &str = "raft.wal_max_size_bytes = 16000000\n";
-/// Loopback only, and no epmd of its own; and what docker-compose.yml sets: after how many
-/// milliseconds a wait queue again moves a retry whose queue had no leader.
+/// Loopback only, and no epmd of the node's own. As docker-compose.yml sets it: how many milliseconds pass
+/// before a wait queue tries again to move a retry whose queue had no leader.
 const ERLANG: &str = "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1} \
      -rabbit dead_letter_worker_publisher_confirm_timeout 5000";
 
-/// A process, and what it was started with.
+/// The process of a node, and what it was started with.
 #[derive(Debug)]
 pub(super) struct Node {
     folder: Folder,
@@ -51,7 +51,7 @@ pub(super) struct Shell {
 }
 
 impl Node {
-    /// Its folder, its ports and its settings.
+    /// Makes its folder and keeps its ports and its settings.
     pub(super) fn prepare(settings: &str, [amqp, distribution]: [u16; 2], epmd: Arc<Epmd>) -> Self {
         let folder = Folder::new();
         let plugins = if settings.contains(PROMETHEUS) { "[rabbitmq_prometheus]." } else { "[]." };
@@ -78,7 +78,7 @@ impl Node {
             .env("RABBITMQ_ENABLED_PLUGINS_FILE", inside("plugins"))
             .env("RABBITMQ_CONFIG_FILE", inside("rabbitmq.conf"))
             .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
-            // Keeps the Erlang shell on standard input, and `erl` in this very process.
+            // Keeps the Erlang shell on standard input, and `erl` in this process instead of a child.
             .env("RABBITMQ_ALLOW_INPUT", "1")
             .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", ERLANG)
             .current_dir(self.folder.path())
@@ -123,7 +123,7 @@ impl Shell {
         writeln!(self.stdin, "{line}")
     }
 
-    /// What `expression` is.
+    /// The value of `expression`, waiting at most `limit` for it.
     pub(super) fn ask(&mut self, expression: &str, limit: Duration) -> Result<String, String> {
         self.asked += 1;
         let mark = format!("@{}@", self.asked);
@@ -145,13 +145,13 @@ impl Shell {
     }
 }
 
-/// The Erlang name of the node at that port.
+/// The Erlang name of the node with that AMQP port.
 pub(super) fn name(amqp: u16) -> String {
     format!("postern{amqp}@localhost")
 }
 
-/// The script that runs the node as whoever calls it: that of `POSTERN_TESTS_RABBITMQ`, or Debian's
-/// (its wrapper in the PATH wants to be root, to change to a user of its own).
+/// The script that runs the node as the calling user: `POSTERN_TESTS_RABBITMQ`, or Debian's own (the wrapper in
+/// the PATH must run as root, because it changes to another user).
 fn server() -> PathBuf {
     if let Some(chosen) = std::env::var_os("POSTERN_TESTS_RABBITMQ") {
         return chosen.into();

@@ -1,8 +1,8 @@
-//! Two connectors and a form of one's own: what a provider needs that no configuration can say.
+//! Two custom connectors and a custom form, for providers that a configuration alone cannot describe.
 //!
-//! [`Outbox`] sends by writing into files, one for each identity. [`Mailbox`] receives as well, while
-//! its backend is served. [`OneNumber`] is RapidSMS's example of a custom form: it takes messages from
-//! one number only.
+//! [`Outbox`] sends by writing into files, one for each identity. [`Mailbox`] also receives while its
+//! backend is served. [`OneNumber`] is RapidSMS's example of a custom form: it takes messages from one
+//! number only.
 
 mod mailbox;
 mod one_number;
@@ -16,10 +16,10 @@ use postern::Gateway;
 use postern_dispatcher::connectors::ConnectorRegistry;
 use postern_ingress::forms::Forms;
 
-/// A gateway that knows them, by name.
+/// A gateway with these connectors and this form, registered by name.
 ///
 /// # Errors
-/// A name is taken.
+/// A connector or a form with the same name exists already.
 pub fn gateway() -> anyhow::Result<Gateway> {
     let connectors =
         ConnectorRegistry::builtin().with("outbox", Outbox::new)?.with("mailbox", Mailbox::new)?;

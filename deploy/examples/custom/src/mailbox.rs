@@ -1,4 +1,4 @@
-//! A connector with a life: while its backend is served, it receives too.
+//! A connector that also receives messages while its backend is served.
 
 use crate::Outbox;
 use async_trait::async_trait;
@@ -9,7 +9,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{fs, time::sleep};
 use tokio_util::task::TaskTracker;
 
-/// How often the inbox is looked into.
+/// How long the inbox is left alone after each read.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Sends as [`Outbox`] does, and receives from `settings.inbox`: each file IDENTITY.txt in that folder
@@ -21,10 +21,10 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    /// Made once for each backend of `type = "mailbox"`.
+    /// Creates the connector; called once for each backend of `type = "mailbox"`.
     ///
     /// # Errors
-    /// Every key below the backend's that is missing, and what it should say.
+    /// Each key below the backend's that is missing, and what it must name.
     pub fn new(backend: &BackendConfig) -> Result<Self, Vec<KeyProblem>> {
         let inbox = backend.definition.settings.expose().get("inbox").and_then(|value| value.as_str());
         match (Outbox::new(backend), inbox) {
@@ -84,14 +84,14 @@ async fn receive(inbox: PathBuf, context: ConnectorContext) {
     }
 }
 
-/// Publishes each message in the inbox. Its file goes when the broker has stored it: a crash in between
-/// publishes the message again, under the same id.
+/// Publishes each message in the inbox. A file is deleted when the broker has stored its message: after a
+/// crash in between, the message is published again under the same id.
 async fn publish_all(inbox: &PathBuf, context: &ConnectorContext) -> Result<(), String> {
     let unreadable = |error: std::io::Error| format!("settings.inbox: {error}");
     let mut files = fs::read_dir(inbox).await.map_err(unreadable)?;
     while let Some(file) = files.next_entry().await.map_err(unreadable)? {
         let name = file.file_name().into_string().unwrap_or_default();
-        // Whoever writes a file gives it this name when it is complete.
+        // A writer must give a file this name only when the file is complete.
         let Some(Ok(identity)) = name.strip_suffix(".txt").map(str::parse) else { continue };
         let text = fs::read_to_string(file.path()).await.map_err(unreadable)?;
         let written = file.metadata().await.and_then(|data| data.modified()).map_err(unreadable)?;

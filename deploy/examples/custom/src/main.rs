@@ -1,4 +1,4 @@
-//! A gateway with a backend and a form of one's own; the command line is `postern`'s.
+//! A gateway with custom connectors and a custom form; its command line is that of `postern`.
 
 use std::process::ExitCode;
 

@@ -12,7 +12,7 @@ pub struct OneNumber {
 }
 
 impl OneNumber {
-    /// Made once for each backend that says `receive.form = "one-number"`.
+    /// Creates the form; called once for each backend with `receive.form = "one-number"`.
     ///
     /// # Errors
     /// The keys below the backend's that are missing or wrong.

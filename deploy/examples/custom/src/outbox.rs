@@ -20,10 +20,10 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Made once for each backend of `type = "outbox"`.
+    /// Creates the connector; called once for each backend of `type = "outbox"`.
     ///
     /// # Errors
-    /// The key below the backend's that is missing, and what it should say.
+    /// The key below the backend's that is missing, and what it must name.
     pub fn new(backend: &BackendConfig) -> Result<Self, Vec<KeyProblem>> {
         let folder = backend.definition.settings.expose().get("folder").and_then(|value| value.as_str());
         let why = "must name the folder for the messages";
@@ -47,7 +47,7 @@ impl Outbox {
         }
         match self.append(identity, &format!("{id} {}\n", text.escape_debug())).await {
             Ok(()) => Ok(Sent::with_id(format!("{id}/{}", identity.as_str()))),
-            // A full disk may be mended, and then the next attempt works.
+            // A full disk may have room again at the next attempt.
             Err(error) => Err(Failure::transient("io", error.kind().to_string())),
         }
     }

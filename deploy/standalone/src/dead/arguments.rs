@@ -31,7 +31,7 @@ pub(crate) struct DeadFilterArguments {
     limit: Option<u64>,
 }
 
-/// Where the messages are, and how to tell of them.
+/// The queue that a command is about, and how the command answers.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DeadTarget {
     /// `dead`, or `unrouted` for messages to backends that were not configured
@@ -61,7 +61,7 @@ fn dead_queue(name: &str) -> Result<DeadQueue, String> {
 }
 
 impl DeadFilterArguments {
-    /// The filter that these conditions and the messages `ids` make, on `queue`.
+    /// The filter for `queue` from these conditions and `ids`.
     pub(super) fn filter(self, ids: Vec<String>, queue: DeadQueue) -> Filter {
         let Self { mut id, backend, class, code, older_than, newer_than, limit } = self;
         id.extend(ids);

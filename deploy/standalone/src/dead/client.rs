@@ -1,4 +1,4 @@
-//! Who answers: the broker from here, or a running gateway.
+//! The dead letters: on the broker, or through a running gateway.
 
 use super::{arguments::DeadTarget, operator, remote::Remote};
 use crate::holder::{Holder, holder};
@@ -11,20 +11,22 @@ use postern_service::{
 use serde_json::Value;
 use std::{net::SocketAddr, sync::Arc};
 
-/// Who answers.
+/// Access to the dead letters.
 pub(super) enum DeadLetterClient {
-    /// The broker.
+    /// On the broker, from this process.
     Here {
         letters: DeadLetters,
         broker: Arc<dyn Broker>,
-        /// Who gives the command.
+        /// The name of the person who gives the command.
         by: String,
     },
-    /// A gateway's admin port.
+    /// Through a gateway's admin port.
     There(Remote),
 }
 
 impl DeadLetterClient {
+    /// Connects to the broker, unless `target` names a gateway or a gateway has the store.
+    ///
     /// # Errors
     /// [`Exit`] with what to do.
     pub(super) async fn open(target: &DeadTarget, config: &Config, admin: SocketAddr) -> Result<Self, Exit> {
@@ -44,7 +46,7 @@ impl DeadLetterClient {
         }
     }
 
-    /// Those that match, without numbers and texts.
+    /// The dead letters that match `filter`, without numbers and texts.
     pub(super) async fn list(&self, filter: &Filter) -> Result<Listing<Summary>, Exit> {
         match self {
             Self::Here { letters, .. } => Ok(letters.list(filter, DeadLetter::summary).await?),
@@ -52,7 +54,7 @@ impl DeadLetterClient {
         }
     }
 
-    /// All of those with this id.
+    /// All dead letters in `queue` with this id, in full.
     pub(super) async fn show(&self, id: &str, queue: DeadQueue) -> Result<Listing<Value>, Exit> {
         match self {
             Self::Here { letters, .. } => {
@@ -63,7 +65,7 @@ impl DeadLetterClient {
         }
     }
 
-    /// Puts those back that match.
+    /// Redrives the dead letters that match `filter`.
     pub(super) async fn redrive(&self, filter: &Filter, dry_run: bool) -> Result<Done, Exit> {
         match self {
             Self::Here { letters, by, .. } => Ok(letters.redrive(filter, dry_run, Some(by)).await?),
@@ -71,7 +73,7 @@ impl DeadLetterClient {
         }
     }
 
-    /// Drops those that match.
+    /// Drops the dead letters that match `filter`.
     pub(super) async fn discard(&self, filter: &Filter, dry_run: bool) -> Result<Done, Exit> {
         match self {
             Self::Here { letters, .. } => Ok(letters.discard(filter, dry_run).await?),
@@ -79,7 +81,7 @@ impl DeadLetterClient {
         }
     }
 
-    /// The last acknowledgements reach the broker.
+    /// Closes the connection to the broker, after the last acknowledgements were written.
     pub(super) async fn close(&self) {
         if let Self::Here { broker, .. } = self {
             broker.close().await;

@@ -1,9 +1,10 @@
-//! Who gives the command, for the log.
+//! The name of the person who gives a command, for the log.
 
 use postern_service::control::this_machine;
 use std::{fs, os::unix::fs::MetadataExt};
 
-/// `user@host`. A user whose name the environment does not say is `uid N`. It proves nothing.
+/// `user@host`, or `uid N@host` if the environment does not name the user. Nothing proves that the name is
+/// true.
 pub(super) fn name(user: Option<&str>) -> String {
     let named = user.filter(|user| !user.is_empty()).map(str::to_owned);
     let user = named.unwrap_or_else(|| match fs::metadata("/proc/self") {

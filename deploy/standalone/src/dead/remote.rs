@@ -1,4 +1,4 @@
-//! A running gateway, through `/v1/dead` of its admin port.
+//! The dead letters of a running gateway, through `/v1/dead` of its admin port.
 
 use super::{arguments::DeadTarget, operator};
 use crate::admin_client::AdminClient;
@@ -13,12 +13,12 @@ use serde_json::Value;
 /// A gateway's dead letters.
 pub(super) struct Remote {
     admin: AdminClient,
-    /// Who asks.
+    /// The name of the person who gives the command.
     by: String,
 }
 
 impl Remote {
-    /// Those of the gateway at `url`.
+    /// The dead letters of the gateway at `url`.
     ///
     /// # Errors
     /// [`Exit::Config`] for a URL or a token that cannot be used.
@@ -59,7 +59,7 @@ impl Remote {
     pub(super) async fn order(&self, what: &str, filter: &Filter, dry_run: bool) -> Result<Done, Exit> {
         let order = DeadLetterOrder { filter: filter.clone(), dry_run, all: true };
         let request = self.admin.post(self.admin.path(&["dead", what])?).json(&order);
-        // A name that no header can hold is left out: the gateway logs the address in any case.
+        // A name that no header can hold is left out: the gateway logs the client's address in any case.
         let request = match HeaderValue::from_str(&self.by) {
             Ok(by) => request.header(BY, by),
             Err(_) => request,

@@ -1,4 +1,4 @@
-//! What a person sees.
+//! What `postern dead` prints for people.
 
 use postern_service::{
     dead::{Done, Listing, Summary},
@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 const COLUMNS: [&str; 8] = ["ID", "BACKEND", "CLASS", "CODE", "ATTEMPTS", "AT", "RECIPIENTS", "REASON"];
 
-/// A table.
+/// The dead letters as a table.
 pub(super) fn list(listing: &Listing<Summary>) -> String {
     let mut rows = vec![COLUMNS.map(str::to_owned)];
     rows.extend(listing.letters.iter().map(row));
@@ -55,7 +55,7 @@ fn reason(letter: &Summary) -> String {
     if rest.is_empty() { "-".to_owned() } else { plain(rest) }
 }
 
-/// Each message whole, as JSON.
+/// Each message in full, as JSON.
 pub(super) fn show(listing: &Listing<Value>) -> Result<String, Exit> {
     let mut text = String::new();
     for letter in &listing.letters {
@@ -64,7 +64,7 @@ pub(super) fn show(listing: &Listing<Value>) -> Result<String, Exit> {
     Ok(text)
 }
 
-/// What was done.
+/// What was done, and which messages were left in the queue.
 pub(super) fn done(done: &Done, what: &str) -> String {
     let would = if done.dry_run { "would be " } else { "" };
     let mut text = format!("{} of {} waiting messages {would}{what}\n", done.done, done.waiting);

@@ -1,4 +1,4 @@
-//! Which messages a command is about.
+//! The options that say which messages of the log a command is about.
 
 use clap::Args;
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use postern_shared::{
     message::{BackendName, Identity},
 };
 
-/// The conditions that messages must meet, all of them.
+/// The conditions; a message must meet all of them.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct LogFilterArguments {
     /// Only messages through this backend
@@ -42,7 +42,7 @@ pub(crate) struct LogFilterArguments {
 }
 
 impl LogFilterArguments {
-    /// The most messages.
+    /// The most messages to print. `None`: no `--limit` was given.
     pub(super) fn limit(&self) -> Option<u64> {
         self.limit
     }

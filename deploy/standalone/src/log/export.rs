@@ -1,4 +1,4 @@
-//! Messages page by page, so that a log of any size is never in memory whole.
+//! Reads messages page by page, so that a large log is never in memory as a whole.
 
 use super::arguments::LogFilterArguments;
 use postern_service::{
@@ -11,24 +11,24 @@ use std::io::{self, BufWriter, Write};
 /// How many messages are read at a time.
 const PAGE: usize = 500;
 
-/// The messages that match a query, up to a number.
+/// The messages that match a query, up to a maximum.
 pub(super) struct Pages<'l> {
     log: &'l dyn MessageLog,
-    /// Of the next page. `None`: there is none.
+    /// The query of the next page. `None`: the last page was read.
     query: Option<MessageQuery>,
     left: u64,
 }
 
 impl<'l> Pages<'l> {
-    /// Those of `log` that match `query`, at most `most`.
+    /// The messages of `log` that match `query`, at most `most`.
     pub(super) fn new(log: &'l dyn MessageLog, query: MessageQuery, most: u64) -> Self {
         Self { log, query: Some(query), left: most }
     }
 
-    /// The next page. `None`: there are no more, or as many were given as may be.
+    /// The next page. `None`: there are no more messages, or the maximum was reached.
     ///
     /// # Errors
-    /// The log's.
+    /// The log cannot be read.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<LoggedMessage>>, LogError> {
         let Some(query) = self.query.take() else { return Ok(None) };
         if self.left == 0 {
@@ -45,16 +45,17 @@ impl<'l> Pages<'l> {
         Ok(Some(page.messages))
     }
 
-    /// Whether there are more than were given.
+    /// Whether the log has more matching messages than were returned.
     pub(super) fn has_more(&self) -> bool {
         self.query.is_some()
     }
 }
 
-/// Writes the messages that match to stdout, one JSON object a line; with `events` with what happened.
+/// Writes the messages that match to stdout, one JSON object a line; with `events`, also what happened to each.
 ///
 /// # Errors
-/// The log's, or stdout's. A reader that has gone ends it without one.
+/// The log cannot be read, or stdout cannot be written. If stdout's reader has gone, this ends without an
+/// error.
 pub(super) async fn run(log: &dyn MessageLog, which: LogFilterArguments, events: bool) -> Result<(), Exit> {
     let most = which.limit().unwrap_or(u64::MAX);
     let mut pages = Pages::new(log, which.query(Order::Oldest), most);
@@ -62,7 +63,7 @@ pub(super) async fn run(log: &dyn MessageLog, which: LogFilterArguments, events:
         let mut lines = BufWriter::new(io::stdout());
         for message in page {
             let whole = if events { log.message(message.id).await? } else { Some(message) };
-            // One that expired meanwhile is not there.
+            // The message may have expired since the page was read.
             let Some(whole) = whole else { continue };
             let line = terminal::json(&serde_json::to_string(&whole)?);
             if !written(writeln!(lines, "{line}"))? {
@@ -76,7 +77,7 @@ pub(super) async fn run(log: &dyn MessageLog, which: LogFilterArguments, events:
     Ok(())
 }
 
-/// Whether there is still somebody to write to.
+/// Whether stdout still has a reader.
 fn written(outcome: io::Result<()>) -> io::Result<bool> {
     match outcome {
         Ok(()) => Ok(true),

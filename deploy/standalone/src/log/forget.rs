@@ -1,4 +1,4 @@
-//! Erasing what the log holds of a person.
+//! `postern log forget`, which erases a person from the message log.
 
 use super::{ForgetArguments, as_json, export::Pages};
 use crate::{
@@ -15,10 +15,10 @@ use postern_shared::{
 };
 use serde_json::json;
 
-/// Erases it, on a terminal after it was confirmed, and says how many messages it was.
+/// Erases the person, on a terminal only after a confirmation, and prints how many messages were affected.
 ///
 /// # Errors
-/// The log's; [`Exit::Failed`]: it is not confirmed.
+/// The log cannot be read or written; [`Exit::Failed`]: the erasure is not confirmed.
 pub(super) async fn run(log: &dyn MessageLog, arguments: &ForgetArguments) -> Result<(), Exit> {
     if arguments.dry_run {
         return tell(arguments, counted(log, arguments).await?);
@@ -37,7 +37,7 @@ pub(super) async fn run(log: &dyn MessageLog, arguments: &ForgetArguments) -> Re
     tell(arguments, messages)
 }
 
-/// How many messages the person sent or got.
+/// How many messages the person sent or received.
 async fn counted(log: &dyn MessageLog, arguments: &ForgetArguments) -> Result<u64, Exit> {
     let identity = Some(arguments.identity.clone());
     let query = MessageQuery { identity, order: Order::Oldest, ..MessageQuery::default() };

@@ -1,4 +1,4 @@
-//! What a person sees.
+//! What `postern log` prints for people.
 
 use postern_service::message_log::{LoggedMessage, LoggedState};
 use postern_shared::{
@@ -9,10 +9,10 @@ use postern_shared::{
 use serde_json::Value;
 use std::fmt::Write as _;
 
-/// The most characters of a text in a table.
+/// How many characters of a text a table shows.
 const TEXT: usize = 60;
 
-/// A table of `messages`; with `show` with numbers and texts. `more`: there are others.
+/// A table of `messages`, with numbers and texts if `show` is set. `more`: the log has further messages.
 pub(super) fn list(messages: &[LoggedMessage], show: bool, more: bool) -> String {
     let mut head = vec!["ID", "CREATED", "DIRECTION", "BACKEND", "RECIPIENTS", "STATE"];
     if show {
@@ -56,7 +56,7 @@ fn direction(message: &LoggedMessage) -> &'static str {
     }
 }
 
-/// The state of the only recipient, or how many are in each.
+/// The state that all recipients have, or how many recipients are in each state.
 fn states(message: &LoggedMessage) -> String {
     let count = |state| message.recipients.iter().filter(|recipient| recipient.state == state).count();
     let counted = LoggedState::ALL.map(|state| (state.as_str(), count(state)));
@@ -77,7 +77,7 @@ fn cut(text: &str) -> String {
     plain(&beginning) + rest
 }
 
-/// A message in a list without the people's numbers and what was written.
+/// A message of a list, without people's numbers and what was written.
 pub(super) fn without_people(mut message: Value) -> Value {
     if let Some(message) = message.as_object_mut() {
         message.shift_remove("text");
@@ -91,7 +91,7 @@ pub(super) fn without_people(mut message: Value) -> Value {
     message
 }
 
-/// One message with its recipients and what happened.
+/// A message with its recipients and what happened to it.
 pub(super) fn history(message: &LoggedMessage) -> String {
     let LoggedMessage { id, backend, text, fields, created_at, segments, .. } = message;
     let mut shown = format!("{id}\n{} through {backend}, {}", direction(message), Written(*created_at));
@@ -141,7 +141,7 @@ fn event(event: &Event) -> Vec<String> {
     ]
 }
 
-/// Rows in columns, the first of them the head.
+/// The rows as aligned columns; the first row is the head.
 fn table(rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = Vec::new();
     for row in rows {

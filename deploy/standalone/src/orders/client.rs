@@ -1,4 +1,4 @@
-//! Who carries an order out: this program on the broker, or a running gateway.
+//! Carries out operator's commands: this program on the broker, or a running gateway.
 
 use super::target::{OrderTarget, segment};
 use crate::{
@@ -21,18 +21,20 @@ use postern_service::{
 use serde::{Serialize, de::DeserializeOwned};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-/// How long reading the log of orders may take.
+/// How long reading the control stream may take.
 const READING: Duration = Duration::from_secs(15);
 
-/// Who carries an order out.
+/// Who carries out an operator's command.
 pub(super) enum OrderClient {
-    /// This program.
+    /// This program, on the broker.
     Here { operator: Operator, broker: Arc<dyn Broker> },
-    /// A gateway, by its admin port.
+    /// A gateway, through its admin port.
     There(AdminClient),
 }
 
 impl OrderClient {
+    /// Connects to the broker, unless `target` names a gateway or a gateway has the store.
+    ///
     /// # Errors
     /// [`Exit`] with what to do.
     pub(super) async fn open(target: &OrderTarget, config: &Config, admin: SocketAddr) -> Result<Self, Exit> {
@@ -49,7 +51,7 @@ impl OrderClient {
         let control = Control::new(HealthRegistry::default());
         tokio::spawn(control.follow(broker.clone()));
         let configured = Current::new(Configured::of(config));
-        // Where the log cannot be read, the order says so.
+        // If the stream cannot be read, the command fails and says so.
         let _ = tokio::time::timeout(READING, control.until_read()).await;
         Self::Here { operator: Operator::new(broker.clone(), control, configured), broker }
     }
@@ -87,7 +89,7 @@ impl OrderClient {
         }
     }
 
-    /// All queues.
+    /// All queues, with their messages and consumers.
     pub(super) async fn queues(&self) -> Result<QueueList, Exit> {
         match self {
             Self::Here { operator, .. } => operator.queues().await.map_err(exit),
@@ -95,7 +97,7 @@ impl OrderClient {
         }
     }
 
-    /// Moves what waits for a backend.
+    /// Moves the messages that wait for the backend `from` to another backend.
     pub(super) async fn move_messages(&self, from: &str, order: &MoveOrder, by: &str) -> Result<Moved, Exit> {
         match self {
             Self::Here { operator, .. } => operator.move_messages(from, order, by).await.map_err(exit),
@@ -103,7 +105,7 @@ impl OrderClient {
         }
     }
 
-    /// Drops what waits in a queue.
+    /// Drops the messages that wait in a queue.
     pub(super) async fn purge(&self, name: &str, order: &PurgeOrder, by: &str) -> Result<Purged, Exit> {
         match self {
             Self::Here { operator, .. } => operator.purge(name, order, by).await.map_err(exit),
@@ -111,7 +113,7 @@ impl OrderClient {
         }
     }
 
-    /// The last acknowledgements reach the broker.
+    /// Closes the connection to the broker, after the last acknowledgements were written.
     pub(super) async fn close(&self) {
         if let Self::Here { broker, .. } = self {
             broker.close().await;
@@ -119,7 +121,7 @@ impl OrderClient {
     }
 }
 
-/// What a command line can mend is status 2.
+/// Maps an error to an exit: status 2 if another command line would help.
 fn exit(error: OrderError) -> Exit {
     match error {
         OrderError::UnknownBackend { .. } | OrderError::UnknownQueue { .. } | OrderError::Invalid(_) => {
@@ -129,7 +131,7 @@ fn exit(error: OrderError) -> Exit {
     }
 }
 
-/// Gives `order` to a running gateway.
+/// Posts `order` to a running gateway.
 async fn post<T: DeserializeOwned>(
     admin: &AdminClient,
     segments: &[&str],

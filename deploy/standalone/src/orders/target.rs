@@ -1,11 +1,11 @@
-//! Whom an order is given to, as the command line says it.
+//! The options that say who carries out an operator's command.
 
 use crate::admin_target::AdminTarget;
 use clap::Args;
 use postern_service::program::Exit;
 use postern_shared::{message::BackendName, terminal};
 
-/// Who carries the order out, and how to tell of it.
+/// Who carries out the command, and how it answers.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct OrderTarget {
     /// Print one JSON object

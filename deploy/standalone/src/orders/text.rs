@@ -1,10 +1,10 @@
-//! What a person sees.
+//! What `postern pause`, `resume`, `cancel` and `queue` print for people.
 
 use postern_service::control::{Cancellation, Moved, Paused, Purged, QueueList};
 use postern_shared::{clock::Written, message::Priority, terminal::plain};
 use std::fmt::Write as _;
 
-/// A backend after it was paused or resumed.
+/// The state of a backend after it was paused or resumed.
 pub(super) fn paused(done: &Paused) -> String {
     let Paused { backend, queued, consumers, changed, .. } = done;
     let already = if *changed { "" } else { "already " };
@@ -32,14 +32,14 @@ pub(super) fn paused(done: &Paused) -> String {
     text
 }
 
-/// What was cancelled.
+/// The result of a cancellation.
 pub(super) fn cancelled(done: &Cancellation) -> String {
     let rule = &done.rule;
     let would = if done.dry_run { "would be " } else { "" };
     let since = rule.since.map(|since| format!(" from {}", Written(since))).unwrap_or_default();
     let lane = match rule.priority {
-        Some(Priority::Normal) => " in the normal lane",
-        Some(Priority::Bulk) => " in the bulk lane",
+        Some(Priority::Normal) => " with normal priority",
+        Some(Priority::Bulk) => " with bulk priority",
         None => "",
     };
     let mut text = format!(
@@ -80,7 +80,7 @@ pub(super) fn queues(list: &QueueList) -> String {
     text
 }
 
-/// What was moved.
+/// The result of a move.
 pub(super) fn moved(done: &Moved) -> String {
     let would = if done.dry_run { "would be " } else { "" };
     let mut text = format!(
@@ -110,7 +110,7 @@ pub(super) fn moved(done: &Moved) -> String {
     text
 }
 
-/// What was purged.
+/// The result of a purge.
 pub(super) fn purged(done: &Purged) -> String {
     let would = if done.dry_run { "would be " } else { "" };
     format!("{} messages of {} {would}dropped\n", done.messages, plain(&done.name))

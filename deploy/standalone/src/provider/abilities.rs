@@ -1,4 +1,4 @@
-//! What a backend can do, as its configuration says it: for its page.
+//! What a backend can do according to its configuration, for its provider's page.
 
 use super::example::PUBLIC_URL;
 use indexmap::IndexMap;
@@ -32,10 +32,10 @@ pub(super) struct Abilities<'a> {
     backend: &'a BackendConfig,
     receive: &'a Receive,
     status: Option<&'a Status>,
-    /// `None` for one that does not send over HTTP.
+    /// `None` if the backend does not send over HTTP.
     send: Option<&'a Send>,
     sends: bool,
-    /// Whether the provider brings anything.
+    /// Whether the provider delivers anything.
     brings: bool,
     text: &'a TextPolicy,
 }
@@ -67,7 +67,7 @@ fn tells_status_url(backend: &BackendConfig) -> bool {
     sources.iter().flat_map(|(_, source)| uses(source)).any(|used| used.path[0] == "status_url")
 }
 
-/// What a signature covers.
+/// The parts of a request that a signature covers.
 fn signed(shape: SignatureShape<'_>) -> String {
     let (covers_address, covers_body) =
         shape.signed.map_or((false, true), |signed| (signed.covers_address(), signed.covers_body()));
@@ -77,7 +77,7 @@ fn signed(shape: SignatureShape<'_>) -> String {
     parts.join(" and ")
 }
 
-/// `4,096`
+/// `number` with commas: `4,096`.
 fn with_commas(number: usize) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> =
@@ -88,7 +88,7 @@ fn with_commas(number: usize) -> String {
 impl<'a> Abilities<'a> {
     pub(super) fn of(backend: &'a BackendConfig, about: Option<&About>) -> Self {
         let definition = &backend.definition;
-        // What is no provider's takes whatever its backend's own table says.
+        // A type that is not a provider's receives what the backend's own table says.
         let is_providers = about.is_some_and(|about| about.documentation.is_some());
         let brings = definition.says_receive || definition.status.is_some() || !is_providers;
         Self {
@@ -102,7 +102,7 @@ impl<'a> Abilities<'a> {
         }
     }
 
-    /// A row of a table for each.
+    /// The abilities as rows of a table.
     pub(super) fn rows(&self) -> String {
         let rows = [
             ("receives", Some(self.receives())),
@@ -129,7 +129,7 @@ impl<'a> Abilities<'a> {
         rows.map(|(what, how)| format!("| {what} | {how} |\n")).collect()
     }
 
-    /// What it cannot do, a sentence each.
+    /// What the backend cannot do, one sentence for each.
     pub(super) fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
         if self.brings && self.proof().is_none() {
@@ -204,7 +204,7 @@ impl<'a> Abilities<'a> {
         Some(format!("up to {} times{states}", poll.delays.len()))
     }
 
-    /// The states that delivery reports, or the provider's answers, tell.
+    /// The states that delivery reports, or the provider's answers, can report.
     pub(super) fn reports_in_short(&self) -> String {
         const ORDER: [State; 9] = [
             State::Queued,
@@ -259,7 +259,7 @@ impl<'a> Abilities<'a> {
         })
     }
 
-    /// The same in a few words.
+    /// [`Self::proof`] in a few words.
     pub(super) fn proof_in_short(&self) -> String {
         let none = if self.brings { "nothing" } else { "–" };
         let proof = self.proof().unwrap_or_else(|| none.to_owned());
@@ -281,7 +281,7 @@ impl<'a> Abilities<'a> {
         format!("{} with {body}{rate}", send.method.as_str())
     }
 
-    /// What a request that sends proves itself by, where it is more than a key.
+    /// How a send request is authenticated, if the definition has `send.auth`.
     fn shows(&self) -> Option<String> {
         Some(match self.send?.auth.as_ref()? {
             SendAuth::Basic { .. } => "a user name and a password (Basic auth)".to_owned(),
@@ -306,7 +306,7 @@ impl<'a> Abilities<'a> {
         .to_owned()
     }
 
-    /// The same, and whether the answer tells them apart.
+    /// [`Self::recipients_in_short`], and whether the answer has a result for each recipient.
     fn recipients_in_full(&self) -> String {
         let apart = self.send.is_some_and(|send| send.results.is_some());
         let answers = if apart { "; the answer has a result for each" } else { "" };

@@ -1,4 +1,4 @@
-//! A backend of a type as one writes it into a configuration: its settings, with what each is.
+//! An example backend of a type for a configuration: its settings, each with an explanation.
 
 use postern_config::{
     About, Config, InvalidConfig, Loader, NeededSecrets, ProviderRegistry,
@@ -6,14 +6,14 @@ use postern_config::{
 };
 use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
 
-/// Where the examples are reached.
+/// The `ingress.public_url` of the examples.
 pub(super) const PUBLIC_URL: &str = "https://sms.example.org";
 
-/// A configuration with one backend, called as its type is, and `settings`, the lines of its settings. It need
-/// not have its secrets.
+/// The backend of a configuration that has only this one. It is named like its type, and `settings` are the
+/// lines of its settings; its secrets may be missing.
 ///
 /// # Errors
-/// Every problem that there is.
+/// All problems of the configuration.
 pub(super) fn backend(
     providers: &ProviderRegistry,
     kind: &str,
@@ -29,18 +29,18 @@ pub(super) fn backend(
     backend.ok_or_else(|| InvalidConfig { source_name: kind.to_owned(), problems: Vec::new() })
 }
 
-/// The same without any of its settings: for reading what the type's file says.
+/// The backend of [`backend`] without any of its settings, as the type's file defines it.
 ///
 /// # Errors
-/// Every problem that there is.
+/// All problems of the configuration.
 pub(super) fn unset(providers: &ProviderRegistry, kind: &str) -> Result<Arc<BackendConfig>, InvalidConfig> {
-    // What need not be there is not missed.
+    // A setting with a variable counts as set, and the variable need not exist.
     let absent = |name: &String| format!("{name} = {{ env = \"{}\" }}\n", variable(kind, name));
     let settings: String = providers.unset_settings_of(kind).iter().map(absent).collect();
     backend(providers, kind, &settings)
 }
 
-/// The settings of a type, in the order in which one writes them.
+/// The settings of a type, in the order in which an example shows them.
 pub(super) struct ExampleSettings<'a> {
     about: Option<&'a About>,
     all: BTreeSet<String>,
@@ -55,7 +55,7 @@ impl<'a> ExampleSettings<'a> {
         Self { about: providers.about(kind), all, unset, definition }
     }
 
-    /// The lines of a `settings` table: first what must be there, then, as comments, what need not.
+    /// The lines of a `settings` table: first the required settings, then, as comments, the optional ones.
     pub(super) fn lines(&self) -> String {
         let mut lines = String::new();
         let mut written: BTreeSet<&str> = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! `postern provider`: what is known of providers, and what one needs to add one.
+//! `postern provider`, which shows what is known about providers, and helps to add one.
 
 mod abilities;
 mod example;
@@ -15,7 +15,7 @@ use postern_ingress::forms::Forms;
 use postern_service::program::Exit;
 use std::path::{Path, PathBuf};
 
-/// What is done with providers.
+/// The actions of `postern provider`.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum ProviderAction {
     /// Create the files of a new provider: a definition with comments, and requests to try it with
@@ -35,14 +35,14 @@ pub(crate) enum ProviderAction {
     },
 }
 
-/// What `postern provider show` is told.
+/// The options of `postern provider show`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ShowArguments {
     /// A built-in type, such as twilio, or a provider's file
     provider: String,
 }
 
-/// Does it.
+/// Carries out `action`.
 ///
 /// # Errors
 /// [`Exit::Config`] with what is wrong with a file; else what could not be written.
@@ -64,7 +64,7 @@ pub(crate) async fn run(
     }
 }
 
-/// The type that is meant by `name`: a built-in one, or that of the file which is there.
+/// The type that `name` means: a built-in type, or the type that the file at this path defines.
 fn named(providers: ProviderRegistry, name: &str) -> Result<(ProviderRegistry, String), Exit> {
     let is_file = name.contains(['/', '.']);
     if !is_file && providers.types().any(|kind| kind == name) {
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use clap::Parser;
 
-    /// The command as it is typed.
+    /// The command line as a user types it.
     #[derive(Parser)]
     struct Typed {
         #[command(subcommand)]
@@ -114,7 +114,7 @@ mod tests {
         tried::shown(&arguments, ProviderRegistry::builtin(), &Forms::builtin()).await
     }
 
-    /// What each kind of skeleton makes of its own requests.
+    /// Each kind of skeleton must be able to read its own requests.
     #[tokio::test]
     async fn a_new_provider_of_each_kind_can_be_tried_and_used_at_once() {
         let says = [
@@ -207,7 +207,7 @@ mod tests {
         }
     }
 
-    /// Where the pages are.
+    /// The folder of the providers' pages.
     const PAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/providers");
 
     #[test]

@@ -1,4 +1,4 @@
-//! `postern provider new`: the files with which one begins a provider.
+//! `postern provider new`, which writes the first files of a new provider.
 
 use crate::greeting;
 use clap::{Args, ValueEnum};
@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What `postern provider new` is told.
+/// The options of `postern provider new`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct NewArguments {
     /// The name of the new type: a-z 0-9 - _
@@ -23,7 +23,7 @@ pub(crate) struct NewArguments {
     dir: PathBuf,
 }
 
-/// How a provider brings messages and delivery reports.
+/// How a provider delivers messages and delivery reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
     /// One message per request, as a form
@@ -38,7 +38,7 @@ pub(crate) enum Kind {
     Signed,
 }
 
-/// What stands in a skeleton for the type's name.
+/// The placeholder for the type's name in a skeleton.
 const NAME: &str = "NAME";
 
 impl Kind {
@@ -66,7 +66,7 @@ impl Kind {
         }
     }
 
-    /// The requests, each with its file's name.
+    /// The example requests, each with its file's name.
     fn requests(self) -> Vec<(&'static str, &'static str)> {
         macro_rules! pair {
             ($kind:literal) => {
@@ -113,10 +113,10 @@ impl Kind {
     }
 }
 
-/// Writes the files, and says what to do next. If one of the files exists, nothing is written.
+/// Writes the files, and prints what to do next. If one of the files exists, nothing is written.
 ///
 /// # Errors
-/// [`Exit::Config`] if one of them is there or cannot be written.
+/// [`Exit::Config`] if one of the files exists or cannot be written.
 pub(super) fn run(NewArguments { name, kind, dir }: &NewArguments) -> Result<(), Exit> {
     let name = name.as_str();
     let (file, folder) = (dir.join(format!("{name}.toml")), dir.join(name));

@@ -1,4 +1,5 @@
-//! A provider's page in docs/providers: what to set there and here, and what works, as its file says.
+//! A provider's page in docs/providers, made from its file: what to set at the provider and in Postern, and
+//! what works.
 
 use super::{
     abilities::{self, Abilities},
@@ -32,12 +33,12 @@ pub(super) fn page(providers: &ProviderRegistry, kind: &str) -> Result<String, I
     let limits = about.and_then(|about| about.limits.as_deref());
     let derived = abilities.missing();
     if limits.is_some() || !derived.is_empty() {
-        let _ = writeln!(page, "## What does not work\n");
+        let _ = writeln!(page, "## Limits\n");
         for line in &derived {
             let _ = writeln!(page, "- {line}");
         }
         if let Some(limits) = limits {
-            let gap = if derived.is_empty() { "" } else { "\n" };
+            let gap = if derived.is_empty() || limits.starts_with("- ") { "" } else { "\n" };
             let _ = writeln!(page, "{gap}{}", placed(limits, &backend));
         }
     }
@@ -53,7 +54,8 @@ pub(super) fn index(providers: &ProviderRegistry) -> Result<String, InvalidConfi
         "# Providers\n\nEach provider is a type: `type = \"NAME\"` in a `[backends.x]` table. Its \
                     page says what to set at the provider and in Postern, and what works; the page is \
                     generated from the provider's file in [`shared/providers`](../../shared/providers). If a \
-                    provider is missing, see [Adding a provider](../guides/adding-a-provider.md).\n\n\
+                    provider is missing, see [Adding a provider](../guides/adding-a-provider.md). A dash means \
+                    that there are no requests of this kind.\n\n\
                     | provider | type | delivery reports | requests are authenticated by | recipients per \
                     request |\n\
                     | --- | --- | --- | --- | --- |\n"
@@ -87,7 +89,7 @@ fn head(kind: &str, about: Option<&About>) -> String {
     head + "\n"
 }
 
-/// `text` with the addresses of `backend`.
+/// `text` with the addresses of `backend` in place of their placeholders.
 fn placed(text: &str, backend: &BackendConfig) -> String {
     let (receive, status) = abilities::addresses(backend);
     text.trim().replace("{receive}", &receive).replace("{status}", &status)

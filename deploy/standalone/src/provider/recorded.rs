@@ -1,9 +1,9 @@
-//! Files of recorded requests and answers.
+//! Reads files of recorded requests and answers.
 //!
 //! | file | what it holds |
 //! | --- | --- |
-//! | `NAME.http` or any other | one HTTP message as it is on the wire: `POST /path HTTP/1.1`, or of an answer `HTTP/1.1 201 Created`; headers; an empty line; the body. Line feeds may be alone, and what ends the file is not the body's unless `Content-Length` says so |
-//! | `NAME.toml` | requests as the tables of the project's own tests have them: `[[row]]` with `request = "POST /path"`, `headers` and `body` |
+//! | `NAME.http` or any other | one HTTP message, as sent on the wire: `POST /path HTTP/1.1`, or `HTTP/1.1 201 Created` for an answer; headers; an empty line; the body. Lines may end in a line feed alone. The line feed at the end of the file does not belong to the body unless `Content-Length` includes it |
+//! | `NAME.toml` | requests in the form of the tables in the project's own tests: `[[row]]` with `request = "POST /path"`, `headers` and `body` |
 
 use postern_ingress::trial::RecordedRequest;
 use serde::Deserialize;
@@ -13,10 +13,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The file of a folder that holds settings.
+/// The name of the file with the settings in a folder.
 pub(super) const SETTINGS: &str = "settings.toml";
 
-/// What a file holds.
+/// A recorded HTTP message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Recorded {
     Request(RecordedRequest),
@@ -46,10 +46,10 @@ struct Row {
     body: String,
 }
 
-/// The files at `path`: it, or those of the folder that it is, in order, but for its settings.
+/// The file at `path`, or if `path` is a folder, the files in it in order, except [`SETTINGS`].
 ///
 /// # Errors
-/// It cannot be read.
+/// The folder cannot be read.
 pub(super) fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -65,10 +65,10 @@ pub(super) fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// What the file at `path` holds, each with its name.
+/// The messages in the file at `path`, each with a name.
 ///
 /// # Errors
-/// What is wrong with it.
+/// What is wrong with the file.
 pub(super) fn read(path: &Path) -> Result<Vec<(String, Recorded)>, String> {
     let name = path.display().to_string();
     let wrong = |why: String| format!("{name}: {why}");
@@ -96,7 +96,7 @@ fn of_row(file: &str, row: Row) -> Result<(String, Recorded), String> {
 /// Reads an HTTP message.
 ///
 /// # Errors
-/// What is wrong.
+/// What is wrong with the message.
 fn message(bytes: &[u8]) -> Result<Recorded, String> {
     let end = |mark: &[u8]| Some((bytes.windows(mark.len()).position(|it| it == mark)?, mark.len()));
     let ends = [end(b"\r\n\r\n"), end(b"\n\n")];
@@ -112,7 +112,7 @@ fn message(bytes: &[u8]) -> Result<Recorded, String> {
         headers.push((name.to_owned(), value.trim().to_owned()));
     }
     let body = body(&bytes[(at + gap).min(bytes.len())..], &headers);
-    // It was taken off the body already.
+    // A recorded body is not chunked any more.
     headers.retain(|(name, _)| !name.eq_ignore_ascii_case("transfer-encoding"));
     let words: Vec<&str> = first.split(' ').filter(|word| !word.is_empty()).collect();
     match words[..] {
@@ -130,7 +130,7 @@ fn message(bytes: &[u8]) -> Result<Recorded, String> {
     }
 }
 
-/// The body, which is as long as `headers` say, or ends before the last line feed.
+/// The body: as long as `Content-Length` says, or without the last line feed if it says nothing.
 fn body(rest: &[u8], headers: &[(String, String)]) -> Vec<u8> {
     let length = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
     let length = length.and_then(|(_, length)| length.parse::<usize>().ok());

@@ -1,5 +1,5 @@
-//! `postern provider try`: recorded requests, a send and recorded answers, by the functions of the ingress and of the
-//! dispatcher.
+//! `postern provider try`, which puts recorded requests, a send and recorded answers through the functions
+//! of the ingress and the dispatcher.
 
 use super::{
     example, named,
@@ -27,7 +27,7 @@ use std::{
     sync::Arc,
 };
 
-/// What `postern provider try` is told.
+/// The options of `postern provider try`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TryArguments {
     /// The provider's file, or a built-in type such as twilio
@@ -128,7 +128,7 @@ fn configuration(
     let proving = secrets.iter().filter_map(|secret| secret.setting());
     let mut needed: BTreeSet<&str> = needed.map(String::as_str).chain(proving).collect();
     needed.retain(|name| !named.contains(name));
-    // Those that need one of several have it, if any of them is given.
+    // If one of several settings is required, and any of them is given, the others are not needed.
     for names in &unset.definition.required_settings {
         if names.0.iter().any(|name| named.contains(name.as_str())) {
             needed.retain(|name| !names.0.iter().any(|one| one == name));
@@ -143,7 +143,7 @@ fn configuration(
     );
     let loader = Loader::new(providers).needing(NeededSecrets::All);
     loader.parse(&arguments.file, Some(&text), []).map_err(|invalid| {
-        // The lines are those of the text above.
+        // The line numbers belong to the text above, which the user does not see.
         let problems = invalid.problems.into_iter().map(|mut problem| {
             problem.line = None;
             format!("{}: {problem}", arguments.file)
@@ -181,7 +181,7 @@ async fn tried(receiving: &ReceiveTrial, name: &str, request: &RecordedRequest) 
     Ok(text.replace(" \n", "\n"))
 }
 
-/// The path of `target`: what a query holds is shown by what it becomes.
+/// The path of `target`. The values in its query are shown as what they become.
 fn path(target: &str) -> &str {
     target.split('?').next().unwrap_or_default()
 }
@@ -223,7 +223,7 @@ fn row(text: &mut String, name: &str, value: &str) {
     let _ = writeln!(text, "    {name:<13} {value}", value = value.trim_end());
 }
 
-/// What a send would be.
+/// Shows what a send would look like.
 fn sent(sending: &SendTrial, backend: &Arc<BackendConfig>, arguments: &TryArguments) -> Result<String, Exit> {
     let TryArguments { to, text: said, .. } = arguments;
     for identity in to {
@@ -257,7 +257,7 @@ fn of_request(request: &TriedRequest) -> String {
     text + "\n"
 }
 
-/// What an answer would be taken for.
+/// Shows how an answer would be classified.
 fn taken(sending: &SendTrial, name: &str, answer: &RecordedAnswer) -> String {
     let RecordedAnswer { status, headers, body } = answer;
     let outcome = match sending.outcome(*status, headers, body) {

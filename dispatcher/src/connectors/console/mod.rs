@@ -14,8 +14,8 @@ use serde_json::Value;
 use show::shown;
 use std::io::{self, Write};
 
-/// Writes one log line for each message, and takes every one of them. The line holds sizes, never a
-/// number or a text. With `settings.show`, the message itself is written to standard output too.
+/// Writes one log line for each message, and accepts every message. The line holds sizes, never an identity
+/// or a text. With `settings.show`, the message itself is written to standard output too.
 #[derive(Debug)]
 pub struct Console {
     name: BackendName,
@@ -23,7 +23,7 @@ pub struct Console {
 }
 
 impl Console {
-    /// For `backend`.
+    /// The connector of `backend`.
     ///
     /// # Errors
     /// `settings.show` is neither true nor false.
@@ -52,8 +52,8 @@ impl Backend for Console {
         );
         if self.shows {
             let lines = shown(&self.name, text, identities);
-            // A terminal that nobody reads from holds up no other backend. Where it is gone there is nobody
-            // to show anything to.
+            // In a task that may block: a terminal that nobody reads must not hold up other backends. If it
+            // is gone, there is nobody to show the message to.
             let _ = tokio::task::spawn_blocking(move || io::stdout().write_all(lines.as_bytes())).await;
         }
         Outcomes::every(Ok(Sent::without_id()))

@@ -1,4 +1,4 @@
-//! A message on a terminal, for whoever tries Postern out.
+//! Shows a message on a terminal, for people who try Postern out.
 
 use postern_shared::{
     message::{BackendName, Identity},
@@ -6,10 +6,11 @@ use postern_shared::{
 };
 use std::fmt::Write;
 
-/// The most recipients of one message that have a line.
+/// The most recipients of one message that get a line.
 const MOST: usize = 20;
 
-/// One line for each recipient. Nothing in them moves a cursor: line feeds in a text are replaced too.
+/// One line for each recipient. Control characters are replaced, line feeds too, so that a text cannot move
+/// the cursor.
 pub(super) fn shown(backend: &BackendName, text: &str, identities: &[Identity]) -> String {
     let text = plain(text);
     let mut lines = String::new();

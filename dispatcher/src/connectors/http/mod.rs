@@ -33,7 +33,7 @@ use reqwest::{Request, header::AUTHORIZATION};
 use scope::{Constants, RequestScope};
 use std::time::Duration;
 
-/// What a call may take besides its request.
+/// The time that a call may take in addition to its requests.
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// Sends over HTTP as a backend's `send` table says.
@@ -42,7 +42,7 @@ pub struct Http(Way);
 
 #[derive(Debug)]
 enum Way {
-    /// It has no `send` table.
+    /// The backend has no `send` table.
     ReceivesOnly(BackendName),
     Sends(Box<Sender>),
 }
@@ -61,10 +61,10 @@ struct Sender {
 }
 
 impl Http {
-    /// For `backend`. One without a `send` table refuses every message.
+    /// The connector of `backend`. Without a `send` table, it refuses every message.
     ///
     /// # Errors
-    /// Every key below the backend's that cannot be, and why.
+    /// Every key below the backend's that is wrong, and why.
     pub fn new(backend: &BackendConfig, tls: &ClientTls) -> Result<Self, Vec<KeyProblem>> {
         match backend.definition.connector.http() {
             None => Ok(Self(Way::ReceivesOnly(backend.name.clone()))),
@@ -119,7 +119,8 @@ impl Backend for Http {
 }
 
 impl Http {
-    /// The request that `text` to `identities` would be, which are no more than one may have.
+    /// The request that would send `text` to `identities`, of which there are no more than a request may
+    /// have.
     ///
     /// # Errors
     /// Why it would not be made.
@@ -138,7 +139,7 @@ impl Http {
         }
     }
 
-    /// What `answer` to such a request is taken for.
+    /// The outcome of a request to which the provider gave `answer`.
     pub(crate) fn outcome_of(&self, answer: &ProviderAnswer) -> Outcome {
         match &self.0 {
             Way::Sends(sender) => sender.classifier.classify(answer, Timestamp::now()),
@@ -153,8 +154,8 @@ fn no_send(name: &BackendName) -> Failure {
 
 #[cfg(feature = "measure")]
 impl Http {
-    /// Does everything that sending `message` is, except for the network: its one request is made, and
-    /// dropped; the provider has answered `OK`. `None` without a `send` table.
+    /// Does everything that sending `message` needs except for the network: makes its one request, drops
+    /// it, and classifies the answer `OK`. `None` without a `send` table.
     pub(crate) fn rehearse(
         &self,
         message: &postern_shared::message::Outbound,
@@ -193,7 +194,7 @@ impl Sender {
         let authorization = plan.fixed_header(&AUTHORIZATION);
         let redactor = Redactor::new(backend, table, authorization);
         let poller = Poller::new(backend, table)?;
-        // What else is asked may need it, too.
+        // Polls, token requests and the proxy may need TLS, too.
         let others = poller.as_ref().is_some_and(Poller::may_use_tls)
             || matches!(table.auth, Some(SendAuth::Oauth2(_)))
             || table.proxy.is_some();
@@ -219,13 +220,13 @@ impl Sender {
         })
     }
 
-    /// The request that `message` to `identities` is.
+    /// The request for `message` to `identities`.
     fn request(&self, message: &RequestScope, identities: &[Identity]) -> Result<Request, Failure> {
         self.plan.request(&message.to(identities, self.recipients, &self.separator))
     }
 
-    /// Makes one request of `message` for `identities`, which are no more than it may have. It is what
-    /// `span` is of, and the provider is told so.
+    /// Makes one request for `message` to `identities`, of which there are no more than a request may have.
+    /// `span` is the span of the request; its trace is passed to the provider.
     async fn send(&self, message: &RequestScope, identities: &[Identity], span: &mut TraceSpan) -> Outcomes {
         let answer = self.ask(message, identities, span).await;
         let now = Timestamp::now();

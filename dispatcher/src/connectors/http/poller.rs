@@ -1,4 +1,4 @@
-//! Asking a provider over HTTP what became of a message, as a backend's `poll` table says.
+//! Asks a provider over HTTP what became of a message, as a backend's `poll` table says.
 
 use super::{provider_client::ProviderClient, request::Plan};
 use crate::{
@@ -22,7 +22,7 @@ use postern_shared::{
     message::{Poll, Reason},
 };
 
-/// Asks what became of messages.
+/// Asks the provider of one backend what became of messages.
 #[derive(Debug)]
 pub(super) struct Poller {
     table: PollTable,
@@ -32,10 +32,11 @@ pub(super) struct Poller {
 }
 
 impl Poller {
-    /// For `backend`, whose `send` table is `send`, with its secrets resolved. `None` without a `poll` table.
+    /// The poller of `backend`, whose `send` table is `send`, with its secrets resolved. `None` without a
+    /// `poll` table.
     ///
     /// # Errors
-    /// Every key below the backend's that cannot be, and why.
+    /// Every key below the backend's that is wrong, and why.
     pub(super) fn new(backend: &BackendConfig, send: &SendTable) -> Result<Option<Self>, Vec<KeyProblem>> {
         let Some(table) = &backend.definition.poll else { return Ok(None) };
         let request = table.request(send);
@@ -59,10 +60,10 @@ impl Poller {
         self.plan.may_use_tls()
     }
 
-    /// What the provider says of `poll` to a request of `client`'s, in a span below `scope`.
+    /// Asks the provider about the message of `poll` through `client`, in a span below `scope`.
     ///
     /// # Errors
-    /// It did not answer, or not about this message.
+    /// The provider did not answer, or its answer is not about this message.
     pub(super) async fn ask(
         &self,
         client: &ProviderClient,

@@ -1,4 +1,4 @@
-//! The HTTP client of one backend, and what its requests show or are signed with.
+//! The HTTP client of one backend, with the access token or the signature of its requests.
 
 use crate::outgoing::{
     access_token::TokenSource,
@@ -21,18 +21,18 @@ use std::{sync::OnceLock, time::Duration};
 pub(super) struct ProviderClient {
     proof: Proof,
     timeout: Duration,
-    /// Absent where the URLs need none.
+    /// `None` if the URLs need no TLS.
     tls: Option<ClientTls>,
-    /// Absent where requests go directly.
+    /// `None` if requests go directly to the provider.
     proxy: Option<Proxy>,
     /// Built with the first request: a backend that makes none costs nothing.
     client: OnceLock<Result<Client, String>>,
 }
 
-/// What a request shows beyond what is the same in every one.
+/// The proof that each request carries in addition to fixed credentials.
 #[derive(Debug)]
 enum Proof {
-    /// Nothing more.
+    /// No further proof.
     None,
     /// An access token.
     Token(Box<TokenSource>),
@@ -41,11 +41,11 @@ enum Proof {
 }
 
 impl ProviderClient {
-    /// For `backend`, as `table` says, whose `auth` has its secrets resolved. `tls` is for what needs it, if
-    /// the table has nothing of its own.
+    /// The client of `backend`, as `table` says, whose `auth` has its secrets resolved. `tls` is used if
+    /// the table has no TLS settings.
     ///
     /// # Errors
-    /// The key below the backend's that cannot be, and why.
+    /// The key below the backend's that is wrong, and why.
     pub(super) fn new(
         backend: &BackendConfig,
         table: &SendTable,
@@ -72,16 +72,16 @@ impl ProviderClient {
     pub(super) fn longest(&self) -> Duration {
         match self.proof {
             Proof::None | Proof::Signature(_) => self.timeout,
-            // A token, the request, and both again.
+            // A token and the request, then both again.
             Proof::Token(_) => self.timeout * 4,
         }
     }
 
-    /// What the provider answers to `request`. One whose access token it refuses is made again, once, with a
-    /// new token.
+    /// Makes `request` and returns the provider's answer. If the provider refuses the access token, makes
+    /// the request once more with a new token.
     ///
     /// # Errors
-    /// There was no answer, as `classifier` says, or no access token.
+    /// There was no answer, or no access token. `classifier` says what a missing answer means.
     pub(super) async fn ask(
         &self,
         request: Request,
@@ -105,7 +105,7 @@ impl ProviderClient {
                 loop {
                     let token = source.token(client, rejected.as_ref()).await?;
                     classifier.redactor.hide(token.text.expose());
-                    // Its body is bytes: it can be copied.
+                    // Never fails: the body is bytes.
                     let Some(mut attempt) = request.try_clone() else {
                         return Err(Failure::config("request", "the request cannot be repeated"));
                     };

@@ -1,4 +1,4 @@
-//! A message and a `send` table make a request.
+//! Makes a request from a message and a `send` table.
 
 mod content;
 
@@ -23,27 +23,29 @@ use reqwest::{
 use std::time::Duration;
 use url::form_urlencoded;
 
-/// What the client itself must say of a request's body and connection (RFC 9110, 9112).
+/// The headers about a request's body and connection, which the HTTP client itself sets (RFC 9110, 9112).
 const OF_THE_CLIENT: [&str; 4] = ["connection", "content-length", "transfer-encoding", "upgrade"];
 
-/// How requests are built: a `send` table with everything done beforehand that can be.
+/// How requests are built: a `send` table, with everything prepared that can be.
 #[derive(Debug)]
 pub(super) struct Plan {
     table: SendTable,
     method: Method,
-    /// The URL where no template is in it.
+    /// The URL, if it contains no template.
     fixed_url: Option<Url>,
-    /// What every request has.
+    /// The headers that every request has.
     fixed_headers: HeaderMap,
     headers: Vec<(HeaderName, Template)>,
-    /// What must not be empty. Absent where it cannot be.
+    /// The templates that must not all be empty. `None` if they cannot be.
     content: Option<TextTemplates>,
     timeout: Duration,
 }
 
 impl Plan {
+    /// Prepares the requests of `table`.
+    ///
     /// # Errors
-    /// Every key below the backend's that cannot be, and why.
+    /// Every key below the backend's that is wrong, and why.
     pub(super) fn new(table: &SendTable) -> Result<Self, Vec<KeyProblem>> {
         let mut problems: Vec<KeyProblem> = Vec::new();
         let mut problem = |key: String, why: &str| problems.push((key, why.to_owned()));
@@ -106,11 +108,11 @@ impl Plan {
         self.fixed_headers.get(name)?.to_str().ok()
     }
 
-    /// The request for what `scope` holds.
+    /// The request with the values of `scope`.
     ///
     /// # Errors
-    /// A failure of class `config`: a template that fails, a URL that is none, a message of which
-    /// nothing would be sent.
+    /// A failure of class `config`: a template fails, gives no URL or header value, or nothing of the
+    /// message would be sent. One of class `permanent`: a value makes a path segment `.` or `..`.
     pub(super) fn request(&self, scope: &Value) -> Result<Request, Failure> {
         self.content.as_ref().map_or(Ok(()), |content| content.check(scope))?;
         let mut request = Request::new(self.method.clone(), self.url(scope)?);
@@ -180,7 +182,7 @@ impl Plan {
         Ok(Some(form.into_bytes()))
     }
 
-    /// The JSON body: a table, over the defaults, or a list.
+    /// The JSON body: a table, which overrides the defaults, or a list.
     fn json(&self, json: &JsonTemplate, scope: &Value) -> Result<serde_json::Value, Failure> {
         let JsonTemplate::Object(templates) = json else {
             return Ok(json_value("", json, scope)?.unwrap_or_else(|| serde_json::Value::Array(Vec::new())));
@@ -191,8 +193,8 @@ impl Plan {
     }
 }
 
-/// Whether the path of `url` has segments that lead elsewhere: `.` needs no encoding, and encoded it
-/// means the same (WHATWG URL, "double-dot URL path segment").
+/// Whether the path of `url` has a segment `.` or `..`, which leads elsewhere. Percent-encoding does not
+/// help: it means the same (WHATWG URL, "double-dot URL path segment").
 fn has_dots(url: &str) -> bool {
     let path = url.split(['?', '#']).next().unwrap_or_default();
     path.split('/').any(|segment| {
@@ -201,8 +203,8 @@ fn has_dots(url: &str) -> bool {
     })
 }
 
-/// The parameters as a query or a form holds them: those of `defaults` that `templates` do not
-/// give, then what `templates` give.
+/// The parameters, encoded for a query or a form: those of `defaults` that `templates` do not set, then
+/// those of `templates`.
 fn parameters(
     defaults: Option<&Template>,
     templates: &IndexMap<String, FormTemplate>,
@@ -219,7 +221,7 @@ fn parameters(
     });
     let own: Vec<_> = own.collect();
     let all = || own.iter().chain(&given);
-    // Half as much again for escapes, as a text in Latin letters has them.
+    // Half as much again, for the escapes of a text in Latin letters.
     let room = all().map(|(name, value)| name.len() + 2 + value.len() * 3 / 2).sum();
     let mut written = String::with_capacity(room);
     for (name, value) in all() {
@@ -233,7 +235,7 @@ fn parameters(
     Ok(written)
 }
 
-/// The table that `defaults` makes, without what is null.
+/// The table that `defaults` makes, without null values.
 fn default_values(
     defaults: Option<&Template>,
     scope: &Value,
@@ -261,8 +263,8 @@ fn method(table: &SendTable) -> Method {
     }
 }
 
-/// Calls `add` with each parameter: one that is a list once for each of its items, one that is not
-/// there never.
+/// Calls `add` with each parameter: once for each item of a list, and never for a parameter without a
+/// value.
 fn each_parameter(
     templates: &IndexMap<String, FormTemplate>,
     key: &str,
@@ -309,8 +311,8 @@ fn json_object(
     Ok(object)
 }
 
-/// `None` for a name that is not there, and for an object or a list of which nothing is there: its key is left
-/// out.
+/// The JSON value of a template. `None` leaves its key out: the template has no value, or no item of its
+/// object or list has one.
 fn json_value(
     name: &str,
     template: &JsonTemplate,
@@ -339,7 +341,7 @@ fn json_value(
     })
 }
 
-/// What `value` is as a parameter. `none` within a list is an empty text.
+/// `value` as the text of a parameter. `none` within a list is an empty text.
 fn text_of(value: &Value) -> String {
     match value.as_str() {
         Some(text) => text.to_owned(),
@@ -348,7 +350,8 @@ fn text_of(value: &Value) -> String {
     }
 }
 
-/// No value can begin a header of its own: control characters become spaces (RFC 9110, 5.5).
+/// `text` as a header's value. Control characters become spaces, so that no value begins another header
+/// (RFC 9110, 5.5).
 fn header_value(mut text: String) -> Result<HeaderValue, Failure> {
     if text.chars().any(|c| c.is_ascii_control()) {
         text = text.replace(|c: char| c.is_ascii_control(), " ");

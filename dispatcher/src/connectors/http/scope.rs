@@ -1,4 +1,4 @@
-//! What a request's templates see.
+//! The names and values that a request's templates see.
 
 use minijinja::{
     Value,
@@ -18,14 +18,14 @@ use postern_shared::{
 };
 use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
-/// What the templates of one request see: the names of
+/// The values that the templates of one request see, under the names of
 /// [`template::NAMES`](postern_config::backend::template::NAMES).
 ///
 /// | `recipients` | `identity` | `identities` |
 /// | --- | --- | --- |
-/// | `each` | the one | a list of the one |
-/// | `joined` | all, as one text | the same; it can also be looped over |
-/// | `list` | the one where there is just one, else not there | a list |
+/// | `each` | the recipient | a list of the one recipient |
+/// | `joined` | all recipients, as one text | the same; it can also be looped over |
+/// | `list` | the recipient if there is just one, else undefined | a list |
 #[derive(Debug, Clone)]
 pub(super) struct RequestScope {
     id: Value,
@@ -41,15 +41,15 @@ pub(super) struct RequestScope {
     encoded: Value,
 }
 
-/// What is the same for every message of a backend.
+/// The values that are the same for every message of a backend.
 #[derive(Debug)]
 pub(super) struct Constants {
     pub(super) backend: Value,
     pub(super) settings: Value,
-    /// Absent without `ingress.public_url`.
+    /// `None` without `ingress.public_url`.
     status_url: Option<Secret>,
     status_path: Secret,
-    /// What encodes the text, and the settings that it looks at.
+    /// The codec of the text, and the settings that it reads.
     codec: Option<(Codec, Settings)>,
 }
 
@@ -65,8 +65,8 @@ impl Constants {
         }
     }
 
-    /// The scope of a message, recipients still to be given.
-    /// Its delivery reports come to addresses that hold `trace`, so that they join it.
+    /// The scope of a message, still without recipients. The addresses for its delivery reports hold
+    /// `trace`, so that the reports join that trace.
     pub(super) fn message(
         &self,
         id: MessageId,
@@ -92,7 +92,7 @@ impl Constants {
     }
 }
 
-/// `context` without what is Postern's own.
+/// `context` without Postern's own entry.
 fn visible(context: &Context) -> Cow<'_, Context> {
     if !context.contains_key(callback::CONTEXT_KEY) {
         return Cow::Borrowed(context);
@@ -108,8 +108,8 @@ fn media(context: &Context) -> Value {
     if urls.is_empty() { Value::UNDEFINED } else { urls.into_iter().map(Value::from).collect() }
 }
 
-/// Where delivery reports about a message go: what its client asked for goes along, and the trace in which it
-/// is sent.
+/// The address for delivery reports about a message. It holds the callback that the message's client asked
+/// for, and the trace in which the message is sent.
 fn below(address: &str, callback: Option<&str>, trace: Option<&TraceContext>) -> Value {
     match (callback, trace) {
         (None, None) => address.into(),
@@ -120,7 +120,7 @@ fn below(address: &str, callback: Option<&str>, trace: Option<&TraceContext>) ->
     }
 }
 
-/// `text`, `coding` and, where there is one, `charset`.
+/// `text`, `coding` and, if there is one, `charset`.
 fn encoded(text: &str, (codec, settings): &(Codec, Settings)) -> Value {
     let Encoded { text, coding, charset } = codec.encode(text, settings);
     let charset = charset.map(|charset| ("charset", Value::from(charset)));
@@ -185,7 +185,7 @@ pub(super) struct Joined {
 }
 
 impl Joined {
-    /// The text of `value`, where it is one of these.
+    /// The text of `value`, if `value` is a [`Joined`].
     pub(super) fn text_of(value: &Value) -> Option<&str> {
         value.downcast_object_ref::<Self>().map(|joined| joined.text.as_str())
     }

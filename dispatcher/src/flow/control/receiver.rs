@@ -1,4 +1,4 @@
-//! Flow control of deliveries that all go to one receiver, which is no backend: the application's webhook.
+//! Flow control of deliveries that all go to one receiver instead of a backend: the application's webhook.
 
 use super::{FlowControl, ReceiverShown};
 use crate::{
@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 impl FlowControl {
-    /// Flow control that limits the deliveries in flight to `concurrency`, and pauses as `breaker` says
-    /// while the receiver `to` is down, which `health` shows.
+    /// Flow control that limits the deliveries in flight to `concurrency`. While the receiver `to` is down,
+    /// it pauses as `breaker` says, and `health` shows that.
     pub(crate) fn of_receiver(
         to: &'static str,
         concurrency: u16,
@@ -24,8 +24,8 @@ impl FlowControl {
         Self { receiver: Some(ReceiverShown { to, health }), ..Self::of_deliveries(concurrency, state) }
     }
 
-    /// Notes what a delivery came to. `last_wait` is how long the message had waited for this attempt if it
-    /// is the last one. Returns how long the receiver is left alone if the failure says that it is down:
+    /// Notes the outcome of a delivery. `last_wait` is how long the message waited for this attempt if it
+    /// is the last one. If the receiver is down and the breaker open, returns how long it is not called:
     /// then the attempt does not count.
     pub(in crate::flow) fn note_delivery(
         &self,

@@ -1,4 +1,4 @@
-//! What the flow control of a backend says to whom, and when.
+//! What the flow control of a backend allows, to which request, and when.
 
 use super::*;
 use crate::outcome::Sent;
@@ -58,7 +58,7 @@ fn a_run_that_nobody_accepts_opens_the_breaker_and_one_success_or_refusal_ends_t
         (vec![vec![not_accepted()], vec![wrong_status()], vec![down()]], true),
         (vec![vec![not_accepted()], vec![sent()], vec![not_accepted()], vec![not_accepted()]], false),
         (vec![vec![not_accepted()], vec![refused()], vec![not_accepted()], vec![not_accepted()]], false),
-        // One recipient of several is refused each time.
+        // One of several recipients is refused each time.
         (
             vec![vec![not_accepted(), sent()], vec![not_accepted(), sent()], vec![sent(), not_accepted()]],
             false,
@@ -130,7 +130,7 @@ fn requests_of_one_lane_go_in_the_order_in_which_they_came() {
     assert_eq!(state.release(second, now), Release::OnChange);
     assert_eq!(state.release(first, now), Release::Now);
     state.leaves(Priority::Bulk, first.ticket, now);
-    // One that is given up makes way for the next.
+    // A request that is given up makes way for the next.
     state.leaves(Priority::Bulk, second.ticket, now);
     assert_eq!(state.release(third, after(now, 20)), Release::Now);
 }
@@ -220,7 +220,7 @@ fn a_429_pauses_the_backend_and_says_how_long_the_message_waits() {
     assert_eq!(state.release(request, over), Release::Now);
     let Release::At(next) = state.release(request, over) else { panic!() };
     assert!((after(over, 39)..after(over, 42)).contains(&next), "half of 50 a second");
-    // A long pause: nothing is kept in hand.
+    // A long pause: no message is kept in hand.
     let mut asked = Failure::transient("http_503", "");
     asked.retry_after = Some(Duration::from_secs(60));
     assert_eq!(state.note(&mut [Err(asked)], false, over).breaker, None, "it answered");

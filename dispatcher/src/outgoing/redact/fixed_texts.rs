@@ -1,4 +1,4 @@
-//! What is the same in every request of a backend, and may be a secret.
+//! Finds the texts that are the same in every request of a backend, and may be secrets.
 
 use super::spellings::without_escapes;
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -8,8 +8,8 @@ use postern_config::backend::{
 };
 use serde_json::Value;
 
-/// Words of many interfaces. A text of nothing but these and the numbers of versions is no secret, and
-/// an answer that repeats them stays legible.
+/// Words of many interfaces. A text with no other words, apart from version numbers, is no secret, and an
+/// answer that repeats it stays legible.
 const COMMON: [&str; 71] = [
     "accept",
     "account",
@@ -84,7 +84,7 @@ const COMMON: [&str; 71] = [
     "xml",
 ];
 
-/// Of the requests that `table` makes. The values of templates are not among them.
+/// The fixed texts of the requests of `table`, without the values of templates.
 pub(super) fn of_table(table: &SendTable) -> Vec<String> {
     let mut found = of_url(table.url.source());
     table.defaults.iter().for_each(|template| of_template(template.source(), &mut found));
@@ -105,8 +105,8 @@ pub(super) fn of_table(table: &SendTable) -> Vec<String> {
     found
 }
 
-/// Of a URL, which may be a template: its credentials, the segments of its path, the values of its
-/// query.
+/// The fixed texts of a URL, which may be a template: its credentials, the segments of its path, the values
+/// of its query.
 pub(crate) fn of_url(source: &str) -> Vec<String> {
     let mut found = Vec::new();
     for piece in pieces(source) {
@@ -115,7 +115,8 @@ pub(crate) fn of_url(source: &str) -> Vec<String> {
     found
 }
 
-/// Of a header's value: as it is, each of its words, and what its words are in Base64, as with `Basic`.
+/// The fixed texts of a header's value: the whole value, each of its words, and the user and the password
+/// if a word is Base64, as with `Basic`.
 pub(crate) fn of_header(value: &str) -> Vec<String> {
     let mut found = Vec::new();
     keep(value.trim(), &mut found);
@@ -134,7 +135,7 @@ pub(crate) fn of_header(value: &str) -> Vec<String> {
 fn of_template(source: &str, found: &mut Vec<String>) {
     for piece in pieces(source) {
         keep(piece.trim(), found);
-        // An address in a parameter, such as one to call back.
+        // A URL in a parameter, such as one for callbacks.
         if piece.contains(['/', '?', '&', '=']) {
             of_url_piece(&piece, found);
         }
@@ -151,7 +152,8 @@ fn of_json(template: &JsonTemplate, found: &mut Vec<String>) {
     }
 }
 
-/// The host is left out: whoever answers knows it, and errors should say it.
+/// Adds the fixed texts of a piece of a URL. The host is left out: the server that answers knows it, and
+/// errors should name it.
 fn of_url_piece(piece: &str, found: &mut Vec<String>) {
     let (authority, rest) = match piece.split_once("://") {
         Some((_, rest)) => rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len())),
@@ -167,7 +169,7 @@ fn of_url_piece(piece: &str, found: &mut Vec<String>) {
     }
 }
 
-/// The fixed pieces of a template: what stands outside of its expressions, and the texts in these.
+/// The fixed pieces of a template: the text outside its expressions, and the quoted texts in them.
 fn pieces(source: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = source;
@@ -190,7 +192,7 @@ fn pieces(source: &str) -> Vec<String> {
     found
 }
 
-/// The texts in quotes of an expression.
+/// Adds the quoted texts of an expression.
 fn literals(expression: &str, found: &mut Vec<String>) {
     let mut chars = expression.chars();
     while let Some(quote) = chars.find(|c| matches!(c, '"' | '\'')) {
@@ -202,7 +204,7 @@ fn literals(expression: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Notes `text`, and what it is without the escapes of a URL, unless it is no secret.
+/// Adds `text`, and its forms without URL escapes, unless it is no secret.
 fn keep(text: &str, found: &mut Vec<String>) {
     if text.is_empty() || is_common(text) {
         return;
@@ -211,7 +213,7 @@ fn keep(text: &str, found: &mut Vec<String>) {
     found.extend(without_escapes(text));
 }
 
-/// Whether `text` is made of [`COMMON`] words, each with a short number at most, or is a date.
+/// Whether `text` consists of [`COMMON`] words, each followed by at most a short number, or is a date.
 fn is_common(text: &str) -> bool {
     let is_number = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
     let parts: Vec<&str> =

@@ -1,12 +1,12 @@
-//! The spellings in which an answer may repeat what a request carried: percent-encoded, as a form,
-//! JSON or a string of a programming language, HTML, and one of these within another.
+//! The spellings in which an answer may repeat what a request carried: percent-encoded, as a form, JSON or
+//! a string of a programming language, HTML, and one within another.
 
 use std::ops::Range;
 
-/// How many spellings may lie over each other, such as HTML in JSON.
+/// How many spellings may be nested, such as HTML in JSON.
 const DEPTH: usize = 2;
 
-/// What HTML calls the characters of ASCII that are neither letters nor digits.
+/// HTML's names of the ASCII characters that are neither letters nor digits.
 const ENTITIES: [(&str, char); 36] = [
     ("amp", '&'),
     ("lt", '<'),
@@ -53,14 +53,14 @@ pub(super) struct UndoneSpelling(Vec<(char, Range<usize>)>);
 /// What the beginning of a text stands for, and how many characters of the text that is.
 type Undo = fn(&[char]) -> Option<(char, usize)>;
 
-/// What `text` says that stands in a URL's path, and what in its query, if that is not `text` itself.
+/// `text` decoded as part of a URL's path, and as part of its query, each if that changes it.
 pub(super) fn without_escapes(text: &str) -> impl Iterator<Item = String> {
     let as_it_is = UndoneSpelling::of(&text.chars().collect::<Vec<_>>());
     let undone = [percent as Undo, form].map(|undo| as_it_is.undone(undo));
     undone.into_iter().flatten().map(|undone| undone.0.into_iter().map(|(c, _)| c).collect())
 }
 
-/// Every way to read `text`: as it is, and with each spelling undone.
+/// Every way to read `text`: unchanged, and with each spelling undone.
 pub(super) fn readings(text: &[char]) -> Vec<UndoneSpelling> {
     let mut all = vec![UndoneSpelling::of(text)];
     let mut begin = 0;
@@ -81,7 +81,7 @@ pub(super) fn readings(text: &[char]) -> Vec<UndoneSpelling> {
 }
 
 impl UndoneSpelling {
-    /// The text as it is.
+    /// The unchanged text.
     fn of(text: &[char]) -> Self {
         Self(text.iter().enumerate().map(|(at, c)| (*c, at..at + 1)).collect())
     }
@@ -102,7 +102,7 @@ impl UndoneSpelling {
         places
     }
 
-    /// The same with a spelling undone; `None` if nothing is spelled so.
+    /// The text with one more spelling undone. `None` if that changes nothing.
     fn undone(&self, undo: Undo) -> Option<Self> {
         let chars: Vec<char> = self.0.iter().map(|(c, _)| *c).collect();
         let mut undone = Vec::with_capacity(chars.len());
@@ -117,7 +117,7 @@ impl UndoneSpelling {
     }
 }
 
-/// `%2F` or `%2f`; a character beyond ASCII is several of them.
+/// Undoes `%2F` or `%2f`; a character beyond ASCII takes several of them.
 fn percent(text: &[char]) -> Option<(char, usize)> {
     let mut octets = Vec::new();
     for (number, digits) in text.chunks_exact(3).take(4).enumerate() {
@@ -130,12 +130,12 @@ fn percent(text: &[char]) -> Option<(char, usize)> {
     None
 }
 
-/// As [`percent`], and `+` for a blank.
+/// Undoes percent-encoding, and `+` for a space.
 fn form(text: &[char]) -> Option<(char, usize)> {
     if text.first() == Some(&'+') { Some((' ', 1)) } else { percent(text) }
 }
 
-/// `\/`, `\"`, `\n`, `\u002f`, `\x2f`: JSON, PHP, JavaScript and Python.
+/// Undoes `\/`, `\"`, `\n`, `\u002f`, `\x2f`: JSON, PHP, JavaScript and Python.
 fn backslash(text: &[char]) -> Option<(char, usize)> {
     let ['\\', kind, ..] = text else { return None };
     let unit = |at: usize, length: usize| {
@@ -159,7 +159,7 @@ fn backslash(text: &[char]) -> Option<(char, usize)> {
     }
 }
 
-/// `&amp;`, `&#47;`, `&#x2F;`.
+/// Undoes `&amp;`, `&#47;`, `&#x2F;`.
 fn entity(text: &[char]) -> Option<(char, usize)> {
     if text.first() != Some(&'&') {
         return None;

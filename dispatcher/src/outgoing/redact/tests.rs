@@ -102,7 +102,7 @@ fn a_secret_is_found_in_every_spelling() {
         "s3cr%2ft+%2b%c3%a9%27%22%3c%26%3e%f0%9f%98%80",
         "s3cr&#x2F;t &plus;&#233;&#39;&quot;&lt;&amp;&gt;&#x1F600;",
         "s3cr&sol;t&nbsp;+é&apos;&#34;&lt;&#38;&gt;😀",
-        // One within another.
+        // One spelling within another.
         r#"s3cr&#x2F;t +é&#039;\"&lt;&amp;&gt;😀"#,
         r#"s3cr\\\/t +é'\\\"<&>\ud83d\ude00"#,
         "s3cr%252Ft%2520%252B%25C3%25A9%2527%2522%253C%2526%253E%25F0%259F%2598%2580",
@@ -122,7 +122,7 @@ fn none_is_left_in_part() {
         "abc".to_owned(),
     ]);
     assert_eq!(redactor.detail("abcd-efgh-ijkl abcd abc"), "[REDACTED] [REDACTED] abc");
-    // Not where the text is cut, either.
+    // No part of a secret remains at the place where the text is cut.
     let long = "s".repeat(2_000);
     let redactor = Redactor::hiding(std::slice::from_ref(&long));
     assert_eq!(redactor.detail(&format!("{long}{long}")), HIDDEN);

@@ -18,7 +18,7 @@ fn africa() -> Results {
     }))
 }
 
-/// What became of each of `identities` by an answer with `body`, each as the id, or the class and the code.
+/// The outcome of each of `identities` after an answer with `body`: the id, or the class and the code.
 fn told(table: &Results, identities: &[&str], body: &str, complete: bool) -> Vec<String> {
     let identities: Vec<Identity> = identities.iter().map(|identity| identity.parse().unwrap()).collect();
     let answer = ProviderAnswer {
@@ -128,7 +128,7 @@ fn a_list_in_the_order_of_the_request_needs_no_numbers() {
     let asked = ["+254711000001", "+254722000002"];
     assert_eq!(told(&plivo, &asked, r#"{"message_uuid": ["a", "b"]}"#, true), ["a", "b"]);
     assert_eq!(told(&plivo, &asked, r#"{"message_uuid": ["a"]}"#, true), ["unknown no_outcome"; 2]);
-    // What is no failure is a success, under the id of the whole answer.
+    // An item that is not a failure is a success, under the id of the whole answer.
     let named = results(json!({
         "each": "/messages", "identity": "\"to\":\"([0-9]+)\"",
         "failures": [{"at": "/ok", "is": "false", "class": "permanent", "code": "refused"}],

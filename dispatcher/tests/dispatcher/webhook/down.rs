@@ -1,4 +1,4 @@
-//! An application that is down: what waits, what is tried, and what that costs.
+//! An application that is down: which messages wait, which are tried, and how much that costs.
 
 use super::{SECRET, config, inbound, json_format, metric, write_in};
 use crate::{

@@ -1,4 +1,4 @@
-//! Tokens as PyJWT makes them, and such as nobody should take.
+//! Tokens as PyJWT makes them, and tokens that must be refused.
 
 use super::*;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -127,7 +127,7 @@ fn its_claims_must_be_the_requests() {
         (&both, json!({"url_hash": URL}), "/backends/a", "", Ok(())),
         (&both, json!({"url_hash": URL}), "/backends/a?id=1", "", Err(RefusalReason::Claim)),
         (&both, whole, "/backends/a", "", Err(RefusalReason::Claim)),
-        // And one of which nothing is.
+        // A request without a body, of which nothing is in the token.
         (&body, json!({}), "/backends/a?id=1", "", Err(RefusalReason::Unsigned)),
         (&body, json!({"payload_hash": HASH}), "/backends/a", HELLO, Ok(())),
     ] {

@@ -1,5 +1,4 @@
-//! Signatures as others make them: by GitHub's and Standard Webhooks' documentation, and by Python's
-//! `hmac`.
+//! Signatures from GitHub's and Standard Webhooks' documentation, and from Python's `hmac`.
 
 use super::*;
 use crate::{auth::standard_webhooks, processor_time::processor_time, refusal_reason::RefusalReason};
@@ -10,7 +9,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 const HELLO: &str = "Hello, World!";
-/// Of the time 1700000000, a full stop and that, under `key`.
+/// The MAC of the time 1700000000, a full stop and [`HELLO`], with the secret `key`.
 const POINT: &str = "c45fe0a756edde6b7d8578f2f13fbc88793867477dd2373cf8b0563d4eb5a6ba";
 const NOW: Duration = Duration::from_secs(1_700_000_000);
 
@@ -25,7 +24,7 @@ fn map(lines: &[(&str, &str)]) -> HeaderMap {
 
 mod templates;
 
-/// A scheme by its own name, for the tables.
+/// The schemes that the tables of the tests use.
 enum Signed {
     InHeader(Signature),
     StandardWebhooks(Vec<SigningKey>, Duration),
@@ -193,7 +192,7 @@ fn a_signed_time_must_be_near() {
             Err(RefusalReason::Stale),
         ),
         (&colon, Some(seconds), POINT, 0, Err(RefusalReason::Signature)),
-        // A fresh time in front of what was signed with another.
+        // A fresh time with the signature of another time.
         (&point, Some("1700000301"), POINT, 301, Err(RefusalReason::Signature)),
         (&point, Some("-1"), POINT, 0, Err(RefusalReason::Signature)),
         (&point, Some("1e9"), POINT, 0, Err(RefusalReason::Signature)),
@@ -208,7 +207,7 @@ fn a_signed_time_must_be_near() {
     }
 }
 
-/// A request that somebody signed as the specification says.
+/// A request that is signed as the specification says.
 #[derive(Debug)]
 struct StandardRequest<'a> {
     keys: Vec<SigningKey>,

@@ -1,4 +1,4 @@
-//! What clients say to sendsms, and what is made of it.
+//! What clients send to sendsms, and what becomes of it.
 
 use super::*;
 use crate::{forms::RawRequest, processor_time::processor_time};
@@ -52,7 +52,7 @@ fn what_is_no_number_is_left_out_and_told() {
         let left_out: Vec<_> = sms.left_out.iter().map(Identity::as_str).collect();
         assert_eq!((numbers(&sms), left_out), (good, bad), "{to}");
     }
-    // Each once, as with numbers.
+    // Each word counts once, as numbers do.
     let words = |number: usize| (0..2 * number).map(|n| format!("+x{}", n % number)).collect::<String>();
     assert_eq!(got(&format!("to=1555{}", words(MAX_NO_NUMBERS))).unwrap().left_out.len(), MAX_NO_NUMBERS);
     let refused = "More than 100 receivers that are no numbers, rejected";
@@ -67,11 +67,12 @@ fn the_time_for_recipients_grows_with_their_number_alone() {
         let query = format!("text=x&to={}", (0..number).map(|n| format!("+{n}")).collect::<String>());
         processor_time(|| assert_eq!(got(&query).unwrap().identities.len(), number))
     };
-    // By turns, so that a machine that slows down slows both.
+    // Alternately, so that a machine that slows down slows both.
     let times: Vec<_> = (0..20).map(|_| (time(1_000), time(10_000))).collect();
     let few = times.iter().map(|(few, _)| *few).min().unwrap();
     let many = times.iter().map(|(_, many)| *many).min().unwrap();
-    // Ten times as many; with a time that grows with the square, about a hundred times.
+    // Ten times as many words must take about ten times as long; quadratic time would be about a hundred
+    // times.
     assert!(many < few * 30, "1,000 take {few:?}, 10,000 take {many:?}");
 }
 

@@ -1,4 +1,4 @@
-//! What a form makes of requests.
+//! What the form `http` makes of requests.
 
 use super::*;
 use crate::forms::{ParameterLimits, RawRequest};

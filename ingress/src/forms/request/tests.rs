@@ -7,12 +7,12 @@ use proptest::prelude::*;
 
 const LIMITS: ParameterLimits = ParameterLimits { max_fields: 10, max_key: 20, max_value: 100 };
 
-/// What `name` is in a POST of `body`; `Err(None)` for a 415.
+/// The value of `name` in a POST of `body`; `Err(None)` for a 415.
 fn post(content_type: &str, body: &[u8], name: &str) -> Result<Option<String>, Option<Errors>> {
     read(None, content_type, body, name)
 }
 
-/// The same with this `receive.charset`.
+/// The same with `charset` as `receive.charset`.
 fn read(
     charset: Option<&'static Encoding>,
     content_type: &str,

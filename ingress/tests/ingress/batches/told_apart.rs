@@ -1,10 +1,10 @@
-//! Messages and delivery reports at one address, or in one body: which is which.
+//! How messages and delivery reports at one endpoint, or in one body, are distinguished.
 
 use super::{calls_of, posted, told};
 use crate::server::Running;
 use serde_json::{Value, json};
 
-/// WhatsApp's shape: messages and reports at one address, in one body.
+/// WhatsApp's shape: messages and reports at one endpoint, in one body.
 const BOTH: &str = r#"
     [backends.chat]
     type = "http"
@@ -97,7 +97,7 @@ async fn messages_and_reports_of_one_body_are_one_publish() {
     ] {
         assert_eq!(posted(&server, "/backends/chat", &body).await, wanted, "{body}");
     }
-    // What is wrong with a report does not keep the messages of the same body out.
+    // An invalid report does not stop the messages of the same body.
     let broken = body(&[value(json!({"messages": [text("f", "six")], "statuses": [{"id": "s4"}]}))]);
     assert_eq!(posted(&server, "/backends/chat", &broken).await, taken(&[&["six"]]));
     let broken = body(&[value(json!({"statuses": [{"id": "s4"}]}))]);
@@ -149,7 +149,7 @@ async fn when_tells_messages_from_reports() {
             assert!(body_of_answer.contains("neither a message nor a delivery report"), "{body_of_answer}");
         }
     }
-    // Forms and queries are told apart alike.
+    // Forms and queries are distinguished in the same way.
     let form = server.form("/backends/a", "external_id=r&state=ok").await;
     assert_eq!((form.status, told(&server.broker.take())), (200, vec!["r delivered".to_owned()]));
     let get = server.get("/backends/a?identity=1&text=hi").await;

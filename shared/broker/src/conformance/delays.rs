@@ -1,16 +1,17 @@
-//! Messages that wait.
+//! Messages that wait for a delay to pass.
 
 use super::delivery::ensure_same;
 use super::*;
 
-/// A clock that runs a little fast or slow is forgiven.
+/// How much too early a message may come: a clock may run a little fast or slow.
 const TOLERANCE: Duration = Duration::from_millis(20);
 
 fn later(queue: &QueueName, delay: Duration) -> Address {
     Address::Later { queue: queue.clone(), delay }
 }
 
-/// Not before its time, at the right queue, with all it carries; meanwhile it counts nowhere.
+/// A delayed message comes after its delay, to the right queue, unchanged. Until then no queue counts it
+/// as ready.
 pub(super) async fn a_delayed_message_waits_its_time(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     let (_, queue) = alpha()?;
@@ -51,7 +52,7 @@ pub(super) async fn delays_do_not_block_one_another(storage: Arc<dyn Storage>) -
     Ok(())
 }
 
-/// One that is due while no broker is open, and one that is due later.
+/// Of two delayed messages, one is due while no broker is open and the other later: both come.
 pub(super) async fn a_delay_outlives_the_broker(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     let (_, queue) = alpha()?;
@@ -70,7 +71,7 @@ pub(super) async fn a_delay_outlives_the_broker(storage: Arc<dyn Storage>) -> Re
     Ok(())
 }
 
-/// 1,000 that are due together all come, each once.
+/// 1,000 messages that are due together all come, each once.
 pub(super) async fn many_delayed_messages_all_return(storage: Arc<dyn Storage>) -> Result<()> {
     const COUNT: usize = 1000;
     let broker = open_default(&storage).await?;

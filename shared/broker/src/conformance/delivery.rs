@@ -44,7 +44,7 @@ pub(super) fn ensure_same(sent: &Envelope, got: &Envelope) -> Result<()> {
     Ok(())
 }
 
-/// Published one by one, they come in that order, with all properties, headers and bytes.
+/// Messages that are published one by one come in that order, with all properties, headers and bytes.
 pub(super) async fn messages_come_in_order_with_all_they_carry(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     let (address, queue) = alpha()?;
@@ -63,8 +63,9 @@ pub(super) async fn messages_come_in_order_with_all_they_carry(storage: Arc<dyn 
     Ok(())
 }
 
-/// Where only Postern publishes: to the dead letters, and to a queue by its name. (What is delayed has a
-/// case of its own.) Elsewhere an application may have written it, and a broker may drop it.
+/// Postern's headers stay on messages to addresses that only Postern publishes to: the dead letters, and
+/// a queue by its name. (Delayed messages have a case of their own.) On others, an application may have
+/// written the headers, and a broker may drop them.
 pub(super) async fn what_postern_notes_on_a_message_stays_with_it(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     let (_, queue) = alpha()?;
@@ -80,7 +81,7 @@ pub(super) async fn what_postern_notes_on_a_message_stays_with_it(storage: Arc<d
     Ok(())
 }
 
-/// What was absent stays absent, what was empty stays empty.
+/// A property that was absent stays absent, and an empty one stays empty.
 pub(super) async fn a_message_without_properties_stays_without(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     let (address, queue) = alpha()?;
@@ -97,7 +98,7 @@ pub(super) async fn a_message_without_properties_stays_without(storage: Arc<dyn 
     Ok(())
 }
 
-/// 1 MiB, and a small message behind it.
+/// A message of 1 MiB arrives, and a small one after it.
 pub(super) async fn a_body_of_one_mebibyte_arrives_whole(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     let (address, queue) = alpha()?;
@@ -114,7 +115,7 @@ pub(super) async fn a_body_of_one_mebibyte_arrives_whole(storage: Arc<dyn Storag
     Ok(())
 }
 
-/// 64 tasks publish 100 messages each, one at a time.
+/// 64 tasks publish 100 messages each, one at a time, and each message arrives once.
 pub(super) async fn concurrent_publishers_lose_and_double_nothing(storage: Arc<dyn Storage>) -> Result<()> {
     const TASKS: usize = 64;
     const EACH: usize = 100;
@@ -147,7 +148,7 @@ pub(super) async fn concurrent_publishers_lose_and_double_nothing(storage: Arc<d
     Ok(())
 }
 
-/// One publish of 500 keeps its order.
+/// One publish of 500 messages keeps their order.
 pub(super) async fn many_messages_in_one_publish(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     let (address, queue) = alpha()?;
@@ -160,7 +161,7 @@ pub(super) async fn many_messages_in_one_publish(storage: Arc<dyn Storage>) -> R
     Ok(())
 }
 
-/// An empty publish does nothing, successfully.
+/// An empty publish succeeds and does nothing.
 pub(super) async fn nothing_to_publish_is_no_error(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     within("publish", broker.publish(Vec::new())).await??;
@@ -168,7 +169,8 @@ pub(super) async fn nothing_to_publish_is_no_error(storage: Arc<dyn Storage>) ->
     Ok(())
 }
 
-/// A consumer of an empty queue gets the message as soon as it is there, also after an empty phase.
+/// A consumer that waits at an empty queue gets a message when it arrives, and again after the queue was
+/// empty.
 pub(super) async fn a_waiting_consumer_gets_what_arrives(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     let (address, queue) = alpha()?;
@@ -182,7 +184,7 @@ pub(super) async fn a_waiting_consumer_gets_what_arrives(storage: Arc<dyn Storag
     Ok(())
 }
 
-/// Both get some, together they get each message once.
+/// Both consumers get messages, and together they get each message once.
 pub(super) async fn two_consumers_share_a_queue(storage: Arc<dyn Storage>) -> Result<()> {
     const COUNT: usize = 200;
     let broker = open_default(&storage).await?;

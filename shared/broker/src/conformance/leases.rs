@@ -1,8 +1,8 @@
-//! Who holds a message, and what becomes of it when it is let go.
+//! Who holds a message, and what happens to it when it is settled or its holder is lost.
 
 use super::*;
 
-/// Never more than `prefetch` unsettled; each settlement makes room for one.
+/// At most `prefetch` messages are unsettled; each settlement makes room for one.
 pub(super) async fn prefetch_bounds_what_is_unsettled(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     let (address, queue) = alpha()?;
@@ -24,7 +24,7 @@ pub(super) async fn prefetch_bounds_what_is_unsettled(storage: Arc<dyn Storage>)
     Ok(())
 }
 
-/// Not for another consumer, not for another broker.
+/// An acknowledged message does not come again, neither to another consumer nor from another broker.
 pub(super) async fn an_acked_message_is_gone_for_good(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     let (address, queue) = alpha()?;
@@ -46,7 +46,7 @@ pub(super) async fn an_acked_message_is_gone_for_good(storage: Arc<dyn Storage>)
     let mut consumer = consume(&broker, &queue, 10).await?;
     ensure!(take(&mut consumer, 2).await? == [7, 9]);
     silence(&mut consumer).await?;
-    // An ack just before the broker closes counts as well.
+    // An acknowledgement just before the broker closes counts as well.
     broker.close().await;
     let broker = open_default(&storage).await?;
     let mut consumer = consume(&broker, &queue, 10).await?;
@@ -55,7 +55,7 @@ pub(super) async fn an_acked_message_is_gone_for_good(storage: Arc<dyn Storage>)
     Ok(())
 }
 
-/// At its old place, as often as it is released.
+/// A released message comes again at its old place, each time that it is released.
 pub(super) async fn a_released_message_comes_again_and_says_so(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     let (address, queue) = alpha()?;
@@ -84,7 +84,7 @@ pub(super) async fn a_released_message_comes_again_and_says_so(storage: Arc<dyn 
     Ok(())
 }
 
-/// The same as a release.
+/// Dropping a delivery does the same as releasing it.
 pub(super) async fn a_dropped_delivery_comes_again(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     let (address, queue) = alpha()?;
@@ -99,7 +99,8 @@ pub(super) async fn a_dropped_delivery_comes_again(storage: Arc<dyn Storage>) ->
     Ok(())
 }
 
-/// What it held unread, and, once they are dropped, the deliveries taken from it.
+/// A dropped consumer requeues what it held unread. The deliveries taken from it follow when they are
+/// dropped.
 pub(super) async fn a_dropped_consumer_hands_back(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     let (address, queue) = alpha()?;
@@ -119,7 +120,7 @@ pub(super) async fn a_dropped_consumer_hands_back(storage: Arc<dyn Storage>) -> 
     Ok(())
 }
 
-/// A broker that closes while messages are out loses none of them.
+/// A broker that closes while messages are leased loses none of them.
 pub(super) async fn an_unsettled_message_outlives_the_broker(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     let (address, queue) = alpha()?;
@@ -130,7 +131,7 @@ pub(super) async fn an_unsettled_message_outlives_the_broker(storage: Arc<dyn St
     within("close with deliveries out", broker.close()).await?;
 
     let broker = open_default(&storage).await?;
-    // What the old broker's deliveries say comes too late, and harms nobody.
+    // Settlements of the old broker's deliveries come too late, and do no harm.
     held.into_iter().for_each(Delivery::ack);
     let mut consumer = consume(&broker, &queue, 10).await?;
     let mut again = take(&mut consumer, 5).await?;
@@ -141,7 +142,7 @@ pub(super) async fn an_unsettled_message_outlives_the_broker(storage: Arc<dyn St
     Ok(())
 }
 
-/// It hands back what was not taken, waits for what was, and ends when the broker knows.
+/// Closing a consumer requeues what was not taken, waits for what was, and ends when the broker knows.
 pub(super) async fn closing_a_consumer_waits_for_settlement(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     let (address, queue) = alpha()?;
@@ -172,7 +173,8 @@ pub(super) async fn closing_a_consumer_waits_for_settlement(storage: Arc<dyn Sto
     Ok(())
 }
 
-/// To whom comes next, not to who stopped; also what was delivered and never taken.
+/// What is released after a stop goes to the next consumer, in order, and not to the one that stopped.
+/// So does what was delivered and never taken.
 pub(super) async fn what_is_released_after_a_stop_goes_back_in_order(
     storage: Arc<dyn Storage>,
 ) -> Result<()> {
@@ -211,8 +213,8 @@ pub(super) async fn what_is_released_after_a_stop_goes_back_in_order(
     Ok(())
 }
 
-/// Of a message whose holders crash, one after the other: each but the first must be counted, so
-/// that whoever takes it can tell that something is wrong with it.
+/// If processes crash with a message, one after the other, each crash but the first must be counted, so
+/// that the next process can tell that something is wrong with the message.
 pub(super) async fn processes_lost_with_a_message_are_counted(storage: Arc<dyn Storage>) -> Result<()> {
     let (address, queue) = alpha()?;
     let broker = open_default(&storage).await?;
@@ -244,8 +246,8 @@ pub(super) async fn processes_lost_with_a_message_are_counted(storage: Arc<dyn S
     Ok(())
 }
 
-/// Not when it is released many more times than a message may be lost, in any of the ways to release
-/// one; crashes count on from there.
+/// A message can be released, in any way, many more times than it may be lost, and never counts as lost
+/// too often. Crashes count on from there.
 pub(super) async fn what_is_released_never_counts_as_lost_too_often(storage: Arc<dyn Storage>) -> Result<()> {
     let (address, queue) = alpha()?;
     let broker = open_default(&storage).await?;
@@ -265,7 +267,7 @@ pub(super) async fn what_is_released_never_counts_as_lost_too_often(storage: Arc
         let mut consumer = consume(&broker, &queue, 1).await?;
         taken(&mut consumer).await?.release();
         drop(taken(&mut consumer).await?);
-        // Held while it is asked to stop; and then as it comes, unread.
+        // First the consumer stops while it holds the message, then it closes with the message unread.
         let held = taken(&mut consumer).await?;
         within("stop", consumer.stop()).await?;
         drop(held);
@@ -275,7 +277,7 @@ pub(super) async fn what_is_released_never_counts_as_lost_too_often(storage: Arc
         within("close", unread.close()).await?;
     }
     broker.close().await;
-    // What is released at the end of a process does not count either; the crashes do.
+    // What is released at the end of a process does not count either, but the crashes do.
     for crashes in 0..4 {
         let broker = open_default(&storage).await?;
         let mut consumer = consume(&broker, &queue, 1).await?;
@@ -294,8 +296,8 @@ pub(super) async fn what_is_released_never_counts_as_lost_too_often(storage: Arc
     Ok(())
 }
 
-/// The counts belong to messages, not to places: what comes after an acked one begins at 0, also
-/// when it is the same again.
+/// Losses are counted for a message, not for a place in the queue: the message after an acknowledged one
+/// begins at 0, even if it has the same content.
 pub(super) async fn what_was_acked_or_never_out_is_not_counted(storage: Arc<dyn Storage>) -> Result<()> {
     let (address, queue) = alpha()?;
     for crashes in 0..3 {

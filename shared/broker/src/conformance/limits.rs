@@ -1,9 +1,9 @@
-//! Queues that may not grow without end.
+//! Queues with a limit.
 
 use super::*;
 
-/// At its limit a queue refuses, stores nothing of what it refused, and takes messages again when
-/// it has been emptied. A broker may notice the limit a few messages late.
+/// A queue at its limit refuses messages, stores none of those that it refused, and accepts messages
+/// again when it has been emptied. A broker may notice the limit a few messages late.
 pub(super) async fn a_full_queue_refuses_and_recovers(storage: Arc<dyn Storage>) -> Result<()> {
     const LIMIT: usize = 10;
     const LATE: usize = 20;
@@ -19,7 +19,7 @@ pub(super) async fn a_full_queue_refuses_and_recovers(storage: Arc<dyn Storage>)
     }
     ensure!(stored.len() >= LIMIT, "{} of {LIMIT} were taken", stored.len());
     ensure!(stored.len() < LIMIT + LATE, "{} were taken, the limit is {LIMIT}", stored.len());
-    // Other queues do not suffer.
+    // Other queues are not affected.
     post(&broker, &Address::Dead(backend("alpha")?), 0..1).await?;
     let mut consumer = consume(&broker, &queue, 50).await?;
     ensure!(take(&mut consumer, stored.len()).await? == stored, "other messages than the confirmed ones");
@@ -35,8 +35,8 @@ pub(super) async fn a_full_queue_refuses_and_recovers(storage: Arc<dyn Storage>)
     Ok(())
 }
 
-/// Of what many tasks publish at the same time, each learns what became of its own: nothing that was
-/// refused passes for stored, nothing that was stored for refused.
+/// If many tasks publish at the same time, each learns what became of its own messages: none that was
+/// refused is reported as stored, and none that was stored as refused.
 pub(super) async fn each_publish_learns_its_own_fate(storage: Arc<dyn Storage>) -> Result<()> {
     const LIMIT: usize = 10;
     const TASKS: usize = 32;
@@ -74,7 +74,7 @@ pub(super) async fn each_publish_learns_its_own_fate(storage: Arc<dyn Storage>) 
     Ok(())
 }
 
-/// Reports and callbacks beyond their limits are taken, and push out the oldest.
+/// Reports and callbacks beyond their limits are accepted, and the oldest are dropped.
 pub(super) async fn the_oldest_reports_and_callbacks_go_first(storage: Arc<dyn Storage>) -> Result<()> {
     const LIMIT: u64 = 20;
     let topology = Topology { max_reports: LIMIT, max_callbacks: LIMIT, ..topology()? };

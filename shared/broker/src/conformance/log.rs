@@ -1,9 +1,9 @@
-//! The log of orders, which each consumer reads by itself, and queues of backends that were removed.
+//! The stream of orders, which each consumer reads on its own, and queues of backends that were removed.
 
 use super::*;
 
-/// Each consumer gets every record, from the first on, in order, whoever else takes from the log, and
-/// whatever was acknowledged; so does one of a later process.
+/// Each consumer of the stream gets every record in order, from the first one on, independently of what
+/// other consumers take or acknowledge. So does a consumer of a later process.
 pub(super) async fn each_consumer_of_the_log_gets_every_record(storage: Arc<dyn Storage>) -> Result<()> {
     let log = QueueName::control();
     let address = Address::Queue(log.clone());

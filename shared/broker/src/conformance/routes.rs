@@ -26,7 +26,8 @@ fn everywhere() -> Result<[(Address, QueueName); 7]> {
     ])
 }
 
-/// Inbound, outbound of each lane and backend, reports, dead letters.
+/// A message to inbound, to each lane of each backend, to the reports and to the dead letters reaches
+/// its queue.
 pub(super) async fn each_address_reaches_its_queue(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     for (n, (address, _)) in everywhere()?.iter().enumerate() {
@@ -39,7 +40,7 @@ pub(super) async fn each_address_reaches_its_queue(storage: Arc<dyn Storage>) ->
     Ok(())
 }
 
-/// The same in a single publish.
+/// One publish to all these addresses reaches all their queues.
 pub(super) async fn one_publish_may_go_to_many_queues(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     let messages =
@@ -52,7 +53,8 @@ pub(super) async fn one_publish_may_go_to_many_queues(storage: Arc<dyn Storage>)
     Ok(())
 }
 
-/// Nothing else that its exchange leads to gets the message; one that is not there is unrouted.
+/// A message to a queue by its name reaches no other queue. If there is no queue of this name, it is
+/// unrouted.
 pub(super) async fn a_queue_can_be_addressed_by_its_name(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     let outbound = QueueName::outbound(&backend("alpha")?, Priority::Bulk);
@@ -68,7 +70,7 @@ pub(super) async fn a_queue_can_be_addressed_by_its_name(storage: Arc<dyn Storag
     Ok(())
 }
 
-/// A backend and a delay that the first topology does not have; what it has stays.
+/// A backend and a delay that are declared later exist from then on, and what was declared first stays.
 pub(super) async fn what_is_declared_later_is_there_from_then_on(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     let (alpha, late) = (backend("alpha")?, backend("late")?);
@@ -96,7 +98,7 @@ pub(super) async fn what_is_declared_later_is_there_from_then_on(storage: Arc<dy
     Ok(())
 }
 
-/// It is confirmed, and found in `postern.unrouted`.
+/// A message to an undeclared backend is confirmed, and found in `postern.unrouted`.
 pub(super) async fn an_undeclared_backend_is_unrouted(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     let stranger = Address::Outbound(backend("stranger")?, Priority::Normal);
@@ -109,7 +111,7 @@ pub(super) async fn an_undeclared_backend_is_unrouted(storage: Arc<dyn Storage>)
     Ok(())
 }
 
-/// To consume from it or to ask for its depth.
+/// Consuming from an unknown queue is refused, and so is asking for its depth.
 pub(super) async fn an_unknown_queue_is_refused(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     let unknown = QueueName::outbound(&backend("stranger")?, Priority::Normal);
@@ -124,7 +126,7 @@ pub(super) async fn an_unknown_queue_is_refused(storage: Arc<dyn Storage>) -> Re
     Ok(())
 }
 
-/// Ready messages and consumers, after a moment.
+/// After a moment, the depth counts ready messages and consumers.
 pub(super) async fn depth_counts_what_waits_and_who_takes(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     let (address, queue) = alpha()?;
@@ -143,7 +145,7 @@ pub(super) async fn depth_counts_what_waits_and_who_takes(storage: Arc<dyn Stora
     Ok(())
 }
 
-/// Confirmed is stored: another broker on the same storage finds it.
+/// What is confirmed is stored: another broker on the same storage finds it.
 pub(super) async fn messages_outlive_the_broker(storage: Arc<dyn Storage>) -> Result<()> {
     let (address, queue) = alpha()?;
     for round in 0..3 {
@@ -177,7 +179,8 @@ pub(super) async fn a_queue_declared_again_keeps_its_messages(storage: Arc<dyn S
     Ok(())
 }
 
-/// Every call fails with `Closed`, consumers end, the status says it; a second close does nothing.
+/// After a close, every call fails with `Closed`, consumers end and the status says it. A second close
+/// does nothing.
 pub(super) async fn a_closed_broker_says_so(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     let (address, queue) = alpha()?;

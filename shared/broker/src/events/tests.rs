@@ -8,7 +8,7 @@ use std::time::Duration;
 const ID: &str = "019b2a4c-0000-7000-8000-000000000000";
 const AT: &str = "2026-11-27T10:00:00.123Z";
 
-/// Those of a message that can be read.
+/// The events of a message that can be read.
 fn events(address: &Address, envelope: &Envelope) -> Vec<Event> {
     read_events(address, envelope).unwrap()
 }
@@ -105,7 +105,7 @@ fn only_the_first_attempt_of_a_message_with_an_id_was_accepted() {
         assert_eq!(made.len(), usize::from(accepted), "{}", String::from_utf8_lossy(&envelope.body));
         assert!(made.iter().all(|event| event.message_id == id()));
     }
-    // A date that the message does not say is its id's, so that it is the same each time.
+    // If a message has no date, that of its id is used, so that it is the same each time.
     assert_eq!(events(&to_send(), &with_outer)[0].at, id().made_at().unwrap());
 }
 
@@ -223,7 +223,7 @@ fn what_an_operator_put_back_says_when_and_by_whom() {
     let made = redriven(&queue(), &envelope, Some("ops@desk"));
     assert_eq!(kinds(&made), [("redriven", Some("+1")), ("redriven", Some("+2"))]);
     assert_eq!((made[1].at, made[1].by.as_deref()), (at(), Some("ops@desk")));
-    // It is published by itself, and comes back as it was.
+    // The event is published on its own, and read unchanged.
     let alone = events(&Address::Log, &Envelope::from(&made[0]));
     assert_eq!(alone, made[..1]);
 }

@@ -1,4 +1,4 @@
-//! What a broker in memory holds: queues with what waits and what is leased, and delays.
+//! What a broker in memory holds: queues with their waiting and leased messages, and delays.
 
 use crate::{
     Address, BrokerError, Envelope, QueueName,
@@ -13,7 +13,7 @@ type PublishAnswer = dyn FnMut(&[(Address, Envelope)]) -> Result<(), BrokerError
 /// A stored message.
 #[derive(Clone)]
 pub(super) struct Message {
-    /// Which publish it came with.
+    /// The number of the publish that it came with.
     pub(super) publish: u64,
     pub(super) address: Address,
     pub(super) envelope: Envelope,
@@ -25,14 +25,14 @@ pub(super) struct Message {
 #[derive(Default)]
 pub(super) struct MemoryQueue {
     pub(super) limit: Option<QueueLimit>,
-    /// By number: what is handed back has its old place.
+    /// By number, so that a message that is requeued has its old place.
     pub(super) waiting: BTreeMap<u64, Message>,
     pub(super) leased: usize,
     pub(super) consumers: u32,
 }
 
 impl MemoryQueue {
-    /// Whether it is at its limit and does this then.
+    /// Whether the queue is at its limit, at which it does what `with` says.
     fn overflows(&self, with: Overflow) -> bool {
         self.limit.is_some_and(|limit| limit.overflow == with && self.waiting.len() as u64 >= limit.messages)
     }
@@ -74,7 +74,7 @@ impl MemoryState {
         queue.waiting.insert(number, message);
     }
 
-    /// Stores all of `messages` or none. Returns when the delays end.
+    /// Stores all of `messages` or none. Returns the ends of the delays.
     pub(super) fn publish(
         &mut self,
         messages: Vec<(Address, Envelope)>,
@@ -104,7 +104,7 @@ impl MemoryState {
         Ok(ends)
     }
 
-    /// Lets the delays pass that end at `until` or before; all if it is `None`.
+    /// Lets the delays pass that end at `until` or before, or all if that is `None`.
     pub(super) fn pass(&mut self, until: Option<Instant>) {
         let is_over = |end: Instant| until.is_none_or(|until| end <= until);
         let over = self.delayed.extract_if(.., |_, (end, _)| is_over(*end));
@@ -127,7 +127,7 @@ impl MemoryState {
         Some(lease)
     }
 
-    /// Ends the lease of the message `number`, which goes back to its old place if it is given.
+    /// Ends the lease of the message `number`. If `back` is given, the message gets its old place again.
     pub(super) fn settle(&mut self, name: &QueueName, number: u64, back: Option<Message>) {
         if let Some(queue) = self.queues.get_mut(name).filter(|_| !name.is_stream()) {
             queue.leased -= 1;

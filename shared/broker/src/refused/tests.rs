@@ -1,4 +1,4 @@
-//! What is left of what the broker refuses.
+//! The rest of messages that the broker refuses.
 
 use super::*;
 use crate::{HeaderValue, QueueName};
@@ -24,8 +24,8 @@ fn report(recipients: usize) -> Envelope {
     Envelope::from(&failed(&message(recipients), &Failure::permanent("http_400", "d".repeat(200))))
 }
 
-/// Publishes what is left of `message` to a broker that takes what `takes` says; what it took, and what
-/// is lost.
+/// Publishes the rest of `message` to a broker that accepts what `takes` allows. Returns what it
+/// accepted, and what is lost.
 fn left(message: (Address, Envelope), takes: impl Fn(&Address, &Envelope) -> bool) -> (Messages, Messages) {
     let (mut remainder, mut taken) = (Remainder::of(message, "too much"), Vec::new());
     let mut attempts = 0;
@@ -125,7 +125,7 @@ fn whatever_is_refused_comes_to_an_end() {
             let (taken, lost) = left((address.clone(), envelope.clone()), |_, _| false);
             assert!(taken.is_empty() && !lost.is_empty(), "{address:?}");
             assert!(lost.iter().all(|(_, letter)| letter.message_id.is_none()));
-            // The properties alone are refused: the body is kept whole.
+            // Only the properties are refused: the body is kept whole.
             let bare = |_: &Address, it: &Envelope| it.message_id.is_none();
             let (taken, lost) = left((address.clone(), junk.clone()), bare);
             assert!(taken.len() == 1 && taken[0].1.body == "junk" && lost.is_empty(), "{address:?}");

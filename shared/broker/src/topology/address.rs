@@ -1,30 +1,30 @@
-//! Where a message goes, and which exchange and queue that is.
+//! The destinations of messages, and the exchange and the queue of each.
 
 use super::queue_name::{CALLBACKS, DEAD, INBOUND, LOG, OUTBOUND, QueueName, REPORTS, RETURN, outbound_key};
 use postern_shared::message::{BackendName, Priority};
 use std::time::Duration;
 
-/// Where a message is to go.
+/// The destination of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Address {
     /// To the applications.
     Inbound(BackendName),
     /// To a backend's sender.
     Outbound(BackendName, Priority),
-    /// To whoever wants to know what became of a message.
+    /// To the reports of what became of messages.
     Reports(BackendName),
-    /// To the clients of compatibility listeners that ask to be told.
+    /// To the callbacks, for clients of compatibility listeners that ask to be told.
     Callbacks(BackendName),
     /// To the dead letters.
     Dead(BackendName),
-    /// To the message log alone: what happened without anything else being published. Only where there is a
-    /// log: see [`LogRoute`](super::LogRoute).
+    /// To the message log alone: an event for which nothing else is published. Only if there is a
+    /// message log: see [`LogRoute`](super::LogRoute).
     Log,
-    /// Into that queue and no other, whatever else is bound to its exchange.
+    /// To this queue and no other, even if others are bound to its exchange.
     Queue(QueueName),
-    /// Back to `queue`, not before `delay` has passed. The delay is one of [`Topology::delays`](super::Topology::delays).
+    /// Back to `queue` after `delay`, which is one of [`Topology::delays`](super::Topology::delays).
     Later {
-        /// Where it returns to.
+        /// The queue to which the message returns.
         queue: QueueName,
         /// How long it waits.
         delay: Duration,
@@ -58,8 +58,8 @@ impl Address {
         }
     }
 
-    /// The address of which [`exchange`](Self::exchange) and [`routing_key`](Self::routing_key) are
-    /// these; `None` for those that say when or name a queue, and for what is no address.
+    /// The address with this [`exchange`](Self::exchange) and [`routing_key`](Self::routing_key). `None`
+    /// for [`Queue`](Self::Queue) and [`Later`](Self::Later), and if no address has them.
     pub fn parse(exchange: &str, routing_key: &str) -> Option<Self> {
         if (exchange, routing_key) == (RETURN, LOG) {
             return Some(Self::Log);
@@ -79,7 +79,7 @@ impl Address {
         }
     }
 
-    /// The queue that Postern itself keeps for it.
+    /// The queue that Postern itself declares for this address.
     pub fn queue(&self) -> QueueName {
         match self {
             Self::Inbound(_) => QueueName::inbound(),

@@ -3,43 +3,43 @@
 use postern_shared::message::{BackendName, Priority};
 use std::{fmt, sync::Arc, time::Duration};
 
-/// The exchange and the queue of what people sent in.
+/// The exchange and the queue of messages that people sent in.
 pub const INBOUND: &str = "postern.inbound";
-/// The exchange of what is to be sent; also the prefix of its queues.
+/// The exchange of messages to send; also the prefix of its queues.
 pub const OUTBOUND: &str = "postern.outbound";
-/// The exchange and the queue of what became of it.
+/// The exchange and the queue of reports.
 pub const REPORTS: &str = "postern.reports";
-/// The exchange and the queue of what clients of compatibility listeners are to be told.
+/// The exchange and the queue of callbacks to clients of compatibility listeners.
 pub const CALLBACKS: &str = "postern.callbacks";
-/// The queue of callbacks whose user, or whose host, has as many under way as one may have.
+/// The queue of callbacks whose user or host already has as many under way as one may have.
 pub const BULK_CALLBACKS: &str = "postern.callbacks.bulk";
-/// The prefix of the queues of what providers are to be asked.
+/// The prefix of the queues of polls to providers.
 pub const POLLS: &str = "postern.polls";
-/// The exchange and the queue of what could not be sent.
+/// The exchange and the queue of dead letters.
 pub const DEAD: &str = "postern.dead";
 /// The alternate exchange and the queue of messages to backends that nobody declared.
 pub const UNROUTED: &str = "postern.unrouted";
 /// A queue of an earlier version, for messages that may have crashed their process. It is emptied and
 /// deleted.
 pub const QUARANTINE: &str = "postern.quarantine";
-/// The log of what operators order: see [`postern_shared::control`].
+/// The stream of operators' orders: see [`postern_shared::control`].
 pub const CONTROL: &str = "postern.control";
-/// The log in which processes tell each other which of their backends do not send now. Only a broker that
-/// several processes share has it.
+/// The stream in which processes tell each other which of their backends cannot send now. Only a broker
+/// that several processes share has it.
 pub const HEALTH: &str = "postern.health";
 /// The queue from which the message log is written: see [`crate::events`].
 pub const LOG: &str = "postern.log";
 /// The prefix of the exchanges and queues in which retries wait.
 pub const WAIT: &str = "postern.wait";
 
-/// The exchange by which a message comes to one queue and no other: a retry that has waited, a dead
-/// letter that is to be tried again.
+/// The exchange for messages to one queue and no other: a retry whose delay has passed, a dead letter
+/// that is redriven.
 pub const RETURN: &str = "postern.return";
 
-/// Whether only Postern publishes to `exchange`, so that what a message's headers say of its way is
-/// Postern's word. An application that may publish to [`OUTBOUND`] alone reaches none of these: not by
-/// RabbitMQ's default exchange, which has the empty name and asks for a permission of its own, and not
-/// by a binding or a dead-letter exchange, which ask for the permission to publish to their target.
+/// Whether only Postern publishes to `exchange`, so that the headers of its messages can be trusted. An
+/// application that may publish only to [`OUTBOUND`] reaches no internal exchange: RabbitMQ's default
+/// exchange, which has the empty name, needs a permission of its own, and a binding or a dead-letter
+/// exchange needs the permission to publish to its target.
 pub fn is_internal(exchange: &str) -> bool {
     matches!(exchange, "" | DEAD | RETURN)
         || exchange.strip_prefix(WAIT).is_some_and(|rest| rest.starts_with('.'))
@@ -90,7 +90,7 @@ impl QueueName {
         Self(HEALTH.into())
     }
 
-    /// Whether it is a stream, which each of its consumers reads from the first record on.
+    /// Whether this is a stream, which each of its consumers reads from the first record on.
     pub fn is_stream(&self) -> bool {
         matches!(self.as_str(), CONTROL | HEALTH)
     }
@@ -115,13 +115,13 @@ impl QueueName {
         Self(format!("{POLLS}.{backend}").into())
     }
 
-    /// Whether it holds what a backend's provider is to be asked.
+    /// Whether this is a queue of polls to a backend's provider.
     pub fn holds_polls(&self) -> bool {
         let backend = self.0.strip_prefix(POLLS).and_then(|rest| rest.strip_prefix('.'));
         backend.is_some_and(|backend| backend.parse::<BackendName>().is_ok())
     }
 
-    /// The queue that a store holds as `name`, whichever version wrote it.
+    /// The queue that a store calls `name`, which any version may have written.
     pub fn stored(name: &str) -> Self {
         Self(name.into())
     }
@@ -131,8 +131,8 @@ impl QueueName {
         Self(format!("{WAIT}.{}ms", delay.as_millis()).into())
     }
 
-    /// The queue called `name`, if it is one that messages are worked on from: inbound, reports, or a
-    /// backend's, its polls included.
+    /// The queue called `name`, if its messages are processed: inbound, reports, or a backend's,
+    /// including its polls.
     pub fn known(name: &str) -> Option<Self> {
         let queue = Self(name.into());
         let is_worked_on =

@@ -13,38 +13,38 @@ use signature::{Ed25519Auth, HmacAuth, KEY_RULE, SignatureShape};
 use std::time::Duration;
 use tolerance::Tolerance;
 
-/// How a provider proves that a request is its own, a message as well as a delivery report. Any
-/// other request is answered 403, or 401 where a password is asked for.
+/// How a provider proves that a request (a message or a delivery report) is its own. Any other request is
+/// answered 403, or 401 if a password is asked for.
 ///
-/// A secret may be a setting: `"{{ settings.auth_token }}"`. Where there are several, each of them
-/// will do, so that one can take the place of another.
+/// A secret may be a setting: `"{{ settings.auth_token }}"`. If there are several secrets, any one of them is
+/// accepted, so that one can replace another.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ReceiveAuth {
-    /// Not at all.
+    /// There is no proof: every request is accepted.
     #[default]
     None,
     /// RFC 7617.
     Basic {
-        /// Without a colon.
+        /// The user name, which must not contain a colon.
         username: Secret,
         /// The password.
         password: Secrets,
     },
-    /// A shared secret in the request, as Telegram's `X-Telegram-Bot-Api-Secret-Token`.
+    /// A shared secret in the request, such as Telegram's `X-Telegram-Bot-Api-Secret-Token`.
     Token(TokenAuth),
-    /// An HMAC in a header, as WhatsApp's `X-Hub-Signature-256`. What has no body, such as a GET, is refused,
-    /// unless its address is signed.
+    /// An HMAC in a header, such as WhatsApp's `X-Hub-Signature-256`. A request without a body, such as a GET, is
+    /// refused unless the address is signed.
     Hmac(HmacAuth),
-    /// An Ed25519 signature in a header, as Telnyx's; as `Hmac` otherwise.
+    /// An Ed25519 signature in a header, such as Telnyx's; otherwise like `Hmac`.
     Ed25519(Ed25519Auth),
-    /// A signed token in a header, as Vonage's.
+    /// A signed token in a header, such as Vonage's.
     Jwt(JwtAuth),
     /// The Standard Webhooks specification: HMAC-SHA256 of id, time and body.
     StandardWebhooks {
-        /// `whsec_…`
+        /// The signing key, `whsec_…`.
         secret: Secrets,
-        /// How far the time may be from ours.
+        /// How far the request's time may be from ours.
         #[serde(default)]
         tolerance: Tolerance,
     },
@@ -55,28 +55,28 @@ pub enum ReceiveAuth {
     },
 }
 
-/// Where a request carries a shared secret: in exactly one of these places.
+/// Where a request carries a shared secret. Exactly one of `header`, `query`, `body` and `path` must be set.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenAuth {
-    /// A header.
+    /// The name of the header that holds it.
     pub header: Option<HeaderName>,
-    /// A parameter of the query.
+    /// The query parameter that holds it.
     pub query: Option<String>,
-    /// A parameter of the body, or a JSON pointer into it.
+    /// The parameter of the body that holds it, or a JSON pointer into the body.
     pub body: Option<String>,
-    /// The path: `/backends/NAME/TOKEN` and `/backends/NAME/TOKEN/status`.
+    /// Whether the path holds it: `/backends/NAME/TOKEN` and `/backends/NAME/TOKEN/status`.
     #[serde(default)]
     pub path: bool,
-    /// What stands before it in the header, such as `Bearer `.
+    /// The text before it in the header, such as `Bearer `.
     #[serde(default)]
     pub prefix: String,
-    /// The secret. In a path the first of several is the one that `{{ status_url }}` carries.
+    /// The secret. If the path holds it, `{{ status_url }}` carries the first of several.
     pub secret: Secrets,
 }
 
 impl ReceiveAuth {
-    /// Every secret in it, as it is written.
+    /// Every secret in this table, as the configuration writes it.
     pub fn secrets(&self) -> Vec<&Secret> {
         match self {
             Self::None => Vec::new(),
@@ -90,7 +90,7 @@ impl ReceiveAuth {
         }
     }
 
-    /// The token that stands in the path of the addresses that a provider calls.
+    /// The token in the path of the addresses that the provider calls. `None` if the path holds no token.
     pub fn path_token(&self, settings: &Settings) -> Option<Secret> {
         match self {
             Self::Token(token) if token.path => token.secret.resolved(settings)?.into_iter().next(),
@@ -98,7 +98,7 @@ impl ReceiveAuth {
         }
     }
 
-    /// How far the time in a request may be from ours. `None` if none is signed.
+    /// How far the time in a request may be from ours. `None` if no time is signed.
     pub fn tolerance(&self) -> Option<Duration> {
         let tolerance = match self {
             Self::StandardWebhooks { tolerance, .. } => Some(*tolerance),
@@ -108,7 +108,7 @@ impl ReceiveAuth {
         tolerance.map(|Tolerance(span)| span)
     }
 
-    /// Whether it takes `ingress.public_url` to check a request.
+    /// Whether `ingress.public_url` is needed to check a request.
     pub fn needs_url(&self) -> bool {
         match self {
             Self::Twilio { .. } => true,
@@ -125,7 +125,7 @@ impl ReceiveAuth {
         }
     }
 
-    /// The name of its table.
+    /// The name of the variant's table in the configuration.
     fn table(&self) -> &'static str {
         match self {
             Self::None => "none",
@@ -139,7 +139,7 @@ impl ReceiveAuth {
         }
     }
 
-    /// What is wrong beyond the types: a key below `receive`, and why.
+    /// The mistakes that the types do not rule out: a key below `receive`, and what is wrong.
     pub fn problems(&self, settings: &Settings) -> Vec<(String, String)> {
         let mut wrong: Vec<(String, String)> = Vec::new();
         let table = self.table();
@@ -179,7 +179,7 @@ impl ReceiveAuth {
         wrong
     }
 
-    /// What is probably not meant: a key below `receive`, and why. `methods` are those that are taken.
+    /// What is probably a mistake: a key below `receive`, and why. `methods` are those that the backend takes.
     pub fn doubts(&self, methods: &[Method]) -> Option<(String, &'static str)> {
         let has_bodies = methods.iter().any(|method| *method != Method::Get);
         let lacks = has_bodies && self.shape().is_some_and(|shape| shape.leaves_body_out());
@@ -190,7 +190,7 @@ impl ReceiveAuth {
 }
 
 impl TokenAuth {
-    /// What is wrong beyond the types: a key below `token`, and why.
+    /// The mistakes that the types do not rule out: a key below `token`, and what is wrong.
     fn problems(&self, settings: &Settings) -> Vec<(&'static str, &'static str)> {
         let mut wrong = Vec::new();
         let mut check = |key, is_wrong: bool, why| {

@@ -1,4 +1,4 @@
-//! What `receive` and `status` say of several messages or reports in one body, checked alike.
+//! Several messages or reports in one body, as `receive` and `status` describe them; both are checked alike.
 
 use super::{
     each::{Each, index},
@@ -8,24 +8,24 @@ use super::{
 use indexmap::IndexMap;
 use postern_shared::value::OneOrMany;
 
-/// What makes a message or a report, as opposed to what only goes with it: if a list is read for one of these,
-/// all of the list must be read.
+/// The parameters that make up a message or a report; any other only goes with it. If one of them is read from a
+/// list, all items of that list must be read.
 const ESSENTIAL: [&str; 5] = ["identity", "text", "external_id", "message_id", "state"];
 
-/// Whether our `name` is part of what makes a message or a report, and not only goes with it.
+/// Whether the parameter that we call `name` makes up a message or a report, and does not only go with it.
 pub fn is_essential(name: &str) -> bool {
     ESSENTIAL.contains(&name)
 }
 
-/// The JSON pointer that a request's name of a parameter is, relative to the item, or with `^` to the whole body.
-/// The empty one is the item itself.
+/// The JSON pointer in `name`, a request's name of a parameter. It is relative to the item or, with `^`, to the
+/// whole body; the empty pointer is the item itself. `None` if `name` is not a pointer.
 pub fn pointer(name: &str) -> Option<&str> {
     let pointer = name.strip_prefix('^').unwrap_or(name);
     (pointer.starts_with('/') || name.is_empty()).then_some(pointer)
 }
 
-/// What is wrong with `theirs` as the names of a request's parameter. With `of_items` they are names within an
-/// item, and the empty one is the item itself.
+/// What is wrong with `theirs`, the request's names of a parameter. With `of_items` they are names within an
+/// item, and the empty name is the item itself.
 pub(super) fn name_problem(theirs: &OneOrMany, of_items: bool) -> Option<&'static str> {
     let any = |is_wrong: fn(&str) -> bool| theirs.0.iter().any(|name| is_wrong(name));
     if theirs.0.is_empty() || any(str::is_empty) && !of_items {
@@ -42,7 +42,7 @@ pub(super) fn name_problem(theirs: &OneOrMany, of_items: bool) -> Option<&'stati
     }
 }
 
-/// How several messages or reports stand in one body.
+/// How one body holds several messages or reports.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch<'c> {
     pub(super) each: Option<&'c Each>,
@@ -50,7 +50,7 @@ pub struct Batch<'c> {
     pub(super) params: &'c IndexMap<String, OneOrMany>,
     pub(super) format: Option<BodyFormat>,
     pub(super) nested: &'c Nested,
-    /// What `params` may be.
+    /// An example of `params`, for errors.
     pub(super) example: &'static str,
 }
 
@@ -69,7 +69,7 @@ impl Batch<'_> {
         self.params.iter().flat_map(|(ours, theirs)| theirs.0.iter().map(move |name| (&**ours, &**name)))
     }
 
-    /// What is wrong: a key below the table, and why.
+    /// The mistakes: a key below the table, and what is wrong.
     pub(super) fn problems(&self) -> Vec<(String, String)> {
         let mut wrong = Vec::new();
         for (ours, theirs) in self.names() {
@@ -115,7 +115,7 @@ impl Batch<'_> {
         wrong
     }
 
-    /// The parameters that read one item of a list although a body may have more, and what to write instead.
+    /// The parameters that read one item of a list, although a body may have more, and what to write instead.
     pub(crate) fn fixed_indexes(&self) -> Vec<(String, String)> {
         let fixed = |(ours, theirs): (&str, &str)| {
             let pointer = pointer(theirs).filter(|_| self.each.is_none() && is_essential(ours))?;

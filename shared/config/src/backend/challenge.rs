@@ -1,4 +1,4 @@
-//! `receive.challenge`: the handshake by which a provider makes sure of an address before it sends anything.
+//! `receive.challenge`: the handshake by which a provider verifies an address before it sends anything.
 
 use super::{
     expression::{REQUEST, RequestValues, When},
@@ -7,14 +7,14 @@ use super::{
 use minijinja::{context, value::Serde};
 use serde::{Deserialize, Deserializer, de};
 
-/// A handshake: which requests are one, and the answer to them.
+/// A handshake: which requests are part of it, and the answer to them.
 ///
-/// A GET that is one need not prove whose it is, since providers sign no GET: `when` is to look at what the
-/// provider was told to show.
+/// A GET of the handshake needs no proof of its sender, since providers do not sign a GET: `when` should check the
+/// token that the provider was told to send.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Challenge {
-    /// Which requests are one.
+    /// Which requests are a handshake.
     when: When,
     /// The body of the answer 200: a template over `body`, `query`, `headers` and `settings`.
     #[serde(deserialize_with = "template")]
@@ -26,7 +26,7 @@ fn template<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Template, D::E
 }
 
 impl Challenge {
-    /// Which requests are one.
+    /// Which requests are a handshake.
     pub fn when(&self) -> &When {
         &self.when
     }
@@ -36,7 +36,7 @@ impl Challenge {
         self.reply.source()
     }
 
-    /// The answer to `request`, which is one.
+    /// The answer to `request`, which must be a handshake.
     ///
     /// # Errors
     /// [`RenderError`]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::{Map, Value as Json};
 use std::fmt;
 
-/// What a check may name.
+/// The names that a check may use.
 const NAMES: [&str; 3] = ["identity", "text", "fields"];
 
 /// One check: `expr` must be true, else the request is refused with `error`.
@@ -17,7 +17,7 @@ const NAMES: [&str; 3] = ["identity", "text", "fields"];
 pub struct Check {
     #[serde(deserialize_with = "compile")]
     expr: Expression,
-    /// The text for whoever sent the request.
+    /// The text for the sender of the request.
     pub error: String,
 }
 
@@ -32,7 +32,7 @@ fn compile<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Expression, D::
     Ok(expression)
 }
 
-/// A message as an expression sees it.
+/// The names and values of a message for an expression.
 fn context(identity: &str, text: &str, fields: &Map<String, Json>) -> Context<'static, 'static> {
     let mut context = Context::default();
     context.add_variable_from_value("identity", identity.to_owned());
@@ -42,7 +42,7 @@ fn context(identity: &str, text: &str, fields: &Map<String, Json>) -> Context<'s
 }
 
 impl Check {
-    /// The keys of `fields` that it looks at.
+    /// The keys of `fields` that the check uses.
     pub fn fields(&self) -> Vec<String> {
         self.expr.keys_of("fields")
     }

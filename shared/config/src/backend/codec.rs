@@ -1,4 +1,4 @@
-//! Codecs: how a provider says in which bytes a text is written.
+//! Codecs: how a provider says how a text is encoded in bytes.
 
 mod charset;
 mod kannel;
@@ -17,20 +17,20 @@ pub enum Codec {
     Smpp,
 }
 
-/// A text as its parameters hold it.
+/// An encoded text and the parameters that describe it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
     /// The text in bytes.
     pub text: Vec<u8>,
-    /// The codec's number for how the bytes are written; or what the settings say.
+    /// The codec's number for the encoding, or the number in the settings.
     pub coding: u64,
-    /// What the bytes are; `None` where the provider is to take its default.
+    /// The charset of the bytes. `None` if the provider is to use its default.
     pub charset: Option<String>,
 }
 
 impl Codec {
-    /// The text that `raw` is, with the `charset` and `coding` that came beside it. Bytes that are
-    /// none in the charset become U+FFFD.
+    /// Decodes `raw` by the `charset` and `coding` that came with it. Bytes that are not valid in the charset
+    /// become U+FFFD.
     ///
     /// # Errors
     /// The charset is unknown.
@@ -47,7 +47,7 @@ impl Codec {
         }
     }
 
-    /// `text` for a provider: GSM-7 where that is enough, else UCS-2, unless `settings` says otherwise.
+    /// Encodes `text` for a provider: as GSM-7 if that suffices, else as UCS-2, unless `settings` says otherwise.
     pub fn encode(self, text: &str, settings: &Settings) -> Encoded {
         match self {
             Self::Kannel => kannel::encode(text, settings),
@@ -55,7 +55,7 @@ impl Codec {
         }
     }
 
-    /// The names of the settings that it looks at.
+    /// The names of the settings that the codec uses.
     pub fn settings(self) -> &'static [&'static str] {
         match self {
             Self::Kannel => kannel::SETTINGS,
@@ -63,7 +63,7 @@ impl Codec {
         }
     }
 
-    /// What is wrong with the [`settings`](Self::settings) that it looks at: a key of them, and why.
+    /// What is wrong with the [`settings`](Self::settings) that the codec uses: a key of them, and why.
     pub fn problems(self, settings: &Settings) -> Vec<(String, String)> {
         match self {
             Self::Kannel => kannel::problems(settings),

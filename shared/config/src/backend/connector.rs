@@ -1,4 +1,4 @@
-//! What a backend sends through: `connector` names the kind, and each kind has keys of its own.
+//! What a backend sends through: `connector` names the kind, and each kind has its own keys.
 
 use super::{
     identity::NotARecipient,
@@ -7,24 +7,24 @@ use super::{
 use postern_shared::message::Identity;
 use serde::Deserialize;
 
-/// The kind that sends over HTTP.
+/// The name of the kind that sends over HTTP.
 pub(crate) const HTTP: &str = "http";
-/// The kind that writes log lines.
+/// The name of the kind that writes log lines.
 pub(crate) const CONSOLE: &str = "console";
-/// The setting of the kind `console` that has messages shown.
+/// The setting of the kind `console` that makes it print messages.
 pub const SHOW: &str = "show";
 /// The kinds that need no registration.
 pub(crate) const BUILT_IN: [&str; 2] = [CONSOLE, HTTP];
 
-/// A backend's connector, with what the configuration says for its kind.
+/// A backend's connector, with the configuration for its kind.
 #[derive(Debug, Clone)]
 pub enum ConnectorConfig {
-    /// `connector = "http"`: requests as the `send` table says. Without the table, the backend only
+    /// `connector = "http"`: sends requests as the `send` table says. Without the table, the backend only
     /// receives.
     Http(Option<Box<Send>>),
-    /// `connector = "console"`: one log line for each message.
+    /// `connector = "console"`: writes one log line for each message.
     Console,
-    /// A kind that a program registered in Rust. What it needs to know is in the backend's `settings`.
+    /// A kind that a program registered in Rust. It is configured by the backend's `settings`.
     Registered(RegisteredConnector),
 }
 
@@ -39,7 +39,7 @@ pub struct RegisteredConnector {
     pub calls: CallTable,
 }
 
-/// What a registered kind of connector does.
+/// Whether a registered kind of connector can send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectorDirection {
     /// It sends, and may receive too.
@@ -58,10 +58,10 @@ pub struct CallTable {
     /// The most identities in one queued message. 1 to 10,000.
     #[serde(default = "hundred")]
     pub batch: usize,
-    /// What an outcome of class `unknown` leads to.
+    /// What to do after an outcome of class `unknown`.
     #[serde(default)]
     pub unanswered: WhenUncertain,
-    /// What an outcome with the code `not_accepted` leads to.
+    /// What to do after an outcome with the code `not_accepted`.
     #[serde(default)]
     pub not_accepted: WhenUncertain,
 }
@@ -88,7 +88,7 @@ impl Default for CallTable {
 }
 
 impl ConnectorConfig {
-    /// The kind's name, as `connector` says it.
+    /// The kind's name in the key `connector`.
     pub fn kind(&self) -> &str {
         match self {
             Self::Http(_) => HTTP,
@@ -106,7 +106,7 @@ impl ConnectorConfig {
         }
     }
 
-    /// The `send` table of a backend that sends over HTTP.
+    /// The `send` table of a backend that sends over HTTP; `None` for any other.
     pub fn http(&self) -> Option<&Send> {
         match self {
             Self::Http(send) => send.as_deref(),
@@ -114,10 +114,10 @@ impl ConnectorConfig {
         }
     }
 
-    /// Whether `identity` is one recipient. Kinds that do not send over HTTP take any.
+    /// Checks that `identity` is one recipient. Kinds that do not send over HTTP accept any identity.
     ///
     /// # Errors
-    /// Why it is not.
+    /// Why the identity is not one recipient.
     pub fn check_identity(&self, identity: &Identity) -> Result<(), NotARecipient> {
         self.http().map_or(Ok(()), |send| send.check_identity(identity))
     }

@@ -8,22 +8,22 @@ use jiff::{
 use postern_shared::{clock::to_the_millisecond, value::OneOrMany};
 use serde::{Deserialize, Deserializer, de};
 
-/// How a provider writes dates, as far as it is not plain from the date itself.
+/// How a provider writes dates, if the date itself does not show it.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dates {
-    /// The patterns of its dates, such as `%d/%m/%Y %H:%M`, tried in order before the forms that are known.
+    /// The patterns of its dates, such as `%d/%m/%Y %H:%M`. They are tried in order, before the known forms.
     pub format: DateFormats,
     /// The time zone of dates that name none. Absent: UTC.
     pub timezone: Option<Zone>,
 }
 
 impl Dates {
-    /// The time that `text` is, to the millisecond; `None` if it is none.
+    /// The time in `text`, to the millisecond. `None` if it is not a time.
     ///
-    /// Known without a pattern are RFC 3339, also with a blank before its time zone; RFC 2822; both also with the
-    /// blank that an unescaped `+` of a form becomes; a local time, `YYYY-MM-DD HH:MM[:SS]`; Unix time in seconds,
-    /// with or without a fraction, or in milliseconds.
+    /// These forms need no pattern: RFC 3339, also with a blank before the time zone; RFC 2822; both also with
+    /// a blank in place of the `+`, which an unescaped `+` in a form becomes; local time,
+    /// `YYYY-MM-DD HH:MM[:SS]`; Unix time in seconds, with or without a fraction, or in milliseconds.
     pub fn read(&self, text: &str) -> Option<Timestamp> {
         let zone = self.timezone.as_ref().map_or(TimeZone::UTC, |zone| zone.0.clone());
         let by_pattern = || self.format.0.iter().find_map(|format| by_pattern(format, text, &zone));
@@ -33,13 +33,13 @@ impl Dates {
     }
 }
 
-/// A time that says its time zone: RFC 3339 or RFC 2822.
+/// Reads a time with a time zone: RFC 3339 or RFC 2822.
 fn zoned(text: &str) -> Option<Timestamp> {
     let rfc2822 = || rfc2822::DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok();
     text.parse().ok().or_else(rfc2822)
 }
 
-/// `text` with its time zone as RFC 3339 writes it, if one stands behind the last blank. That blank may have been
+/// `text` with its time zone as RFC 3339 writes it, if there is one after the last blank. The blank may have been
 /// a `+`.
 fn with_offset(text: &str) -> Option<String> {
     let (time, zone) = text.rsplit_once(' ').filter(|(time, _)| time.contains(':'))?;
@@ -52,7 +52,7 @@ fn with_offset(text: &str) -> Option<String> {
     }
 }
 
-/// The time that `text` is by a pattern; the beginning of the day if that has none.
+/// The time in `text` by the pattern `format`; the beginning of the day if the pattern has no time.
 fn by_pattern(format: &str, text: &str, zone: &TimeZone) -> Option<Timestamp> {
     let read = strtime::parse(format, text).ok()?;
     if let Ok(at) = read.to_timestamp() {
@@ -62,7 +62,8 @@ fn by_pattern(format: &str, text: &str, zone: &TimeZone) -> Option<Timestamp> {
     zone.to_timestamp(local).ok()
 }
 
-/// Seconds since 1970, with or without a fraction; milliseconds if the seconds would be beyond the year 5138.
+/// Reads seconds since 1970, with or without a fraction, or milliseconds if as seconds they would be beyond the
+/// year 5138.
 fn unix_time(text: &str) -> Option<Timestamp> {
     const MOST_SECONDS: i64 = 99_999_999_999;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
@@ -79,7 +80,7 @@ fn unix_time(text: &str) -> Option<Timestamp> {
     }
 }
 
-/// Patterns of dates as `strftime` has them.
+/// Patterns of dates in the syntax of `strftime`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DateFormats(Vec<String>);
 
@@ -93,7 +94,7 @@ impl<'de> Deserialize<'de> for DateFormats {
     }
 }
 
-/// Why no date can be read by `format`; `None` if one can.
+/// Why no date can be read by `format`. `None` if one can.
 fn format_problem(format: &str) -> Option<String> {
     const EXAMPLE: &str = "such as \"%d/%m/%Y %H:%M:%S\"";
     let noon = civil::date(2026, 11, 22).at(12, 34, 56, 0);
@@ -158,7 +159,7 @@ mod tests {
             (&plain, "soon", None),
             (&nairobi, "2026-11-22 20:00:00", Some("2026-11-22T17:00:00Z")),
             (&nairobi, "2026-11-22T20:00", Some("2026-11-22T17:00:00Z")),
-            // What names its own zone keeps it.
+            // A date with its own time zone keeps it.
             (&nairobi, "2026-11-22T17:00:00Z", Some("2026-11-22T17:00:00Z")),
             (&nairobi, "1795366800", Some("2026-11-22T17:00:00Z")),
             (&berlin, "2026-11-22 18:00:00", Some("2026-11-22T17:00:00Z")),

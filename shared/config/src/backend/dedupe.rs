@@ -1,18 +1,20 @@
-//! `receive.dedupe`: by what a message that a provider repeats is told from another one.
+//! `receive.dedupe`: how a repetition by the provider is told from a new message.
 
 use postern_shared::suggest;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
-/// By what a message that a provider repeats is told from another one.
+/// How a repetition by the provider is told from a new message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Dedupe {
-    /// `true`: by `external_id`, identity and text. Without an `external_id`, nothing is a repetition.
+    /// `true`: a repetition has the same `external_id`, identity and text. Without an `external_id`, every
+    /// message is new.
     #[default]
     ExternalId,
-    /// `false`: nothing is a repetition. The provider uses its ids again, for other messages of the same text.
+    /// `false`: every message is new, since the provider reuses its ids for other messages with the same text.
     Never,
-    /// By these fields, and by nothing else. Without one of them, a message is no repetition.
+    /// A repetition has the same values in all fields listed here; no other field counts. A message that lacks
+    /// one is new.
     Fields(Vec<String>),
 }
 
@@ -36,8 +38,7 @@ impl<'de> Deserialize<'de> for Dedupe {
 }
 
 impl Dedupe {
-    /// What is wrong with it, where messages have the `standard` fields and those that are `declared`; `None` if
-    /// nothing is.
+    /// What is wrong with the names, if messages have the fields `standard` and `declared`. `None` if nothing is.
     pub(super) fn problem(&self, standard: &[&str], declared: &[&str]) -> Option<String> {
         let Self::Fields(names) = self else { return None };
         if names.is_empty() {

@@ -3,11 +3,11 @@
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
-/// The path to lists in a JSON or XML body, such as `/entry/*/changes/*/value/messages`: every item of these lists is
-/// one message or report.
+/// The path to lists in a JSON or XML body, such as `/entry/*/changes/*/value/messages`. Every item of the
+/// lists is one message or report.
 ///
-/// It is a JSON pointer (RFC 6901), in which `*` stands for every item of a list. The empty path is a body that
-/// is a list itself.
+/// It is a JSON pointer (RFC 6901), in which `*` stands for every item of a list. The empty path means that the
+/// body itself is the list.
 ///
 /// ```
 /// use postern_config::backend::each::Each;
@@ -25,7 +25,7 @@ pub struct Each {
     steps: Vec<PathStep>,
 }
 
-/// A step of a path that may be to every item of a list.
+/// A step of a path in which `*` is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum PathStep {
     /// The member of an object, or the item of a list with this number.
@@ -37,35 +37,35 @@ pub(super) enum PathStep {
 /// One item of a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item<'v> {
-    /// Where it is, as `entry[0].messages[2]`.
+    /// Its place in the body, such as `entry[0].messages[2]`.
     pub place: String,
-    /// What it is.
+    /// Its value.
     pub value: &'v Value,
 }
 
-/// Why the items of a body are not taken. No message of it holds a value of the body.
+/// Why the items of a body are refused. No error message quotes a value of the body.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoItems {
-    /// Something other than a list is at this place.
+    /// The value at this place is not a list.
     #[error("{0} must be a list")]
     NotAList(String),
-    /// There are more than may be in one request.
+    /// There are more items than one request may have.
     #[error("at most {0} items are accepted in one request (ingress.max_items)")]
     TooMany(usize),
-    /// The path has a number, and the list has more items than that one.
+    /// The path has a number, but the list has more items than this one.
     #[error(transparent)]
     Unread(#[from] UnreadItems),
 }
 
-/// A list of which the configuration reads only some items, and which has more.
+/// A list that has more items than the configuration reads.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{list} has {items} items, but only {} read", only(.read))]
 pub struct UnreadItems {
-    /// Where the list is.
+    /// The list's place in the body.
     pub list: String,
     /// How many items it has.
     pub items: usize,
-    /// The numbers of those that are read. At least one.
+    /// The numbers of the items that are read. At least one.
     pub read: Vec<usize>,
 }
 
@@ -83,11 +83,11 @@ impl Each {
         &self.path
     }
 
-    /// The items of `body` in their order, at most `most`; `None` if the path leads to nothing in it. In the
-    /// place of a list, an object is its only item, and `null` is nothing.
+    /// The items of `body` in order. `None` if the path leads to nothing in it. If there is an object in place
+    /// of a list, it is the only item; `null` counts as absent.
     ///
     /// # Errors
-    /// [`NoItems`]
+    /// [`NoItems`], also if there are more than `most` items.
     pub fn items<'v>(&self, body: &'v Value, most: usize) -> Result<Option<Vec<Item<'v>>>, NoItems> {
         let mut walk = Walk { most, found: None };
         walk.step(&self.steps, &Item { place: String::new(), value: body })?;
@@ -140,7 +140,7 @@ impl<'de> Deserialize<'de> for Each {
     }
 }
 
-/// The items found so far; `None` before the path has led to anything.
+/// A walk along a path. `found` are the items found so far; `None` until the path has led to something.
 struct Walk<'v> {
     most: usize,
     found: Option<Vec<Item<'v>>>,
@@ -205,18 +205,18 @@ fn member<'v>(at: &Item<'v>, name: &str) -> Result<Option<&'v Value>, UnreadItem
     }
 }
 
-/// The number that a step of a JSON pointer means in a list: without a leading zero (RFC 6901).
+/// The number in a list that a step of a JSON pointer means. It has no leading zero (RFC 6901).
 pub fn index(token: &str) -> Option<usize> {
     let plain = token == "0" || !token.starts_with(['0', '+']);
     if plain { token.parse().ok() } else { None }
 }
 
-/// A step of a JSON pointer as the name that it stands for.
+/// The name that a step of a JSON pointer stands for.
 pub fn unescape(token: &str) -> String {
     token.replace("~1", "/").replace("~0", "~")
 }
 
-/// The place that one reaches from `place` by the step `token`: numbers stand in brackets.
+/// The place that the step `token` leads to from `place`. Numbers are written in brackets.
 pub fn joined(place: &str, token: &str) -> String {
     match index(token) {
         Some(number) => format!("{place}[{number}]"),
@@ -225,7 +225,7 @@ pub fn joined(place: &str, token: &str) -> String {
     }
 }
 
-/// `place` in a sentence.
+/// `place` as an error message names it.
 pub fn named(place: &str) -> String {
     if place.is_empty() { "the body".to_owned() } else { place.to_owned() }
 }

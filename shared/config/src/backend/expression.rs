@@ -27,11 +27,11 @@ const FUNCTIONS: [&str; 12] = [
 
 /// A CEL expression whose value is true or false.
 ///
-/// It has no loops but those over what it is given, so its cost is bounded by the size of that.
+/// Its only loops are over the values that it is given, so their size bounds its cost.
 #[derive(Clone)]
 pub(super) struct Expression(Arc<Program>);
 
-/// An expression that could not be evaluated: the kind of mistake, without any value of a request.
+/// An expression that could not be evaluated. It names the kind of mistake, and no value of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NotEvaluated(&'static str);
@@ -54,7 +54,7 @@ impl Expression {
         }
         if let Some(function) = names.unknown_functions.first() {
             let hint = suggest::hint(function, FUNCTIONS);
-            return Err(format!("unknown function {function}; known are {}{hint}", FUNCTIONS.join(", ")));
+            return Err(format!("unknown function {function}; known: {}{hint}", FUNCTIONS.join(", ")));
         }
         Ok(Self(Arc::new(program)))
     }
@@ -63,17 +63,17 @@ impl Expression {
         Names::of(&self.0)
     }
 
-    /// The keys of the variable `of` that it looks at.
+    /// The keys of the variable `of` that the expression uses.
     pub(super) fn keys_of(&self, of: &str) -> Vec<String> {
         self.names().keys_of(of)
     }
 
-    /// Whether it comes to something, and that is neither true nor false.
+    /// Whether the expression has a value that is neither true nor false.
     pub(super) fn is_no_condition(&self, context: &Context<'_, '_>) -> bool {
         matches!(self.0.execute(context), Ok(value) if !matches!(value, Value::Bool(_)))
     }
 
-    /// Whether it is true. An expression over something that is not there is false.
+    /// Whether the expression is true. If it uses something that is absent, it is false.
     ///
     /// # Errors
     /// [`NotEvaluated`], also if its value is neither true nor false.
@@ -91,7 +91,7 @@ impl Expression {
     }
 }
 
-/// Hides nothing, but a compiled expression has nothing to show.
+/// A compiled expression has nothing to show.
 impl fmt::Debug for Expression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Expression").finish_non_exhaustive()
@@ -120,7 +120,7 @@ pub(super) fn cel_members(members: &Map<String, Json>) -> Value {
     members.collect::<HashMap<_, _>>().into()
 }
 
-/// What a `when` may name, and the template of a challenge.
+/// The names that a `when` and the template of a challenge may use.
 pub(super) const REQUEST: [&str; 4] = ["body", "query", "headers", "settings"];
 
 /// `receive.when`, `status.when`, `receive.challenge.when`: an expression over a whole request.
@@ -131,21 +131,22 @@ pub(super) const REQUEST: [&str; 4] = ["body", "query", "headers", "settings"];
 /// | `query` | the parameters of the query by name; of several with one name, the last |
 /// | `headers` | the headers by their name in lower case |
 /// | `settings` | the backend's own settings |
-/// | `item` | with `each`, one item of its lists: then the items of which it is true are messages, or reports |
+/// | `item` | with `each`, one item of its lists: an item is a message or a report if the expression is true of
+/// it |
 #[derive(Debug, Clone)]
 pub struct When {
     expression: Expression,
-    /// Whether it looks at `item`.
+    /// Whether the expression uses `item`.
     chooses_items: bool,
 }
 
 impl When {
-    /// Whether it is about each item of a list, and not about the request as a whole.
+    /// Whether the expression is evaluated for each item of a list, and not for the request as a whole.
     pub fn chooses_items(&self) -> bool {
         self.chooses_items
     }
 
-    /// Whether it is true of `item` of `request`.
+    /// Whether the expression is true of `item` of `request`.
     ///
     /// # Errors
     /// [`NotEvaluated`]
@@ -155,7 +156,7 @@ impl When {
         self.expression.holds(&scope)
     }
 
-    /// Whether it is true of `request`. It is false of a request that lacks what it looks at.
+    /// Whether the expression is true of `request`. It is false if the request lacks something that it uses.
     ///
     /// # Errors
     /// [`NotEvaluated`]
@@ -163,12 +164,12 @@ impl When {
         self.expression.holds(&request.0)
     }
 
-    /// The settings that it takes to be there, by name.
+    /// The names of the settings that must be there.
     pub(crate) fn settings(&self) -> Vec<String> {
         self.expression.names().keys_needed_of("settings")
     }
 
-    /// The settings that it looks at, also those whose presence it asks for.
+    /// The names of all settings that the expression uses, also of those that it tests with `has`.
     pub(crate) fn all_settings(&self) -> Vec<String> {
         self.expression.keys_of("settings")
     }
@@ -189,7 +190,7 @@ impl<'de> Deserialize<'de> for When {
     }
 }
 
-/// What a request says, as expressions and the template of a challenge name it.
+/// The values of a request, by the names that expressions and the template of a challenge use.
 pub struct RequestValues<'r> {
     /// The JSON body, or the parameters of a form.
     pub body: Cow<'r, Json>,
@@ -208,7 +209,7 @@ impl fmt::Debug for RequestValues<'_> {
     }
 }
 
-/// A request as a [`When`] sees it.
+/// The values of a request for a [`When`].
 pub struct WhenScope(Context<'static, 'static>);
 
 impl From<&RequestValues<'_>> for WhenScope {

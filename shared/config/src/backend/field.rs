@@ -7,25 +7,25 @@ use serde_json::Value;
 /// Our own names, which need no declaration in `receive.fields`.
 pub const STANDARD_FIELDS: [&str; 4] = ["identity", "text", "external_id", "received_at"];
 
-/// What a parameter must be. Cleaning follows Django's form fields, their texts included, so that
-/// a custom form of RapidSMS can be taken over line by line.
+/// The rules for one parameter. Cleaning follows Django's form fields, with the same error texts, so that a custom
+/// form of RapidSMS can be taken over line by line.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FieldSpec {
-    /// Its type.
+    /// The parameter's type.
     #[serde(rename = "type", default)]
     pub kind: FieldType,
-    /// Whether it must be there and not blank.
+    /// Whether the parameter must be there and not blank.
     #[serde(default)]
     pub required: bool,
-    /// Whether it may be blank although it must be there.
+    /// Whether a required parameter may be blank.
     #[serde(default)]
     pub blank: bool,
-    /// What it is where it is absent or blank; already of its type.
+    /// The value if the parameter is absent or blank. It must have the parameter's type.
     pub default: Option<Value>,
-    /// integer, decimal: the least value.
+    /// integer, decimal: the smallest value.
     pub min: Option<Number>,
-    /// integer, decimal: the greatest value.
+    /// integer, decimal: the largest value.
     pub max: Option<Number>,
     /// string, email, regex: the fewest characters.
     pub min_length: Option<usize>,
@@ -36,8 +36,8 @@ pub struct FieldSpec {
     pub choices: Vec<String>,
     /// regex: what the whole value must match.
     pub pattern: Option<Pattern>,
-    /// phone: the ISO 3166 region of numbers written without `+`, such as `KE`. Absent: only
-    /// international numbers are taken.
+    /// phone: the ISO 3166 region of numbers written without `+`, such as `KE`. Absent: only international numbers
+    /// are accepted.
     pub region: Option<String>,
 }
 
@@ -45,7 +45,7 @@ pub struct FieldSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FieldType {
-    /// Text, white space around it stripped.
+    /// Text; white space around it is stripped.
     #[default]
     String,
     /// A whole number of 64 bits.
@@ -56,7 +56,7 @@ pub enum FieldType {
     Boolean,
     /// A point in time, as [`Dates::read`](super::dates::Dates::read) reads it; passed on as RFC 3339 in UTC.
     Datetime,
-    /// An address as RFC 5321 has it.
+    /// An e-mail address (RFC 5321).
     Email,
     /// A telephone number, passed on as E.164.
     Phone,
@@ -85,7 +85,7 @@ impl<'de> Deserialize<'de> for Number {
     }
 }
 
-/// A regular expression, compiled: as it is, and as one that only a whole text matches.
+/// A regular expression, compiled twice: unchanged, and anchored so that only a whole text matches.
 #[derive(Debug, Clone)]
 pub struct Pattern(pub Regex, Regex);
 
@@ -93,7 +93,7 @@ impl<'de> Deserialize<'de> for Pattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let compiled = Regex::new(&text).and_then(|as_is| {
-            // Searching for a match that happens to be the whole would miss `a|ab` in `ab`.
+            // Checking whether a found match is the whole text would miss `a|ab` in `ab`.
             Ok(Self(as_is, Regex::new(&format!(r"\A(?:{text})\z"))?))
         });
         compiled.map_err(|error| {
@@ -112,7 +112,7 @@ impl Pattern {
 }
 
 impl FieldSpec {
-    /// A text of at most `max_length` characters.
+    /// The rules for a text of at most `max_length` characters.
     pub fn text(required: bool, max_length: usize) -> Self {
         Self {
             kind: FieldType::String,
@@ -129,7 +129,7 @@ impl FieldSpec {
         }
     }
 
-    /// What is wrong with the declaration itself: the key below the field's, and why.
+    /// The mistakes in the declaration itself: a key below the field's, and what is wrong.
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         use FieldType::{Choice, Decimal, Email, Integer, Phone, Regex, String};
         let only = |kinds: &str| format!("is only for the types {kinds}");

@@ -1,7 +1,7 @@
-//! How fast one sends through a backend, and when sending pauses: `rate` and `breaker`.
+//! How fast Postern sends through a backend, and when sending pauses: `rate` and `breaker`.
 //!
-//! A rate counts recipients, also if a request has many of them: most providers' limits are on messages.
-//! `count = "requests"` is for the others.
+//! A rate counts recipients, also if a request has many of them: most providers limit messages. For providers
+//! that limit requests there is `count = "requests"`.
 
 use postern_shared::value::{Rate, Span};
 use serde::{
@@ -13,12 +13,12 @@ use std::fmt;
 /// A provider's limit: `[backends.NAME] rate`, as a text (`"50/s"`) or as a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
-    /// The most that goes out in a span of time, from all processes together.
+    /// The most that is sent in a span of time, by all processes together.
     pub limit: Rate,
-    /// How many may go at once after a pause, from all processes together, 1 to 10,000. Absent: what
-    /// the limit lets through in a tenth of a second, at least one.
+    /// How many may be sent at once after a pause, by all processes together, 1 to 10,000. Default: what the limit
+    /// allows in a tenth of a second, at least one.
     pub burst: Option<u32>,
-    /// What is counted.
+    /// What the limit counts.
     pub count: Counted,
 }
 
@@ -26,12 +26,12 @@ pub struct RateLimit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Counted {
-    /// Each recipient once, also where one request has many of them.
+    /// Each recipient once, also if one request has many of them.
     #[default]
     Messages,
     /// Each recipient as many times as the text has segments.
     Segments,
-    /// Each request once, however many recipients it has.
+    /// Each request once, regardless of its recipients.
     Requests,
 }
 
@@ -72,11 +72,11 @@ impl<'de> de::Visitor<'de> for RateLimitVisitor {
     }
 }
 
-/// `[retry]`
+/// `[retry]`: when a failed attempt is retried.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetrySection {
-    /// How long to wait before each further attempt. Then the message is dead-lettered.
+    /// How long to wait before each further attempt. After the last one, the message is dead-lettered.
     pub delays: Vec<Span>,
 }
 
@@ -84,15 +84,15 @@ pub struct RetrySection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BreakerSection {
-    /// So many sends in a row that say so (no connection, no answer, a 5xx) begin the pause; 0: never.
+    /// How many failed sends in a row (no connection, no answer, a 5xx) begin the pause; 0: never.
     pub failures: u32,
-    /// The first pause. Each next one is twice as long, until a send succeeds.
+    /// The first pause. Each further one is twice as long, until a send succeeds.
     pub pause: Span,
     /// The longest pause.
     pub max_pause: Span,
 }
 
-/// A backend's own `breaker`: what it does not say is as `[breaker]` says.
+/// A backend's own `breaker`. Keys that are absent are taken from `[breaker]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BreakerTable {
@@ -105,7 +105,7 @@ pub struct BreakerTable {
 }
 
 impl BreakerTable {
-    /// It over `general`.
+    /// The whole breaker, with `general` for the keys that are absent here.
     pub fn over(self, general: BreakerSection) -> BreakerSection {
         BreakerSection {
             failures: self.failures.unwrap_or(general.failures),

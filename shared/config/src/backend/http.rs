@@ -1,18 +1,18 @@
-//! The HTTP requests that a backend takes: their methods, and what their bodies are.
+//! The HTTP requests that a backend takes: their methods and the formats of their bodies.
 
 use serde::Deserialize;
 
-/// What a body is, whatever its `Content-Type` says.
+/// The format that a body is read as, regardless of its `Content-Type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BodyFormat {
     /// JSON.
     Json,
-    /// A form: multipart if it is declared so, else urlencoded.
+    /// A form: multipart if the `Content-Type` says so, else urlencoded.
     Form,
-    /// XML, read as the JSON that stands for it: see [`xml_within`](postern_shared::read::xml_within).
+    /// XML, read as the JSON that stands for it; see [`xml_within`](postern_shared::read::xml_within).
     Xml,
-    /// A text, which is the parameter `body`; the others stand in the query.
+    /// A text, which is the parameter `body`. The other parameters are in the query.
     Text,
 }
 
@@ -29,7 +29,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// The name on the wire.
+    /// The method's name in HTTP.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",

@@ -3,13 +3,13 @@
 use super::send::{Recipients, Send};
 use postern_shared::message::Identity;
 
-/// Why an identity is not one recipient of a backend. The text does not hold the identity.
+/// Why an identity is not one recipient of a backend. The error text does not quote the identity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotARecipient {
-    /// It does not match `send.identity`, which this is.
+    /// It does not match `send.identity`, which is this pattern.
     #[error("is not a valid recipient of this backend: it must match {0} (send.identity)")]
     Unlike(String),
-    /// It contains `send.separator`, which this is.
+    /// It contains `send.separator`, which is this text.
     #[error(
         "is more than one recipient: it must not contain {0:?}, which separates recipients \
          (send.separator)"
@@ -18,11 +18,11 @@ pub enum NotARecipient {
 }
 
 impl Send {
-    /// Whether `identity` is one recipient: a request to it goes to nobody else. What people write from
-    /// is never held to it.
+    /// Checks that `identity` is one recipient, so that a request to it goes to nobody else. Senders of inbound
+    /// messages are not checked.
     ///
     /// # Errors
-    /// Why it is not.
+    /// Why the identity is not one recipient.
     pub fn check_identity(&self, identity: &Identity) -> Result<(), NotARecipient> {
         let text = identity.as_str();
         if let Some(pattern) = self.identity.as_ref().filter(|pattern| !pattern.matches_whole(text)) {
@@ -40,7 +40,7 @@ impl Send {
 mod tests {
     use crate::{Config, ProviderRegistry};
 
-    /// Whether the backend that `table` makes takes `identity`, else why not.
+    /// Whether the backend in `table` accepts `identity`, else why not.
     fn check(table: &str, identity: &str) -> Result<(), String> {
         let text = format!("[ingress]\npublic_url = \"https://h\"\n[api]\nlisten = \"127.0.0.1:0\"\n{table}");
         let config = Config::parse("test", Some(&text), [], &ProviderRegistry::builtin()).unwrap();

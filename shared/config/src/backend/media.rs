@@ -1,26 +1,26 @@
-//! Pictures and the like that a request brings: `receive.media`.
+//! Pictures and other media in a request: `receive.media`.
 
 use super::{batch::name_problem, each::Each};
 use postern_shared::value::OneOrMany;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// Where a request holds media: an item of `receive.media`. Each makes an object in the message's `fields.media`,
-/// which has the members that are there.
+/// Where a request holds media: an item of `receive.media`. Each medium becomes an object in the message's
+/// `fields.media`, with the members that the request has.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MediaSource {
-    /// The lists in a JSON body, with `receive.each` in the item, of which every item is one; the names are then
-    /// that item's. `None`: there is one.
+    /// The lists in a JSON body, or with `receive.each` in the item, whose items are the media. Then the names
+    /// below are names within a list's item. `None`: there is one medium.
     pub each: Option<Each>,
-    /// The request's names of the address that the medium is at, of which the first that is there counts.
+    /// The request's names of the medium's address. The first that is there counts.
     pub url: Option<OneOrMany>,
-    /// The same of the provider's id of it, for providers that want to be asked for the address.
+    /// The request's names of the provider's id of the medium, for providers that must be asked for the address.
     pub id: Option<OneOrMany>,
-    /// The same of its type, such as `image/jpeg`, or the provider's word for it.
+    /// The request's names of the medium's type: `image/jpeg`, for example, or the provider's word for it.
     #[serde(rename = "type")]
     pub kind: Option<OneOrMany>,
-    /// The same of its file's name.
+    /// The request's names of the file's name.
     pub name: Option<OneOrMany>,
 }
 
@@ -31,7 +31,8 @@ impl MediaSource {
         all.into_iter().filter_map(|(member, names)| Some((member, names.as_ref()?)))
     }
 
-    /// The medium of which `find` gives the values by their names; `None` if it has neither a URL nor an id.
+    /// The medium with the values that `find` returns for the request's names. `None` if it has neither a URL
+    /// nor an id.
     pub fn medium(&self, find: impl Fn(&str) -> Option<String>) -> Option<Value> {
         let value = |names: &OneOrMany| names.0.iter().find_map(|name| find(name));
         let found =
@@ -40,15 +41,15 @@ impl MediaSource {
         (medium.contains_key("url") || medium.contains_key("id")).then(|| Value::Object(medium))
     }
 
-    /// What is wrong beyond the types: the key below it, and why. `of_items` as with the other names.
+    /// The mistakes that the types do not rule out: a key below the item of `media`, and what is wrong. With
+    /// `of_items`, the names are names within an item of `receive.each`.
     pub(super) fn problems(&self, of_items: bool) -> Vec<(&'static str, String)> {
         let of_items = of_items || self.each.is_some();
         let wrong =
             self.members().filter_map(|(key, names)| Some((key, name_problem(names, of_items)?.to_owned())));
         let mut wrong: Vec<_> = wrong.collect();
         if self.url.is_none() && self.id.is_none() {
-            wrong
-                .push(("url", "must say where the URL of a media item is, or id where its id is".to_owned()));
+            wrong.push(("url", "is missing: set url (where a media item's URL is), or id".to_owned()));
         }
         wrong
     }

@@ -1,7 +1,8 @@
-//! What a configuration says of a backend: how its requests are received ([`receive`]) and what they
-//! must prove ([`auth`]), what it sends through ([`connector`], [`send`], [`send_auth`]) and to whom ([`identity`], [`region`]), how its texts are made ready ([`TextPolicy`]),
-//! what its delivery reports mean ([`status`]), how its provider is asked for them ([`poll`]). A provider's file under `shared/providers/` is the
-//! same, with a `[backends.NAME]` table laid over it.
+//! The configuration of a backend: how its requests are received ([`receive`]) and what they must prove
+//! ([`auth`]), what it sends through ([`connector`], [`send`], [`send_auth`]) and to whom ([`identity`],
+//! [`region`]), how its texts are prepared ([`TextPolicy`]), what its delivery reports mean ([`status`]), and
+//! how its provider is asked for them ([`poll`]). A provider's file under `shared/providers/` has the same
+//! keys, and a `[backends.NAME]` table is laid over it.
 
 pub mod auth;
 pub mod batch;
@@ -45,43 +46,43 @@ use region::NumberRegion;
 use serde::{Deserialize, de::IgnoredAny};
 use status::Status;
 
-/// A `[backends.NAME]` table over its type's file.
+/// A `[backends.NAME]` table, laid over its type's file.
 #[derive(Debug, Clone)]
 pub struct Definition {
-    /// The type: a file in `shared/providers/`, or a name registered by a program of one's own.
+    /// The type: the name of a file in `shared/providers/`, or a name that a custom program registered.
     pub kind: String,
-    /// What it sends through.
+    /// What the backend sends through.
     pub connector: ConnectorConfig,
-    /// How its requests are received.
+    /// How the provider's requests are received.
     pub receive: Receive,
-    /// Whether its `receive` table is there. Without one it receives all the same.
+    /// Whether there is a `receive` table. The backend receives without one, too.
     pub says_receive: bool,
-    /// How its delivery reports are read. `None` if it has none.
+    /// How delivery reports are read. `None` if the backend has none.
     pub status: Option<Status>,
-    /// How its provider is asked what became of messages. `None`: it is not.
+    /// How the provider is asked what became of messages. `None`: it is not asked.
     pub poll: Option<PollTable>,
-    /// How its texts are made ready for its provider.
+    /// How texts are prepared for the provider.
     pub text: TextPolicy,
-    /// The region of its numbers, in which every number is made E.164. `None`: identities are as they are written.
+    /// The region by which numbers are converted to E.164. `None`: identities are not changed.
     pub region: Option<NumberRegion>,
     /// The type's own settings.
     pub settings: Settings,
-    /// The settings that must be there; of several in one place, at least one.
+    /// The settings that must be there. If an entry is a list, one setting of the list suffices.
     pub required_settings: Vec<OneOrMany>,
-    /// Its own delays. `None`: those of `[retry]`.
+    /// The backend's own delays. `None`: those of `[retry]`.
     pub retry: Option<RetrySection>,
-    /// Its own number of sends in flight. `None`: `dispatcher.concurrency`.
+    /// The backend's own number of sends in flight. `None`: `dispatcher.concurrency`.
     pub concurrency: Option<u16>,
-    /// The most sends in flight if more of them get more messages through, at least twice
-    /// `concurrency`, with which it begins. `None`: `concurrency` is a fixed number.
+    /// How far the number of sends in flight may grow, beginning at `concurrency`, while more of them get more
+    /// messages through. At least twice `concurrency`. `None`: the number is fixed.
     pub concurrency_max: Option<u16>,
-    /// The most that its provider takes. `None`: as much as `concurrency` lets through.
+    /// The provider's limit. `None`: only `concurrency` limits how fast messages are sent.
     pub rate: Option<RateLimit>,
-    /// Its own circuit breaker. `None`: that of `[breaker]`.
+    /// The backend's own circuit breaker. `None`: that of `[breaker]`.
     pub breaker: Option<BreakerTable>,
 }
 
-/// The table as it is written, without what the connector's kind reads of it.
+/// The table in the form in which it is read, without the keys that the connector's kind reads.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DefinitionTable {
@@ -111,14 +112,14 @@ pub(crate) struct DefinitionTable {
 }
 
 impl Definition {
-    /// The expressions that choose between what a provider's requests bring.
+    /// The expressions that decide what a provider's request brings.
     pub(crate) fn conditions(&self) -> impl Iterator<Item = &When> {
         let Receive { when, challenge, .. } = &self.receive;
         let reports = self.status.as_ref().and_then(|status| status.when.as_ref());
         when.iter().chain(challenge.as_ref().map(Challenge::when)).chain(reports)
     }
 
-    /// What decodes and encodes its texts, each once.
+    /// The codecs that decode and encode the backend's texts, each once.
     pub(crate) fn codecs(&self) -> impl Iterator<Item = Codec> {
         let receive = self.receive.codec;
         let send = self.connector.http().and_then(|send| send.codec).filter(|send| receive != Some(*send));
@@ -127,7 +128,7 @@ impl Definition {
 }
 
 impl DefinitionTable {
-    /// The whole definition, which sends through `connector`.
+    /// The whole definition, with `connector`.
     pub(crate) fn with(self, connector: ConnectorConfig) -> Definition {
         Definition {
             kind: self.kind,
@@ -150,7 +151,8 @@ impl DefinitionTable {
 }
 
 impl Definition {
-    /// The identity that is meant by `written`, of somebody who writes or is written to.
+    /// The identity that `written` stands for: the sender of an inbound message or the recipient of an outbound
+    /// one.
     pub fn identity(&self, written: Identity) -> Identity {
         match self.region {
             Some(region) => region.identity(&written),
@@ -162,25 +164,25 @@ impl Definition {
 /// A backend: one account at one provider.
 #[derive(Debug, Clone)]
 pub struct BackendConfig {
-    /// Its name.
+    /// The backend's name.
     pub name: BackendName,
-    /// What the configuration says of it.
+    /// The backend's table and its type's file.
     pub definition: Definition,
     /// How long to wait before each further attempt.
     pub retry: RetrySection,
     /// The most sends in flight.
     pub concurrency: u16,
-    /// The fewest that it limits itself to: the same, unless it follows the provider.
+    /// The lower bound of the number of sends in flight: equal to `concurrency` unless `concurrency_max` is set.
     pub concurrency_min: u16,
-    /// When sending pauses.
+    /// The circuit breaker, which decides when sending pauses.
     pub breaker: BreakerSection,
-    /// Where its provider sends delivery reports, as the provider sees it; absent without
-    /// `ingress.public_url` or a `status` table. A secret: it may hold the provider's token.
+    /// The address for delivery reports, as the provider sees it. `None` without `ingress.public_url` or without a
+    /// `status` table. A secret: it may hold the provider's token.
     pub status_url: Option<Secret>,
 }
 
 impl BackendConfig {
-    /// The path of that address, below whatever scheme and host. It may hold a secret, too.
+    /// The path of the address for delivery reports, without scheme and host. It may hold a secret, too.
     pub fn status_path(&self) -> String {
         let token = self.definition.receive.auth.path_token(&self.definition.settings);
         let token = token.map_or(String::new(), |token| format!("/{}", token.expose()));

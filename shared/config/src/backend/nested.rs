@@ -9,25 +9,25 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
-/// The texts within a body that are bodies of their own, in the order in which they are read: one may lie
-/// within another.
+/// The places of the texts within a body that are bodies of their own, in the order in which they are read. One
+/// text may be within another.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Nested(IndexMap<NestedPath, BodyFormat>);
 
-/// Where one is: a name of a parameter or of a member of the outermost object, or a JSON pointer, in which `*`
-/// stands for every item of a list.
+/// The place of one text: a name of a parameter or of a member of the outermost object, or a JSON pointer, in
+/// which `*` stands for every item of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct NestedPath(Vec<PathStep>);
 
 impl Nested {
-    /// Whether there are none.
+    /// Whether there are no places.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Puts into `body`, in the place of each of these texts, what `read` makes of it. A text stays one if `read`
-    /// makes nothing of it: a provider may also write something else there.
+    /// Replaces each text in `body` by what `read` makes of it. A text stays unchanged if `read` returns `None`: a
+    /// provider may also write something else there.
     ///
     /// # Errors
     /// The first error of `read`.
@@ -48,7 +48,7 @@ impl Nested {
     }
 }
 
-/// Does `work` with whatever `steps` lead to from `value`.
+/// Calls `work` with each value that `steps` lead to from `value`.
 fn at<E>(
     steps: &[PathStep],
     value: &mut Value,
@@ -59,7 +59,7 @@ fn at<E>(
         ([PathStep::Every, rest @ ..], Value::Array(items)) => {
             items.iter_mut().try_for_each(|item| at(rest, item, work))
         }
-        // As with `each`, what stands in the place of a list is its only item.
+        // As with `each`, a value in place of a list is its only item.
         ([PathStep::Every, rest @ ..], value) => at(rest, value, work),
         ([PathStep::Member(name), rest @ ..], Value::Object(members)) => {
             members.get_mut(name).map_or(Ok(()), |member| at(rest, member, work))

@@ -14,21 +14,21 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 use std::time::Duration;
 
-/// What the templates of a poll see.
+/// The names that the templates of a poll may use.
 pub const POLL_NAMES: [&str; 5] = ["id", "backend", "identity", "external_id", "settings"];
-/// What an answer may say, by our names.
+/// Our names of what an answer may hold.
 const ANSWERS: [&str; 3] = ["state", "code", "detail"];
 /// The longest delay: a day.
 const MAX_DELAY: Duration = Duration::from_secs(24 * 3600);
 
-/// How the provider is asked what became of a message that it took over, and how its answer is read. What it
-/// says becomes a report, as a delivery report that it brings does.
+/// How the provider is asked what became of a message that it accepted, and how its answer is read. The answer
+/// becomes a report, like a delivery report that the provider sends.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PollTable {
-    /// Where to.
+    /// The URL of the request.
     pub url: PollUrl,
-    /// The method.
+    /// The request's method. Default: GET.
     #[serde(default = "get")]
     pub method: SendMethod,
     /// Parameters in the URL.
@@ -43,29 +43,29 @@ pub struct PollTable {
     /// Further headers.
     #[serde(default)]
     pub headers: IndexMap<HeaderName, PollTemplate>,
-    /// How long after it was sent the provider is asked, and how long after each question again, until it has
-    /// told how the message ended, or no delay is left.
+    /// When the provider is asked: first this long after the message was sent, then this long after the question
+    /// before, until the answer is final or no delay is left.
     #[serde(default = "delays")]
     pub delays: Vec<Span>,
-    /// The most questions under way.
+    /// The most questions in flight. Default: 4.
     #[serde(default = "four")]
     pub concurrency: u16,
-    /// Our name of what an answer says → where it says it.
+    /// Our name of a value → where the answer holds it.
     pub params: IndexMap<String, AnswerPart>,
-    /// The provider's word → our state. Upper and lower case are the same. Empty: those of `status`.
+    /// The provider's word → our state. Upper and lower case are the same. Empty: the words of `status` hold.
     #[serde(default)]
     pub states: IndexMap<String, State>,
 }
 
-/// A template that sees [`POLL_NAMES`].
+/// A template over [`POLL_NAMES`].
 #[derive(Debug, Clone)]
 pub struct PollTemplate(Template);
 
-/// The template of a URL that sees [`POLL_NAMES`].
+/// The template of a URL over [`POLL_NAMES`].
 #[derive(Debug, Clone)]
 pub struct PollUrl(UrlTemplate);
 
-/// A JSON value whose texts are templates that see [`POLL_NAMES`].
+/// A JSON value whose texts are templates over [`POLL_NAMES`].
 #[derive(Debug, Clone)]
 pub struct PollJson(JsonTemplate);
 
@@ -77,13 +77,13 @@ fn four() -> u16 {
     4
 }
 
-/// A minute after it was sent, and then ever more seldom until two days have passed.
+/// The default delays: a minute at first, then longer and longer, for about two days in all.
 fn delays() -> Vec<Span> {
     [60, 300, 1_800, 7_200, 21_600, 43_200, 86_400].map(Duration::from_secs).map(Span).into()
 }
 
 impl PollTable {
-    /// The request, as a `send` table of a backend whose own is `send` makes requests.
+    /// The poll's request in the form of a `send` table. `send` is the backend's own `send` table.
     pub fn request(&self, send: &Send) -> Send {
         let texts = |all: &IndexMap<String, PollTemplate>| {
             let text = |(name, template): (&String, &PollTemplate)| {
@@ -109,7 +109,7 @@ impl PollTable {
         }
     }
 
-    /// Every template, as it was written, with its key below `poll`.
+    /// The source of every template, with its key below `poll`.
     pub fn sources(&self) -> Vec<(String, &str)> {
         let mut all = vec![("url".to_owned(), self.url.source())];
         for (table, templates) in [("query", &self.query), ("form", &self.form)] {
@@ -123,16 +123,16 @@ impl PollTable {
         all
     }
 
-    /// The state that the provider's `word` means; those of `status` hold if there are none here. A word that
-    /// nobody knows means [`State::Unknown`].
+    /// The state that the provider's `word` means. If this table has no states, those of `status` hold. An unknown
+    /// word means [`State::Unknown`].
     pub fn state(&self, word: &str, status: Option<&Status>) -> State {
         let states =
             if self.states.is_empty() { status.map(|status| &status.states) } else { Some(&self.states) };
         states.and_then(|states| state_of(states, OtherStates::Report, word)).unwrap_or(State::Unknown)
     }
 
-    /// What is wrong beyond the types, in a backend whose own tables are `send` and `status`: a key below
-    /// `poll`, and why.
+    /// The mistakes that the types do not rule out, in a backend with the tables `send` and `status`: a key below
+    /// `poll`, and what is wrong.
     pub fn problems(&self, send: Option<&Send>, status: Option<&Status>) -> Vec<(String, String)> {
         let mut wrong = Vec::new();
         let mut check = |key: &str, is_wrong: bool, why: &str| {
@@ -174,7 +174,7 @@ impl PollTable {
 }
 
 impl PollUrl {
-    /// The URL as it was written.
+    /// The URL's template as the configuration writes it.
     pub fn source(&self) -> &str {
         self.0.source()
     }

@@ -1,20 +1,21 @@
-//! TLS to a provider that the system's certificates are not enough for: `[backends.NAME.send]`, `tls`.
+//! TLS to a provider with a private CA or client certificates: `[backends.NAME.send]`, `tls`.
 
 use crate::tls_files::{TlsFiles, TlsProblem, certificates};
 use rustls::{pki_types::CertificateDer, sign::CertifiedKey};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
-/// Whose certificates a provider may show, and which one is shown to it. The files are read when the backend is
-/// made ready, at the start and at a reload.
+/// The CA that a provider's certificate must come from, and the client certificate for it. The files are read when
+/// the backend is prepared, at the start and at a reload.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProviderTls {
-    /// The certificates, as PEM, of which one must have issued the provider's. `None`: one that the system trusts.
+    /// The file of CA certificates (PEM), one of which must have issued the provider's. `None`: those that the
+    /// system trusts.
     pub ca: Option<PathBuf>,
-    /// The certificate that is shown to the provider and those between it and the root, in this order, as PEM.
+    /// The file with the client certificate, followed by those between it and the root (PEM).
     pub cert: Option<PathBuf>,
-    /// Its private key, as PEM.
+    /// The file with the client certificate's private key (PEM).
     pub key: Option<PathBuf>,
 }
 
@@ -25,7 +26,7 @@ impl ProviderTls {
         all.into_iter().filter_map(|(key, file)| Some((key, file.as_deref()?)))
     }
 
-    /// The certificates that are trusted in place of the system's. `None`: the system's are.
+    /// The certificates that are trusted instead of the system's. `None`: the system's are trusted.
     ///
     /// # Errors
     /// What is wrong with the file.
@@ -36,7 +37,7 @@ impl ProviderTls {
         self.ca.as_ref().map(read).transpose()
     }
 
-    /// What is shown to the provider. `None`: nothing.
+    /// The client certificate for the provider, with its key. `None` if none is configured.
     ///
     /// # Errors
     /// What is wrong with one of the files.
@@ -45,7 +46,7 @@ impl ProviderTls {
         TlsFiles { cert, key }.read().1.map(Some)
     }
 
-    /// What is wrong beyond the types: a key below `send`, and why.
+    /// The mistakes that the types do not rule out: a key below `send`, and what is wrong.
     pub(super) fn problems(&self) -> Vec<(String, String)> {
         let (key, why) = match (&self.ca, &self.cert, &self.key) {
             (None, None, None) => ("tls", "is empty: set ca, or cert and key"),

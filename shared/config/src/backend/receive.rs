@@ -32,54 +32,54 @@ pub const MAX_EXTERNAL_ID_CHARS: usize = 512;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Receive {
-    /// The HTTP methods taken; any other is answered 405.
+    /// The HTTP methods that are accepted; any other is answered 405.
     pub methods: Vec<Method>,
-    /// Our name of a parameter → the request's, or several of which the first that is there
-    /// counts. One that begins with `/` is a JSON pointer (RFC 6901). Absent: the same name. With `each`,
-    /// pointers are relative to the item, those that begin with `^/` to the whole body, and a name that
-    /// is no pointer is a member of the item or, if it has none of that name, a parameter of the query.
+    /// Our name of a parameter → the request's name, or several names, of which the first that is there counts.
+    /// A name that begins with `/` is a JSON pointer (RFC 6901). Absent: the same name. With `each`, pointers
+    /// are relative to the item, and those that begin with `^/` to the whole body; any other name is a member
+    /// of the item or, if the item has none of that name, a query parameter.
     pub params: IndexMap<String, OneOrMany>,
-    /// The lists in a JSON or XML body of which every item is one message. All messages of one body are
+    /// The lists in a JSON or XML body whose items are one message each. Either all messages of a body are
     /// stored, or none. `None`: a request is one message.
     pub each: Option<Each>,
-    /// Which requests to `/backends/NAME` bring messages. `None`: all; if `status.when` is true of a
-    /// request, only those that have what `each` names.
+    /// Which requests to `/backends/NAME` bring messages. `None`: all; but if `status.when` is true of a
+    /// request, only if it has what `each` names.
     pub when: Option<When>,
-    /// Whether a request that brings neither messages nor delivery reports, as `when` and `each` of this
-    /// table and of `status` say, gets the answer `reply`, and not 400.
+    /// Whether a request is answered with `reply`, and not with 400, if it brings neither messages nor delivery
+    /// reports by `when` and `each` of this table and of `status`.
     pub ignore: bool,
-    /// The handshake that the provider makes first; any of its requests is answered so, whatever else is
-    /// said here. `None`: it makes none.
+    /// The handshake that the provider makes first. A request that is part of it only gets the handshake's
+    /// answer, and brings no message. `None`: there is no handshake.
     pub challenge: Option<Challenge>,
-    /// What the body is, whatever its `Content-Type` says. `None`: what that says.
+    /// The format that the body is read as, regardless of its `Content-Type`. `None`: by its `Content-Type`.
     pub format: Option<BodyFormat>,
-    /// The texts within the body that are bodies of their own. Then a form is read as a JSON object of its
-    /// parameters, so that names of parameters are as they were, and pointers lead into these texts.
+    /// The texts within the body that are bodies of their own. With this key a form is read as a JSON object of
+    /// its parameters: their names stay the same, and pointers can lead into the texts.
     pub nested: Nested,
-    /// By what a message that the provider repeats is told from another one.
+    /// How a repetition by the provider is told from a new message.
     pub dedupe: Dedupe,
     /// How the provider writes dates.
     pub dates: Dates,
     /// The answer to a valid request.
     pub reply: Reply,
-    /// Extra parameters, and changes to those that Postern knows itself.
+    /// Further parameters, and other rules for those that Postern knows itself.
     pub fields: IndexMap<String, FieldSpec>,
-    /// Where a request holds media, which become the field `media`: a list of objects with `url`, `id`, `type` and
-    /// `name`, as far as they are there.
+    /// Where a request holds media. They become the field `media`, a list of objects with those of `url`, `id`,
+    /// `type` and `name` that the request has.
     pub media: Vec<MediaSource>,
-    /// Custom validation, in order.
+    /// Custom validation, which runs in this order.
     pub checks: Vec<Check>,
-    /// The form that cleans a request: `http`, or a name registered by a program of one's own.
+    /// The form that cleans a request: `http`, or a name that a custom program registered.
     pub form: String,
-    /// The charset of urlencoded, query and multipart values and of XML, whatever the request declares, and of
-    /// JSON that is not UTF-8: a WHATWG label. Absent: the declared one, else UTF-8. Bytes that it cannot decode
-    /// become U+FFFD.
+    /// The charset, as a WHATWG label, of urlencoded, query and multipart values and of XML, regardless of what
+    /// the request declares, and of JSON that is not UTF-8. Absent: the declared charset, else UTF-8. Bytes
+    /// that are not valid in the charset become U+FFFD.
     pub charset: Option<Charset>,
-    /// What decodes the text, where its bytes depend on other parameters. Absent: `charset` does.
+    /// What decodes the text if its encoding depends on other parameters. Absent: `charset` does.
     pub codec: Option<Codec>,
-    /// What a request must prove, a message as well as a delivery report.
+    /// What a request must prove, whether it brings messages or delivery reports.
     pub auth: ReceiveAuth,
-    /// The addresses that a request may come from; any other is answered 403. None: all.
+    /// The addresses that a request may come from; any other is answered 403. Empty: all.
     pub allow: Networks,
 }
 
@@ -109,7 +109,7 @@ impl Default for Receive {
     }
 }
 
-/// Why a `when` that is about items has none to look at: its key, and what to write.
+/// The mistake of a `when` about items without an `each` that names them: its key, and what to write.
 pub(super) fn items_problem(when: Option<&When>, each: Option<&Each>) -> Option<(String, String)> {
     let lacks = when.is_some_and(When::chooses_items) && each.is_none();
     let why = "uses item, which exists only with each: set each to the list, or use body";
@@ -117,13 +117,13 @@ pub(super) fn items_problem(when: Option<&When>, each: Option<&Each>) -> Option<
 }
 
 impl Receive {
-    /// What the request calls the parameter that we call `name`.
+    /// The request's names of the parameter that we call `name`.
     pub fn param<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         renamed(&self.params, name)
     }
 
-    /// The declaration of `name`; the standard fields have one of their own. With `each`, a text need not be
-    /// there: one person's picture must not keep the messages of the others in the same body out.
+    /// The declaration of the parameter `name`; the standard fields have built-in ones. With `each`, a text is not
+    /// required: one person's picture must not make the messages of others in the same body fail.
     pub fn field(&self, name: &str) -> Option<FieldSpec> {
         self.fields.get(name).cloned().or_else(|| match name {
             "identity" => Some(FieldSpec::text(true, Identity::MAX_CHARS)),
@@ -138,7 +138,7 @@ impl Receive {
         })
     }
 
-    /// What is wrong beyond the types: a key below `receive`, and why.
+    /// The mistakes that the types do not rule out: a key below `receive`, and what is wrong.
     pub fn problems(&self) -> Vec<(String, String)> {
         let mut wrong: Vec<_> =
             method_problem(&self.methods).into_iter().chain(reply_problem(&self.reply)).collect();
@@ -182,7 +182,7 @@ impl Receive {
             wrong.push(("codec".to_owned(), why.to_owned()));
         }
         let declared: Vec<&str> = self.fields.keys().map(String::as_str).collect();
-        // A form of one's own may make fields that nothing declares.
+        // A custom form may make fields that are not declared.
         if self.form == "http" {
             wrong.extend(
                 self.dedupe.problem(&STANDARD_FIELDS, &declared).map(|why| ("dedupe".to_owned(), why)),
@@ -192,7 +192,7 @@ impl Receive {
         wrong
     }
 
-    /// How several messages stand in one body.
+    /// How one body holds several messages.
     pub fn batch(&self) -> Batch<'_> {
         let Self { methods, params, each, format, nested, .. } = self;
         Batch {
@@ -205,7 +205,7 @@ impl Receive {
         }
     }
 
-    /// The checks of fields that no message has: each would refuse every message.
+    /// The checks that use fields which no message has: each would refuse every message.
     fn undeclared(&self) -> Vec<(String, String)> {
         let media = (!self.media.is_empty()).then_some(MEDIA);
         let declared: Vec<_> = self
@@ -236,7 +236,7 @@ impl Receive {
     }
 }
 
-/// What a request calls the parameter that we call `name`.
+/// The request's names, by `params`, of the parameter that we call `name`.
 pub(super) fn renamed<'a>(
     params: &'a IndexMap<String, OneOrMany>,
     name: &'a str,
@@ -255,9 +255,9 @@ pub(super) fn reply_problem(reply: &Reply) -> Option<(String, String)> {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Reply {
-    /// 200 to 299.
+    /// The HTTP status, 200 to 299.
     pub status: u16,
-    /// The body, as it is.
+    /// The body, which is sent unchanged.
     pub body: String,
     /// The body's media type.
     pub content_type: String,
@@ -279,7 +279,7 @@ impl<'de> Deserialize<'de> for Charset {
         let found = encoding_rs::Encoding::for_label_no_replacement(label.as_bytes()).map(Self);
         found.ok_or_else(|| {
             serde::de::Error::custom(
-                "unknown charset; allowed are WHATWG labels such as utf-8, iso-8859-1, utf-16be",
+                "unknown charset; allowed: WHATWG labels such as utf-8, iso-8859-1, utf-16be",
             )
         })
     }

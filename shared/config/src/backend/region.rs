@@ -1,4 +1,4 @@
-//! The region of a backend's numbers, with which one person is one identity: `region`.
+//! The region of a backend's numbers, so that each person has one identity: `region`.
 
 use super::field::Pattern;
 use postern_shared::message::Identity;
@@ -6,12 +6,12 @@ use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, Region}
 use serde::{Deserialize, Deserializer, de};
 use std::str::FromStr;
 
-/// The fewest digits of a number that is taken to begin with the code of its country although no `+` says so:
-/// short codes have fewer.
+/// The fewest digits of a number without `+` that is read as beginning with a country code. Short codes have
+/// fewer.
 const MIN_DIGITS: usize = 9;
 
-/// The region in which a backend's numbers are written without the code of their country: an ISO 3166 code of two
-/// letters, such as `KE`.
+/// The region whose numbers may be written without the country code: an ISO 3166 code of two letters, such as
+/// `KE`.
 ///
 /// ```
 /// use postern_config::backend::region::NumberRegion;
@@ -25,9 +25,9 @@ const MIN_DIGITS: usize = 9;
 pub struct NumberRegion(Region);
 
 impl NumberRegion {
-    /// `identity` in E.164 if it is a number, from this region or, with `+` or all of its digits, from any. What
-    /// looks like one and is none, such as a short code, is without invisible characters; anything else is as it
-    /// was.
+    /// `identity` in E.164 if it is a phone number: one of this region or, if written with `+` or all its
+    /// digits, of any region. From a text that only looks like a number, such as a short code, invisible
+    /// characters are removed; any other identity is unchanged.
     pub fn identity(self, identity: &Identity) -> Identity {
         let visible: String = identity.as_str().chars().filter(|c| !is_invisible(*c)).collect();
         let visible = visible.trim();
@@ -48,7 +48,7 @@ impl NumberRegion {
         Some(number.format_as(PhoneNumberFormat::E164).into_owned())
     }
 
-    /// What is wrong with it beside `send.identity`: whether that takes numbers.
+    /// What is wrong with the region in view of `send.identity`, which must match numbers in E.164.
     pub(crate) fn problem(self, identity: Option<&Pattern>) -> Option<String> {
         let example = self.example()?;
         identity.filter(|pattern| !pattern.matches_whole(&example)).map(|_| {
@@ -59,7 +59,7 @@ impl NumberRegion {
         })
     }
 
-    /// A number of the region, as it is sent; `None` if none is known.
+    /// An example of a number of the region, in E.164. `None` if none is known.
     fn example(self) -> Option<String> {
         let number = PHONE_NUMBER_UTIL.get_example_number(self.0).ok()?;
         Some(number.format_as(PhoneNumberFormat::E164).into_owned())
@@ -69,7 +69,7 @@ impl NumberRegion {
 impl<'de> Deserialize<'de> for NumberRegion {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let code = String::deserialize(deserializer)?;
-        // The example reads the tables of all numbers: at the start rather than with a message.
+        // The example loads the tables of all numbers at the start, and not with the first message.
         let region = Region::from_str(&code.to_ascii_uppercase()).ok().map(Self);
         region.filter(|region| region.example().is_some()).ok_or_else(|| {
             de::Error::custom("unknown region; an ISO 3166 code of two letters such as \"KE\"")
@@ -77,7 +77,7 @@ impl<'de> Deserialize<'de> for NumberRegion {
     }
 }
 
-/// Whether nobody sees it in a number: zero-width characters, marks of a text's direction, the soft hyphen.
+/// Whether `c` is invisible in a number: a zero-width character, a mark of the text's direction, a soft hyphen.
 fn is_invisible(c: char) -> bool {
     matches!(
         c,
@@ -86,7 +86,7 @@ fn is_invisible(c: char) -> bool {
     )
 }
 
-/// Whether it is written with what numbers are written with, and nothing else.
+/// Whether `text` consists only of characters that numbers are written with.
 fn looks_like_number(text: &str) -> bool {
     let is_digit = |c: char| c.is_numeric();
     let between = |c: char| {
@@ -115,12 +115,12 @@ mod tests {
             ("KE", "\u{202a}+254\u{a0}712\u{200b}345678\u{202c}", "+254712345678"),
             ("KE", "\u{ff0b}254712345678", "+254712345678"),
             ("KE", "٠٧١٢٣٤٥٦٧٨", "+254712345678"),
-            // From elsewhere.
+            // Numbers of other regions.
             ("KE", "+1 202-555-0123", "+12025550123"),
             ("KE", "447911123456", "+447911123456"),
             ("US", "(202) 555-0123", "+12025550123"),
             ("US", "12025550123", "+12025550123"),
-            // No numbers of people.
+            // Short codes and names.
             ("KE", "22384", "22384"),
             ("KE", "\u{200e}22384", "22384"),
             ("KE", "CLINIC", "CLINIC"),

@@ -1,4 +1,4 @@
-//! How one sends through a backend: `[backends.NAME.send]`.
+//! How messages are sent through a backend: `[backends.NAME.send]`.
 
 mod answer;
 mod body;
@@ -23,7 +23,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Send {
-    /// Where to.
+    /// The URL of the request.
     pub url: UrlTemplate,
     /// The method.
     #[serde(default)]
@@ -39,58 +39,59 @@ pub struct Send {
     pub json: Option<JsonTemplate>,
     /// XML as the body. `None`: the body is not XML.
     pub xml: Option<XmlTemplate>,
-    /// Parameters that come first, unless those above have the same name: a template that makes a
-    /// table. They stand where those above do.
+    /// A template that makes a table of default parameters. They are sent in the same place as the parameters
+    /// above, before them, unless one of those has the same name.
     pub defaults: Option<Template>,
-    /// What encodes the text, as the templates' `encoded`. Absent: there is no such name.
+    /// What encodes the text for the name `encoded` in templates. Absent: templates cannot use that name.
     pub codec: Option<Codec>,
     /// Further headers.
     #[serde(default)]
     pub headers: IndexMap<HeaderName, Template>,
-    /// How requests prove whose they are.
+    /// How requests authenticate themselves.
     pub auth: Option<SendAuth>,
-    /// Whose certificates are trusted, and which one is shown. `None`: the system's, and none.
+    /// The CA to trust and the client certificate. `None`: the system's CAs, and no client certificate.
     pub tls: Option<ProviderTls>,
-    /// The URL of the proxy that requests go through, with its user and password. `None`: they go directly.
+    /// The URL of the proxy for requests, with its user and password. `None`: requests go directly to the
+    /// provider.
     pub proxy: Option<Secret>,
     /// How many recipients one request has.
     #[serde(default)]
     pub recipients: Recipients,
-    /// Which identities are one recipient: the whole must match. Absent: any.
+    /// The pattern that the whole of an identity must match to be one recipient. Absent: any identity is.
     pub identity: Option<Pattern>,
-    /// What stands between the identities of a joined request; no identity may contain it. Absent: a
-    /// comma, which identities may contain if requests are not joined.
+    /// The separator between the identities of a joined request; no identity may contain it. Absent: a comma,
+    /// which identities may contain if requests are not joined.
     pub separator: Option<String>,
     /// The most identities in one queued message; for `joined` and `list`, in one request. 1 to 10,000.
     #[serde(default = "hundred")]
     pub batch: usize,
     /// Where the answer holds the provider's id of the message.
     pub external_id: Option<AnswerPart>,
-    /// When an answer means that the provider took the message over.
+    /// When an answer means that the provider accepted the message.
     #[serde(default)]
     pub success: Success,
-    /// What particular answers mean that are no success; the first that matches counts. Any other
-    /// is judged by its status.
+    /// The meanings of particular answers that are not a success; the first that matches counts. Any other
+    /// answer is judged by its status.
     #[serde(default)]
     pub failures: Vec<KnownFailure>,
-    /// What a successful answer says of each recipient. `None`: one request has one outcome.
+    /// How a successful answer reports on each recipient. `None`: all recipients of a request have the same
+    /// outcome.
     pub results: Option<Results>,
-    /// Where an answer that asks for a later attempt holds how long to wait, in seconds. `None`, or if it is not
-    /// there: the header `Retry-After` says it.
+    /// Where an answer that asks for a later attempt holds the time to wait, in seconds. `None`, or if the
+    /// answer does not hold it: the header `Retry-After` counts.
     pub retry_after: Option<AnswerPart>,
     /// How long connecting, sending and the whole answer may take; at most 10 minutes.
     #[serde(default = "ten_seconds")]
     pub timeout: Span,
-    /// What a request that was written and never answered leads to.
+    /// What to do after a request that was written but never answered.
     #[serde(default)]
     pub unanswered: WhenUncertain,
-    /// What an answer leads to that is neither the `success` nor an error: a 2xx whose body, or whose status,
-    /// is another.
+    /// What to do after an answer that is neither a `success` nor an error: a 2xx with another body or status.
     #[serde(default)]
     pub not_accepted: WhenUncertain,
 }
 
-/// The longest time-out of a request: RabbitMQ takes back after 30 minutes what was not settled.
+/// The longest timeout of a request: RabbitMQ requeues what was not settled after 30 minutes.
 const MAX_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// The default of `batch`.
@@ -103,7 +104,7 @@ fn ten_seconds() -> Span {
 }
 
 impl Send {
-    /// What stands between the identities of a joined request.
+    /// The separator between the identities of a joined request.
     pub fn separator(&self) -> &str {
         self.separator.as_deref().unwrap_or(",")
     }
@@ -113,7 +114,7 @@ impl Send {
         self.json.is_some() || self.xml.is_some() || !self.form.is_empty()
     }
 
-    /// Every template, as it was written, with its key below `send`.
+    /// The source of every template, with its key below `send`.
     pub fn sources(&self) -> Vec<(String, &str)> {
         let mut all = vec![("url".to_owned(), self.url.source())];
         let defaults = self.defaults.iter().map(|template| ("defaults".to_owned(), template.source()));
@@ -132,14 +133,14 @@ impl Send {
         all
     }
 
-    /// Everything in it that is secret, with its key below `send`.
+    /// Every secret in this table, with its key below `send`.
     pub fn secrets(&self) -> impl Iterator<Item = (String, &Secret)> {
         let auth = self.auth.iter().flat_map(SendAuth::secrets);
         let auth = auth.map(|(key, secret)| (format!("auth.{key}"), secret));
         auth.chain(self.proxy.iter().map(|proxy| ("proxy".to_owned(), proxy)))
     }
 
-    /// What is wrong beyond the types: a key below `send`, and why.
+    /// The mistakes that the types do not rule out: a key below `send`, and what is wrong.
     pub fn problems(&self) -> Vec<(String, String)> {
         let mut wrong = Vec::new();
         let mut check = |key: &str, is_wrong: bool, why: &str| {
@@ -201,19 +202,19 @@ impl Send {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum SendMethod {
-    /// Without a body.
+    /// GET, which has no body.
     Get,
-    /// The default.
+    /// POST, the default.
     #[default]
     Post,
-    /// Vumi Go's.
+    /// PUT, which Vumi Go uses.
     Put,
-    /// Some REST APIs'.
+    /// PATCH, which some REST APIs use.
     Patch,
 }
 
 impl SendMethod {
-    /// The name on the wire.
+    /// The method's name in HTTP.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",
@@ -231,21 +232,21 @@ pub enum Recipients {
     /// One request for each identity.
     #[default]
     Each,
-    /// One request for up to `batch`; `identity` and `identities` are one text.
+    /// One request for up to `batch` identities; `identity` and `identities` are one text.
     Joined,
-    /// One request for up to `batch`; `identities` is a list: in JSON an array, elsewhere a
-    /// parameter repeated.
+    /// One request for up to `batch` identities; `identities` is a list: in JSON an array, elsewhere a repeated
+    /// parameter.
     List,
 }
 
-/// What a request leads to that the provider may have taken over. Submitting an SMS is not idempotent:
-/// trying again may send it twice, not trying again may not send it at all.
+/// What to do after a request that the provider may or may not have accepted. Submitting an SMS is not idempotent:
+/// with a retry it may be sent twice, without a retry perhaps not at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WhenUncertain {
-    /// Another attempt: at least once.
+    /// Retry: the message is sent at least once.
     #[default]
     Retry,
-    /// The dead letters: at most once.
+    /// Dead-letter: the message is sent at most once.
     Fail,
 }

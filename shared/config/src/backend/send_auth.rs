@@ -1,4 +1,4 @@
-//! How a backend's requests prove whose they are: `[backends.NAME.send]`, `auth`.
+//! How a backend's requests authenticate themselves: `[backends.NAME.send]`, `auth`.
 
 use super::template::{Template, UrlTemplate};
 use indexmap::IndexMap;
@@ -6,7 +6,7 @@ use minijinja::{Value, context, value::Serde};
 use postern_shared::value::{Secret, Settings};
 use serde::{Deserialize, Deserializer, de};
 
-/// What the templates here see: they are the same for every request.
+/// The names that the templates here may use. They make the same for every request.
 const SETTINGS: [&str; 1] = ["settings"];
 
 /// The `Authorization` header, the same in every request.
@@ -15,7 +15,7 @@ const SETTINGS: [&str; 1] = ["settings"];
 pub enum Auth {
     /// RFC 7617.
     Basic {
-        /// Without a colon.
+        /// The user name, which must not contain a colon.
         username: Secret,
         /// The password.
         password: Secret,
@@ -24,60 +24,61 @@ pub enum Auth {
     Bearer(Secret),
 }
 
-/// How a backend's requests prove whose they are.
+/// How a backend's requests authenticate themselves.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum SendAuth {
     /// RFC 7617.
     Basic {
-        /// Without a colon.
+        /// The user name, which must not contain a colon.
         username: Secret,
         /// The password.
         password: Secret,
     },
     /// RFC 6750.
     Bearer(Secret),
-    /// RFC 6749: an access token that the provider gives for a time, shown as RFC 6750 says.
+    /// OAuth 2 (RFC 6749): an access token that the provider issues for a limited time, sent as a bearer token
+    /// (RFC 6750).
     Oauth2(Box<OAuth2>),
     /// AWS Signature Version 4: each request is signed.
     AwsSigv4(Box<AwsSigV4>),
 }
 
-/// Where access tokens come from, and what is shown for one.
+/// Where access tokens come from, and what is sent to get one.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OAuth2 {
     /// The token endpoint.
     pub token_url: SettingsUrl,
-    /// What a token is given for.
+    /// The grant type.
     #[serde(default)]
     pub grant: Grant,
-    /// The client's id. Only the grant `password` can do without.
+    /// The client's id. Required unless the grant is `password`.
     pub client_id: Option<Secret>,
-    /// The client's secret. Only the grant `password` can do without.
+    /// The client's secret. Required unless the grant is `password`.
     pub client_secret: Option<Secret>,
-    /// Where the client's id and secret stand.
+    /// Where the request for a token holds the client's id and secret.
     #[serde(default)]
     pub client_auth: ClientAuth,
-    /// Of the grant `password`: whose account it is.
+    /// The account's name, for the grant `password`.
     pub username: Option<Secret>,
-    /// Of the grant `password`: the account's password.
+    /// The account's password, for the grant `password`.
     pub password: Option<Secret>,
-    /// What the token is to be good for. `None`: what the provider gives by itself.
+    /// The scope to ask for. `None`: the provider's default.
     pub scope: Option<SettingsTemplate>,
     /// Further parameters of the request, such as `audience`.
     #[serde(default)]
     pub form: IndexMap<String, SettingsTemplate>,
 }
 
-/// What an access token is given for.
+/// The grant type of an access token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Grant {
-    /// The client's own id and secret: RFC 6749, 4.4.
+    /// The client's own id and secret (RFC 6749, 4.4).
     #[default]
     ClientCredentials,
-    /// An account's name and password: RFC 6749, 4.3.
+    /// An account's name and password (RFC 6749, 4.3).
     Password,
 }
 
@@ -91,7 +92,7 @@ impl Grant {
     }
 }
 
-/// Where a request for a token holds the client's id and secret: RFC 6749, 2.3.1.
+/// Where a request for a token holds the client's id and secret (RFC 6749, 2.3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClientAuth {
@@ -106,7 +107,7 @@ pub enum ClientAuth {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AwsSigV4 {
-    /// Such as `eu-west-1`.
+    /// The AWS region, such as `eu-west-1`.
     pub region: SettingsTemplate,
     /// The service's name in signatures, such as `sms-voice`.
     pub service: SettingsTemplate,
@@ -114,20 +115,20 @@ pub struct AwsSigV4 {
     pub access_key_id: Secret,
     /// The access key itself.
     pub secret_access_key: Secret,
-    /// Of temporary credentials, which end: the token that belongs to them.
+    /// The session token, for temporary credentials.
     pub session_token: Option<Secret>,
 }
 
-/// A template that sees the backend's settings alone.
+/// A template over the backend's settings only.
 #[derive(Debug, Clone)]
 pub struct SettingsTemplate(Template);
 
-/// The template of a URL that sees the backend's settings alone.
+/// The template of a URL over the backend's settings only.
 #[derive(Debug, Clone)]
 pub struct SettingsUrl(UrlTemplate);
 
 impl Auth {
-    /// Everything in it that is secret.
+    /// Every secret in it.
     pub fn secrets(&self) -> Vec<&Secret> {
         match self {
             Self::Basic { username, password } => vec![username, password],
@@ -137,7 +138,7 @@ impl Auth {
 }
 
 impl SendAuth {
-    /// The header that every request has. `None` if each request has another one.
+    /// The header that all requests share. `None` if the header differs between requests.
     pub fn fixed(&self) -> Option<Auth> {
         match self {
             Self::Basic { username, password } => {
@@ -148,8 +149,8 @@ impl SendAuth {
         }
     }
 
-    /// It with the settings that its secrets stand for; `None` where one of them is not there and is needed:
-    /// then requests prove nothing.
+    /// The table with its secrets replaced by the settings that they name. `None` if a required setting is
+    /// missing: then requests are not authenticated.
     pub fn resolved(&self, settings: &Settings) -> Option<Self> {
         let option = |secret: &Option<Secret>| secret.as_ref().and_then(|secret| secret.resolved(settings));
         let needed = |secret: &Option<Secret>| match secret {
@@ -177,7 +178,7 @@ impl SendAuth {
         })
     }
 
-    /// Everything in it that is secret, with its key below `send.auth`.
+    /// Every secret in it, with its key below `send.auth`.
     pub fn secrets(&self) -> Vec<(&'static str, &Secret)> {
         match self {
             Self::Basic { username, password } => {
@@ -206,7 +207,7 @@ impl SendAuth {
         }
     }
 
-    /// The URL of its token endpoint, as it was written, if it has one.
+    /// The template of the token endpoint's URL, as the configuration writes it. `None` if there is no endpoint.
     pub(crate) fn token_url(&self) -> Option<&str> {
         match self {
             Self::Oauth2(table) => Some(table.token_url.0.source()),
@@ -214,7 +215,7 @@ impl SendAuth {
         }
     }
 
-    /// Every template in it, as it was written, with its key below `send`.
+    /// The source of every template in it, with its key below `send`.
     pub(super) fn sources(&self) -> Vec<(String, &str)> {
         match self {
             Self::Basic { .. } | Self::Bearer(_) => Vec::new(),
@@ -235,7 +236,7 @@ impl SendAuth {
         }
     }
 
-    /// What is wrong beyond the types: a key below `send`, and why.
+    /// The mistakes that the types do not rule out: a key below `send`, and what is wrong.
     pub(super) fn problems(&self) -> Vec<(String, String)> {
         let Self::Oauth2(table) = self else { return Vec::new() };
         let mut wrong = Vec::new();
@@ -273,20 +274,20 @@ impl SendAuth {
     }
 }
 
-/// What settings' templates see.
+/// The values for templates over the settings.
 fn scope(settings: &Settings) -> Value {
     context! { settings => Value::from(Serde(settings.expose())) }
 }
 
 impl SettingsTemplate {
-    /// What it makes of `settings`. `None` if that is empty: a setting that it looks at is not there.
+    /// The text for `settings`. `None` if it is empty, since a setting is missing.
     pub fn render(&self, settings: &Settings) -> Option<String> {
         self.0.render(&scope(settings)).ok().filter(|text| !text.is_empty())
     }
 }
 
 impl SettingsUrl {
-    /// What it makes of `settings`, unparsed.
+    /// The URL for `settings`, not parsed yet.
     pub fn render(&self, settings: &Settings) -> String {
         self.0.render(&scope(settings)).unwrap_or_default()
     }

@@ -16,44 +16,44 @@ use serde::{
     de::{self, IntoDeserializer as _},
 };
 
-/// Our names of what a delivery report says.
+/// Our names of the parts of a delivery report.
 pub const STATUS_FIELDS: [&str; 7] =
     ["message_id", "external_id", "identity", "state", "code", "detail", "at"];
 
-/// How a backend's delivery reports are read. They come to `/backends/NAME/status` and, with `when`, to
-/// `/backends/NAME` too.
+/// How a backend's delivery reports are read. They come to `/backends/NAME/status` and, with `when`, also to
+/// `/backends/NAME`.
 ///
 /// | our name | what it is |
 /// | --- | --- |
-/// | `message_id` | our own id of the message, where the callback's address carried it |
-/// | `external_id` | the provider's id of it; one of the two must be there |
-/// | `identity` | whom the report is about; not every provider says |
-/// | `state` | the provider's word for what became of it, a key of `states` |
-/// | `code`, `detail` | why it was not delivered |
-/// | `at` | when, by the provider's clock; what is no time, or lies in 1970, counts as absent |
+/// | `message_id` | our own id of the message, if the callback's address carried it |
+/// | `external_id` | the provider's id of the message; one of the two ids must be there |
+/// | `identity` | the recipient that the report is about; not every provider names one |
+/// | `state` | the provider's word for the message's state, a key of `states` |
+/// | `code`, `detail` | why the message was not delivered |
+/// | `at` | the time, by the provider's clock; a value that is not a time, or a time in 1970, counts as absent |
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Status {
-    /// The HTTP methods taken; any other is answered 405.
+    /// The HTTP methods that are accepted; any other is answered 405.
     pub methods: Vec<Method>,
-    /// Our name of a parameter → the request's, or several of which the first that is there and
-    /// not blank counts. One that begins with `/` is a JSON pointer (RFC 6901). Absent: the same
-    /// name. What the body, or with `each` the item, does not have is looked for in the query.
+    /// Our name of a parameter → the request's name, or several names, of which the first that is there and not
+    /// blank counts. A name that begins with `/` is a JSON pointer (RFC 6901). Absent: the same name. A
+    /// parameter that the body, or with `each` the item, does not have is looked for in the query.
     pub params: IndexMap<String, OneOrMany>,
-    /// The lists in a JSON or XML body of which every item is one report, as in `receive`.
+    /// The lists in a JSON or XML body whose items are one report each, as in `receive`.
     pub each: Option<Each>,
-    /// Which requests bring reports, to `/backends/NAME` as well as to `/backends/NAME/status`. `None`:
-    /// all those to `/backends/NAME/status`.
+    /// Which requests to `/backends/NAME` and `/backends/NAME/status` bring reports. `None`: all requests to
+    /// `/backends/NAME/status`.
     pub when: Option<When>,
-    /// The state of a report that has no word for it: of a provider whose reports all say the same. `None`: such a
-    /// report is answered 400.
+    /// The state of a report without a word for it, if all reports of the provider mean the same. `None`: a report
+    /// without a word is answered 400.
     pub state: Option<State>,
     /// The provider's word → our state. Upper and lower case are the same.
     pub states: IndexMap<String, State>,
-    /// What becomes of a report with any other word.
+    /// How a report with any other word is handled.
     pub other_states: OtherStates,
-    /// What the body of a request to `/backends/NAME/status` is, whatever its `Content-Type` says. `None`:
-    /// what that says.
+    /// The format that the body of a request to `/backends/NAME/status` is read as, regardless of its
+    /// `Content-Type`. `None`: by its `Content-Type`.
     pub format: Option<BodyFormat>,
     /// The texts within the body of a request to `/backends/NAME/status` that are bodies of their own, as in
     /// `receive`.
@@ -64,14 +64,14 @@ pub struct Status {
     pub reply: Reply,
 }
 
-/// What becomes of a report whose word for the state is not in the table.
+/// How a report is handled whose word for the state is not in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OtherStates {
-    /// It is a report with the state `unknown`, and the word as its code.
+    /// It becomes a report with the state `unknown`, and with the word as its code.
     Report,
-    /// It is answered 400: the words are ours, and the provider only hands them back.
+    /// It is answered 400. For providers that only return words which Postern sent them.
     Refuse,
-    /// It is a report with this state: the provider has too many words for it to list them all.
+    /// It becomes a report with this state. For providers with too many words for one state to list them all.
     State(State),
 }
 
@@ -106,7 +106,7 @@ impl Default for Status {
     }
 }
 
-/// The state that the provider's `word` means by `states`; `None` if a report with it is refused.
+/// The state that the provider's `word` means by `states` and `other`. `None` if a report with it is refused.
 pub(super) fn state_of(states: &IndexMap<String, State>, other: OtherStates, word: &str) -> Option<State> {
     let known = states.iter().find(|(known, _)| known.to_lowercase() == word.to_lowercase());
     let other = match other {
@@ -118,17 +118,17 @@ pub(super) fn state_of(states: &IndexMap<String, State>, other: OtherStates, wor
 }
 
 impl Status {
-    /// What the request calls the parameter that we call `name`.
+    /// The request's names of the parameter that we call `name`.
     pub fn param<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         super::receive::renamed(&self.params, name)
     }
 
-    /// The state that the provider's `word` means; `None` if a report with it is refused.
+    /// The state that the provider's `word` means. `None` if a report with it is refused.
     pub fn state(&self, word: &str) -> Option<State> {
         state_of(&self.states, self.other_states, word)
     }
 
-    /// What is wrong beyond the types: a key below `status`, and why.
+    /// The mistakes that the types do not rule out: a key below `status`, and what is wrong.
     pub fn problems(&self) -> Vec<(String, String)> {
         let mut wrong: Vec<_> =
             method_problem(&self.methods).into_iter().chain(reply_problem(&self.reply)).collect();
@@ -153,7 +153,7 @@ impl Status {
         wrong
     }
 
-    /// How several reports stand in one body.
+    /// How one body holds several reports.
     pub fn batch(&self) -> Batch<'_> {
         let Self { methods, params, each, format, nested, .. } = self;
         Batch {

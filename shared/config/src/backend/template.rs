@@ -1,7 +1,7 @@
 //! Values of an outgoing request, as templates over the message.
 //!
-//! The language is Jinja's (minijinja). Most templates are nothing but text and names; those are put
-//! together without the engine: an environment for each would cost memory with a thousand backends.
+//! The language is Jinja (minijinja). Most templates consist only of text and names and are rendered without
+//! minijinja: an environment for each template would cost too much memory with a thousand backends.
 
 mod usage;
 mod xml;
@@ -17,7 +17,7 @@ use std::{fmt, sync::Arc};
 pub use usage::{Use, uses};
 pub use xml::XmlTemplate;
 
-/// What a template sees.
+/// The names that a template may use.
 pub const NAMES: [&str; 11] = [
     "id",
     "backend",
@@ -32,30 +32,30 @@ pub const NAMES: [&str; 11] = [
     "status_path",
 ];
 
-/// RFC 3986, 2.3: the characters that stand for themselves everywhere in a URL; and the colon, which ends nothing in
-/// a path or a query, and which no client encodes in the token of a Telegram bot.
+/// All characters except those that are never encoded: the unreserved ones of RFC 3986, 2.3, and the colon, which
+/// has no meaning in a path or a query, and which no client encodes in the token of a Telegram bot.
 const NOT_UNRESERVED: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
-/// The template that sets `value` to what the whole is.
+/// The name of the helper template that sets `value` to the value of the whole.
 const EXPRESSION: &str = "expression";
 
-/// How much work one template may be, in minijinja's units of about one instruction each.
+/// The most work for rendering one template, in minijinja's units of about one instruction each.
 const FUEL: u64 = 100_000;
 
-/// A template whose values are put in as they are: whoever builds the request encodes the whole.
+/// A template whose values are inserted unchanged. The code that builds the request encodes the whole.
 #[derive(Clone)]
 pub struct Template {
     source: Arc<str>,
     program: TemplateProgram,
 }
 
-/// A template for a URL: each value is percent-encoded where it stands, so that none can leave its
-/// path segment or parameter. Only a setting that the URL begins with is put in as it is.
+/// A template for a URL. Each value is percent-encoded, so that it cannot leave its path segment or parameter.
+/// Only a setting at the beginning of the URL is inserted unchanged.
 #[derive(Clone, Debug)]
 pub struct UrlTemplate {
     source: Arc<str>,
-    /// `{{ settings.… }}` at the very beginning: scheme, host, port and perhaps more.
+    /// `{{ settings.… }}` at the very beginning: scheme, host, port, and perhaps more.
     base: Option<Template>,
     rest: Template,
 }
@@ -64,7 +64,7 @@ pub struct UrlTemplate {
 enum TemplateProgram {
     Pieces(Arc<[Piece]>, Escape),
     Jinja(Arc<Environment<'static>>),
-    /// The same with the template [`EXPRESSION`] beside it.
+    /// The same with the helper template [`EXPRESSION`].
     Expression(Arc<Environment<'static>>),
 }
 
@@ -90,13 +90,13 @@ impl Escape {
     }
 }
 
-/// A template that failed on a message: an unknown filter argument, too much work.
+/// A template that failed on a message, such as by a wrong filter argument or too much work.
 #[derive(Debug, thiserror::Error)]
 #[error("the template failed: {0}")]
 pub struct RenderError(String);
 
 impl RenderError {
-    /// What a template over bytes has made is no bytes.
+    /// The error of a template over bytes whose result is not bytes.
     pub(super) fn no_bytes() -> Self {
         Self("a filter produced characters that are not bytes".to_owned())
     }
@@ -106,12 +106,12 @@ impl Template {
     /// Compiles `source`.
     ///
     /// # Errors
-    /// A text for the user: a syntax error, or a name outside [`NAMES`].
+    /// A syntax error, or a name outside [`NAMES`], as a text for the user.
     pub fn parse(source: &str) -> Result<Self, String> {
         Self::compile(source, &NAMES, Escape::None)
     }
 
-    /// As [`parse`](Self::parse), of a template that sees nothing but `names`.
+    /// Like [`parse`](Self::parse), for a template that may use only `names`.
     ///
     /// # Errors
     /// A text for the user.
@@ -119,8 +119,8 @@ impl Template {
         Self::compile(source, names, Escape::None)
     }
 
-    /// As [`seeing`](Self::seeing), of a template over bytes: each is the character of its number, in what it
-    /// sees, in what it makes, and in the template itself. The filter `sha256` makes their SHA-256 in
+    /// Like [`seeing`](Self::seeing), for a template over bytes: each byte is the character with its number, in
+    /// the values, in the result, and in the template itself. The filter `sha256` makes their SHA-256 in
     /// hexadecimal digits.
     ///
     /// # Errors
@@ -184,7 +184,7 @@ impl Template {
         Ok(Self { source: source.into(), program })
     }
 
-    /// The names that `source` looks at.
+    /// The names that `source` uses.
     fn names(source: &str) -> Result<Vec<String>, String> {
         let mut jinja = Environment::new();
         let wrong = |error: minijinja::Error| error.kind().to_string();
@@ -198,7 +198,7 @@ impl Template {
         &self.source
     }
 
-    /// The setting that it is, if it is `{{ settings.NAME }}` and nothing else.
+    /// The setting's name, if the template is `{{ settings.NAME }}` and nothing else.
     pub(crate) fn setting(&self) -> Option<&str> {
         match &self.program {
             TemplateProgram::Pieces(pieces, _) => match &**pieces {
@@ -231,9 +231,9 @@ impl Template {
         }
     }
 
-    /// The value for the message that `scope` holds. A template that is nothing but one name or
-    /// expression keeps that value's type (a list, a number); `None` where it is not there
-    /// (`{{ 31 if status_url }}` without a `status_url`), and then the parameter is left out. Everything else is a text.
+    /// The value for the message that `scope` holds. A template of only one name or expression keeps the
+    /// value's type (a list, a number). `None` if there is no value (`{{ 31 if status_url }}` without a
+    /// `status_url`): then the parameter is left out. Any other template makes a text.
     ///
     /// # Errors
     /// [`RenderError`]; never for a template of text and names alone.
@@ -256,8 +256,8 @@ impl Template {
 }
 
 impl UrlTemplate {
-    /// Compiles `source`, which must be an absolute `http` or `https` URL whose scheme, host and
-    /// port hold no value of the message: a message cannot choose where it goes.
+    /// Compiles `source`, which must be an absolute `http` or `https` URL. Its scheme, host and port may hold
+    /// no value of the message: a message cannot choose where it goes.
     ///
     /// # Errors
     /// A text for the user.
@@ -265,7 +265,7 @@ impl UrlTemplate {
         Self::seeing(source, &NAMES)
     }
 
-    /// As [`parse`](Self::parse), of a template that sees nothing but `names`.
+    /// Like [`parse`](Self::parse), for a template that may use only `names`.
     ///
     /// # Errors
     /// A text for the user.
@@ -303,7 +303,7 @@ impl UrlTemplate {
         Ok(Self { source: source.into(), base, rest: Template::compile(rest, names, Escape::Url)? })
     }
 
-    /// The URL for the message that `scope` holds, unparsed.
+    /// The URL for the message that `scope` holds, not parsed yet.
     ///
     /// # Errors
     /// [`RenderError`]
@@ -321,7 +321,7 @@ impl UrlTemplate {
     }
 }
 
-/// The parts of a template that is text and names alone.
+/// The parts of a template that consists only of text and names. `None` for any other template.
 fn pieces(source: &str) -> Option<Vec<Piece>> {
     if source.contains("{%") || source.contains("{#") {
         return None;
@@ -351,7 +351,7 @@ fn pieces(source: &str) -> Option<Vec<Piece>> {
     Some(pieces)
 }
 
-/// What stands in a template that is one `{{ … }}` and nothing else.
+/// The expression in a template that is one `{{ … }}` and nothing else.
 fn lone_expression(source: &str) -> Option<&str> {
     let inner = source.strip_prefix("{{")?.strip_suffix("}}")?;
     (!["{{", "}}", "{%", "{#"].iter().any(|mark| inner.contains(mark))).then_some(inner)
@@ -368,7 +368,7 @@ fn text_of(value: &Value) -> String {
     }
 }
 
-/// The filter `hex`: the bytes of `encoded.text`, or of a text in UTF-8, as two digits each.
+/// The filter `hex`: the bytes of `encoded.text`, or of a text in UTF-8, with two digits each.
 fn hex(value: &Value) -> String {
     let digits = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     match value.as_bytes() {

@@ -1,12 +1,12 @@
-//! The rules for every URL that requests go to, also where settings make it: it begins with `http://` or
-//! `https://`, and holds no user and no password, which have a key of their own. The HTTP client would leave
-//! them out without a word.
+//! The rules for every URL that requests go to, also if it comes from settings: it begins with `http://` or
+//! `https://`, and holds no user and no password, which have their own keys. The HTTP client would drop them
+//! silently.
 
 use postern_shared::value::Settings;
 use serde_json::Value;
 use url::Url;
 
-/// What is wrong with a URL that holds a user or a password; `auth` is the key where they belong.
+/// The error for a URL that holds a user or a password; `auth` is the key for them.
 pub(crate) fn belongs_into(auth: &str) -> String {
     format!("must not contain a user name or password: set {auth}")
 }
@@ -19,19 +19,19 @@ pub(crate) fn has_user(url: &str) -> bool {
     authority.contains('@') || parsed()
 }
 
-/// The settings that scheme, host and port of the URL's template `source` are made of, and that hold a user or a password, as
+/// The settings in the scheme, host and port of the URL's template `source` that hold a user or a password, as
 /// paths below `settings`.
 pub(crate) fn settings_with_user(source: &str, settings: &Settings) -> Vec<String> {
     let named = settings_in_host(source);
     named.into_iter().filter(|path| value_at(settings, path).is_some_and(has_user)).collect()
 }
 
-/// The setting that the URL's template `source` begins with and that makes no URL of it, as a path below
-/// `settings`.
+/// The setting at the beginning of the URL's template `source`, if its value makes no URL of the template: its
+/// path below `settings`.
 pub(crate) fn setting_without_scheme<'s>(source: &'s str, settings: &Settings) -> Option<&'s str> {
     let (expression, rest) = source.strip_prefix("{{")?.split_once("}}")?;
     let first = expression.split(" or ").next().unwrap_or_default().trim();
-    // What is more than a name, or is not the whole of scheme and host, shows only when it is rendered.
+    // Anything but a name that is the whole of scheme and host can be judged only when it is rendered.
     let path = first.strip_prefix("settings.").filter(|path| is_path(path))?;
     let value = at(settings, path).filter(|value| !value.is_null() && *value != "")?;
     let begins = |url: &str| {
@@ -57,8 +57,7 @@ fn at<'s>(settings: &'s Settings, path: &str) -> Option<&'s Value> {
     parts.try_fold(first, |value: &Value, part| value.get(part))
 }
 
-/// The settings in the part of the template `source` before the path, in which no template may stand that
-/// sees anything else.
+/// The settings in the template `source` before the URL's path. No other value is allowed there.
 fn settings_in_host(source: &str) -> Vec<String> {
     let after_scheme = source.split_once("://").filter(|(scheme, _)| !scheme.contains("{{"));
     let mut rest = after_scheme.map_or(source, |(_, rest)| rest);
@@ -93,7 +92,7 @@ mod tests {
             ("https://:p@h:8080/", true),
             ("http:u:p@h/", true),
             ("http:///u:p@h/", true),
-            // A piece of one, as a setting may be.
+            // A setting may hold only a piece of a URL.
             ("u:p@h", true),
             ("h:8080", false),
         ] {

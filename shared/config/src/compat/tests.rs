@@ -1,10 +1,10 @@
-//! Which compatibility listeners are taken, and what is said of the others.
+//! Which compatibility listeners are valid, and the errors for the others.
 
 use super::CompatUser;
 use crate::{Config, ProviderRegistry};
 use serde_json::{Value, json};
 
-/// The problems of `compat` beside two backends, of which `deaf` only receives.
+/// The problems of `compat` in a configuration with two backends; `deaf` only receives.
 fn problems(compat: &str) -> Vec<String> {
     let text = format!("[backends.x]\ntype = \"console\"\n[backends.deaf]\ntype = \"http\"\n{compat}\n");
     match Config::parse("test", Some(&text), [], &ProviderRegistry::builtin()) {
@@ -77,7 +77,7 @@ fn every_mistake_is_named() {
         ),
         (
             "[[compat.kannel.users]]\nUSERbackends = [\"z\"]",
-            "line 9: compat.kannel.users[0].backends: unknown backend `z`; configured are: deaf, x",
+            "line 9: compat.kannel.users[0].backends: unknown backend `z`; configured: deaf, x",
         ),
         (
             "[[compat.kannel.users]]\nusername = \"u\"\npassword = \"p\"\nbackend = \"z\"",
@@ -89,7 +89,7 @@ fn every_mistake_is_named() {
         ),
         (
             "[[compat.kannel.users]]\nUSERsmsc = { A = \"z\" }",
-            "line 9: compat.kannel.users[0].smsc.A: unknown backend `z`; configured are: deaf, x",
+            "line 9: compat.kannel.users[0].smsc.A: unknown backend `z`; configured: deaf, x",
         ),
         (
             "[[compat.kannel.users]]\nUSERsmsc = { \"usb0-modem\" = \"deaf\" }",
@@ -165,12 +165,12 @@ fn an_smsc_leads_where_the_user_has_said() {
     };
     let none = Value::Null;
     for (backends, smsc, named, backend) in [
-        // Neither: as a Kannel whose connections are for everybody.
+        // A user with neither, as in a Kannel whose connections are for everybody.
         (&none, &none, None, Some("x")),
         (&none, &none, Some("usb0-modem"), Some("x")),
         (&none, &none, Some("Net.2"), Some("x")),
         (&none, &none, Some("y"), Some("x")),
-        // By the backends' names.
+        // A user with `backends`: by the backends' names.
         (&json!(["y"]), &none, None, Some("x")),
         (&json!(["y"]), &none, Some("x"), Some("x")),
         (&json!(["y"]), &none, Some("y"), Some("y")),
@@ -179,7 +179,7 @@ fn an_smsc_leads_where_the_user_has_said() {
         (&json!([]), &none, Some("y"), None),
         (&json!(["*"]), &none, Some("z"), Some("z")),
         (&json!(["*"]), &none, Some("Net.2"), None),
-        // By a table, which comes first.
+        // A user with a table `smsc`, which comes first.
         (&none, &table, None, Some("x")),
         (&none, &table, Some("usb0-modem"), Some("y")),
         (&none, &table, Some("Net.2"), Some("z")),

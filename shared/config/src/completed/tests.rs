@@ -22,7 +22,7 @@ fn changes(before: &str, after: &str) -> Changes {
     config(after).changes_from(&config(before))
 }
 
-/// What `changes` names: `+` what is added, `~` what is changed, `-` what is removed.
+/// The keys of `changes`, with `+` for added, `~` for changed and `-` for removed.
 fn named(changes: &Changes) -> Vec<String> {
     let all = [('+', &changes.added), ('~', &changes.changed), ('-', &changes.removed)];
     all.into_iter().flat_map(|(sign, keys)| keys.iter().map(move |key| format!("{sign}{key}"))).collect()
@@ -45,11 +45,11 @@ fn only_what_comes_to_something_else_is_changed() {
         (format!("{BASE}[backends.new]\ntype = \"console\"\n"), vec!["+backends.new"]),
         (BASE.replace("[backends.plain]\ntype = \"console\"\n", ""), vec!["-backends.plain"]),
         (BASE.replace("http://h/", "http://other/"), vec!["~backends.kannel"]),
-        // A setting that stands for another address of the type's own file.
+        // A value that the type's file has, too.
         (BASE.replace("type = \"kannel\"", "type = \"kannel\"\nconcurrency = 5"), vec!["~backends.kannel"]),
         (BASE.replace("0123456789abcdef", "fedcba9876543210"), vec!["~api.keys.app"]),
         (BASE.replace("name = \"app\"", "name = \"other\""), vec!["+api.keys.other", "-api.keys.app"]),
-        // What a backend does not say itself is as the sections say.
+        // What a backend does not set itself comes from the sections.
         (
             format!("[dispatcher]\nconcurrency = 7\n{BASE}"),
             vec!["~backends.kannel", "~backends.plain", "~dispatcher.concurrency"],

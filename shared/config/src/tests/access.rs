@@ -1,4 +1,4 @@
-//! What users write about who may do what.
+//! What users write about access rights.
 
 use super::*;
 use crate::backend::auth::ReceiveAuth;

@@ -1,4 +1,4 @@
-//! As `mistakes`, within `[backends]`.
+//! Like `mistakes`, within `[backends]`.
 
 use super::{Mistake, assert_named};
 

@@ -1,4 +1,4 @@
-//! Several messages or delivery reports in one request: what is wrong, and what is only warned of.
+//! Several messages or delivery reports in one request: mistakes and warnings.
 
 use super::{Mistake, assert_named, parse};
 
@@ -184,7 +184,7 @@ fn a_number_in_a_pointer_and_an_ignore_without_effect_are_warned_of() {
         assert!(what.contains(says), "{text}: {what}");
     }
     for text in [
-        // A list that goes with a message, and is not what makes it.
+        // The list only goes with a message.
         "[backends.a.receive]\nparams = { picture = \"/media/0/url\" }\nfields = { picture = {} }",
         "[backends.a.receive]\neach = \"/results\"\nparams = { text = \"/parts/0/text\" }",
         "[backends.a.receive]\nignore = true\nwhen = 'has(body.message)'",

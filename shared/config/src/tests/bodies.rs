@@ -1,15 +1,15 @@
-//! As `backend_mistakes`, of what bodies are made of and read as.
+//! Like `backend_mistakes`, about how bodies are made and read.
 
 use super::{Mistake, assert_named, parse};
 
-/// What a backend's `send` table says beside its URL.
+/// A backend with further keys of its `send` table, next to the URL.
 macro_rules! send {
     ($table:literal) => {
         concat!("[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://h/\"\n", $table)
     };
 }
 
-/// What a backend's `receive` table says.
+/// A backend with this `receive` table.
 macro_rules! receive {
     ($table:literal) => {
         concat!("[backends.a]\ntype = \"http\"\n[backends.a.receive]\n", $table)

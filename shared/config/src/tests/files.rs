@@ -1,4 +1,4 @@
-//! Files that are not TOML, addresses and secrets as they are often written by mistake.
+//! Files that are not TOML, and common mistakes in addresses and secrets.
 
 use super::{Mistake, assert_named, parse};
 

@@ -1,4 +1,4 @@
-//! As `backend_mistakes`, in what a backend says of answers, media and numbers.
+//! Like `backend_mistakes`, about answers, media and numbers.
 
 use super::{Mistake, assert_named};
 
@@ -61,7 +61,7 @@ const MISTAKES: &[Mistake] = &[
         "[backends.a]\ntype = \"http\"\nreceive = { media = [{ type = \"kind\" }] }",
         "backends.a.receive.media[0].url",
         Some(3),
-        "must say where the URL",
+        "set url (where a media",
     ),
     (
         "[backends.a]\ntype = \"http\"\nreceive = { media = [{ url = \"\" }] }",

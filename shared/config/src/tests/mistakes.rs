@@ -1,5 +1,5 @@
-//! Everything that is wrong in one way outside of `[backends]`: a text, the key that must be named, its line, and what the
-//! user must read.
+//! Texts with one mistake each outside of `[backends]`, with the key that must be named, its line, and what the
+//! error must contain.
 
 use super::{Mistake, assert_named};
 
@@ -228,7 +228,7 @@ const MISTAKES: &[Mistake] = &[
         "[dispatcher]\nbackends = [\"demi\"]\n[backends.demo]\ntype = \"console\"",
         "dispatcher.backends",
         Some(2),
-        "`demi`; configured are: demo",
+        "`demi`; configured: demo",
     ),
     ("[dispatcher]\nconcurrency = \"many\"", "dispatcher.concurrency", Some(2), "whole number"),
     ("[retry]\ndelays = [\"1s\", \"soon\"]", "retry.delays[1]", Some(2), "\"10s\""),

@@ -63,7 +63,7 @@ fn a_change_of_the_file_is_a_change_of_its_backends_alone() {
     assert!(changes.needing_restart().is_empty());
 }
 
-/// The text of `acme.toml`, the backend, and what the only problem says.
+/// The text of `acme.toml`, the backend, and what the only problem must contain.
 type Mistake<'m> = (&'m str, &'m str, &'m str);
 
 #[test]
@@ -104,7 +104,7 @@ fn a_file_that_builds_on_a_type_says_only_what_is_other() {
     assert!(definition.receive.auth.path_token(&definition.settings).is_some(), "one way, and not two");
     let said = with(folder.path(), &space.replace("key = ", "kye = ")).unwrap_err().to_string();
     assert!(said.contains("backends of type space need it. A key."), "{said}");
-    // One that takes a built-in type's place builds on that one.
+    // A file that replaces a built-in type may build on it.
     std::fs::rename(folder.path().join("space.toml"), folder.path().join("twilio.toml")).unwrap();
     let replaced =
         format!("providers = {{ dir = \"{}\", replace = [\"twilio\"] }}\n", folder.path().display());
@@ -118,7 +118,7 @@ fn a_base_that_is_none_is_named() {
         ("base = 7", "acme.toml: line 1: base: must be a string; allowed: "),
         ("base = \"twlio\"", "acme.toml: line 1: base: unknown type; allowed: "),
         ("base = \"twlio\"", "did you mean twilio?"),
-        // Of the same folder.
+        // A type of the same folder.
         (other, "base: unknown type"),
         ("base = \"acme\"", "base: unknown type"),
         ("base = \"instagram\"", "base: instagram itself builds on another type; allowed: "),

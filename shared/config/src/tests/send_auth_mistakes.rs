@@ -1,8 +1,8 @@
-//! As `mistakes`, of how a backend's requests prove whose they are and which way they go.
+//! Like `mistakes`, about how a backend's requests authenticate themselves and which way they go.
 
 use super::assert_named;
 
-/// A backend whose `send` table ends with the line that is wrong, its sixth.
+/// A backend whose `send` table ends with the wrong line, which is line 6.
 fn with(line: &str) -> String {
     format!(
         "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"https://h/\"\n\

@@ -168,7 +168,7 @@ fn what_a_built_in_type_leaves_unsigned_is_warned_of_only_where_a_user_writes_it
     assert!(warned(&providers, "signs", "", &[]));
 }
 
-/// What stands in for a setting that is elsewhere is not judged as a key.
+/// The stand-in for a setting that is not on this machine is not checked as a key.
 #[test]
 fn a_key_that_is_not_on_this_machine_is_no_mistake_without_secrets() {
     for auth in ["ed25519 = { header = \"X-S\", key", "standard_webhooks = { secret"] {

@@ -1,4 +1,4 @@
-//! Templates that would send nothing, or something else than was meant.
+//! Templates that would send nothing, or not what was meant.
 
 use super::{Mistake, assert_named, assert_warned};
 
@@ -185,7 +185,7 @@ fn a_template_that_leaves_something_out_is_warned_of() {
     assert_warned(WARNINGS);
 }
 
-/// Every shipped type with its settings, and what a template may do about what may not be there.
+/// Every built-in type with its settings, and templates that handle absent values.
 #[test]
 fn what_templates_can_do_without_is_not_warned_of() {
     for text in [

@@ -1,4 +1,4 @@
-//! What runs and is probably not what was meant; and what can be checked where secrets are not.
+//! Configurations that run but are probably mistakes, and what can be checked without the secrets.
 
 use super::{Mistake, assert_warned, parse, parse_with};
 use crate::{Config, InvalidConfig, Loader, NeededSecrets, ProviderRegistry};
@@ -160,7 +160,7 @@ fn a_variable_that_sets_nothing_is_named_with_the_one_that_does() {
     }
 }
 
-/// Also where there is no file.
+/// Also without a file.
 #[test]
 fn what_a_variable_says_names_the_variable() {
     let text = "[backends.a]\ntype = \"console\"\n[retry]\ndelays = [\"1s\"]\n";
@@ -239,7 +239,7 @@ fn secrets_that_are_not_needed_may_be_absent_and_nothing_else() {
     let error = without_secrets(SECRETS, &["broker.url", "admin.token"]).unwrap_err();
     let keys: Vec<_> = error.problems.iter().map(|problem| problem.key.as_str()).collect();
     assert_eq!(keys, ["broker.url", "admin.token"], "{error}");
-    // A secret that is there is right or wrong as ever, and so is what is no secret.
+    // A secret that is there is still checked, and so is everything else.
     for wrong in ["[broker]\nurl = \"redis://h\"", "[ingress]\nlisten = { env = \"POSTERN_NO_SUCH\" }"] {
         assert_eq!(without_secrets(wrong, &[]).unwrap_err().problems.len(), 1, "{wrong}");
     }
@@ -257,7 +257,7 @@ fn at_the_start_an_embedded_gateway_says_whose_messages_nobody_can_read() {
             ["a", "b", "c", "d"].map(|name| format!("[backends.{name}]\ntype = \"console\"\n")).concat(),
             Some("to a and 3 others is"),
         ),
-        // It only sends.
+        // A backend that only sends.
         (format!("{http}{send}"), None),
         ("[application]\ntype = \"echo\"\n[backends.a]\ntype = \"console\"\n".to_owned(), None),
         (format!("{http}[broker]\nurl = \"amqp://127.0.0.1/\"\n"), None),

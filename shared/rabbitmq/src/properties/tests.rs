@@ -1,4 +1,4 @@
-//! What goes to RabbitMQ and what comes from there.
+//! Messages to RabbitMQ and deliveries from it.
 
 use super::*;
 use postern_broker::topology::{DEAD, OUTBOUND};
@@ -13,7 +13,7 @@ fn long(bytes: usize) -> AMQPValue {
     AMQPValue::LongString(vec![b'7'; bytes].into())
 }
 
-/// A first delivery by way of `exchange`.
+/// A first delivery through `exchange`.
 fn delivery<const N: usize>(exchange: &str, headers: [(&str, AMQPValue); N]) -> Delivery {
     let mut table = FieldTable::default();
     for (name, value) in headers {
@@ -62,7 +62,7 @@ fn headers_of_other_kinds_and_of_the_broker_are_dropped() {
     assert_eq!(read.headers, Headers::from([("small".to_owned(), HeaderValue::Integer(255))]));
 }
 
-/// RabbitMQ 3.10 writes its count over the publisher's only once there is something to count.
+/// RabbitMQ 3.10 replaces the publisher's count only when it has something to count itself.
 #[test]
 fn a_publisher_does_not_say_how_often_its_message_came_back() {
     let forged = delivery(OUTBOUND, [("x-delivery-count", AMQPValue::LongLongInt(1000))]);
@@ -91,11 +91,11 @@ fn headers_of_posterns_own_count_only_where_no_application_publishes() {
         let (names, _) = names(exchange, queue);
         assert_eq!(names, ["x-postern-attempt", "x-postern-queue", "x-theirs"], "{exchange} {queue}");
     }
-    // The key says where it was to return to.
+    // The key names the queue that it was to return to.
     assert_eq!(names(RETURN, UNROUTED).1.as_deref(), Some(QUEUE));
 }
 
-/// The message log tells by them what was published.
+/// The message log reads from them what was published.
 #[test]
 fn a_message_for_the_message_log_says_how_it_came_and_who_it_says_it_is_by() {
     let headers = [("x-postern-by", long(9)), ("x-postern-attempt", AMQPValue::LongLongInt(1))];
@@ -105,7 +105,7 @@ fn a_message_for_the_message_log_says_how_it_came_and_who_it_says_it_is_by() {
     assert_eq!((text(header::BY), read.integer_header("x-postern-attempt")), (Some("777777777"), None));
 }
 
-/// A message that was taken can be published again, whatever its application put around it.
+/// A message that was accepted can be published again, regardless of the headers that its application set.
 #[test]
 fn headers_beyond_their_room_are_left_out() {
     let mut delivery =

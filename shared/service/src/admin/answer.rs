@@ -5,7 +5,7 @@ use actix_web::{
     http::{StatusCode, header::ContentType},
 };
 
-/// An answer for people.
+/// A plain text for people.
 pub(super) fn text(status: StatusCode, body: String) -> HttpResponse {
     HttpResponse::build(status).content_type(ContentType::plaintext()).body(body)
 }
@@ -15,7 +15,7 @@ pub(super) fn problem(status: u16, detail: &str) -> HttpResponse {
     problem_with(status, detail, None)
 }
 
-/// The same with one more member.
+/// An RFC 9457 problem document with one more member.
 pub(super) fn problem_with(
     status: u16,
     detail: &str,

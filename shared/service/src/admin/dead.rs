@@ -8,28 +8,28 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
-/// How many letters are listed where nobody says it.
+/// How many dead letters are listed if the query has no `limit`.
 pub const LISTED: u64 = 100;
 
-/// The header in which `postern dead` says who asks: `user@host`. It is for the log, and proves nothing.
+/// The header in which `postern dead` names its user: `user@host`. It is for the log, and proves nothing.
 pub const BY: &str = "x-postern-by";
 
 /// The most characters of [`BY`] that are logged.
 const MAX_BY: usize = 100;
 
-/// What `POST /v1/dead/redrive` and `POST /v1/dead/drop` take.
+/// The body of `POST /v1/dead/redrive` and `POST /v1/dead/drop`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeadLetterOrder {
-    /// Which letters are meant.
+    /// Which dead letters are meant.
     pub filter: Filter,
-    /// Only say what would be done.
+    /// Whether to report only what would be done.
     pub dry_run: bool,
-    /// That every letter is meant where the filter is empty: `drop` asks for it.
+    /// Confirms that an empty filter means every dead letter: `drop` requires it.
     pub all: bool,
 }
 
-/// The routes.
+/// The routes of `/v1/dead`.
 pub(super) fn scope() -> impl actix_web::dev::HttpServiceFactory {
     web::scope("/v1/dead")
         .wrap(from_fn(super::guard::operators))
@@ -86,23 +86,23 @@ async fn drop_letters(dead: web::Data<DeadLetters>, request: HttpRequest, body: 
     answer(done)
 }
 
-/// Who says that they ask.
+/// The name that the client gives in [`BY`].
 fn by(request: &HttpRequest) -> Option<String> {
     let by = request.headers().get(BY).and_then(|value| value.to_str().ok());
     by.map(|by| shortened(by, MAX_BY))
 }
 
-/// Writes down what was done, or in a dry run would be, and who asked for it.
+/// Logs what was done, or in a dry run would be done, and who asked for it.
 fn log([what, would]: [&str; 2], request: &HttpRequest, order: &DeadLetterOrder, done: &Done) {
     let client = request.peer_addr().map(|peer| tracing::field::display(peer.ip()));
     let by = by(request);
-    let (done, stay, dry_run) = (done.done, done.stay.len(), done.dry_run);
+    let (messages, left, dry_run) = (done.done, done.stay.len(), done.dry_run);
     let queue = order.filter.queue.queue();
     let what = if dry_run { would } else { what };
-    tracing::info!(client, by, done, stay, dry_run, queue = queue.as_str(), "{what}");
+    tracing::info!(client, by, messages, left, dry_run, queue = queue.as_str(), "{what}");
 }
 
-/// A body, which may be absent.
+/// Reads a body, which may be absent.
 fn read_order(body: &[u8]) -> Result<DeadLetterOrder, String> {
     if body.is_empty() {
         return Ok(DeadLetterOrder::default());
@@ -110,7 +110,7 @@ fn read_order(body: &[u8]) -> Result<DeadLetterOrder, String> {
     read::from_slice(body).map_err(|error| error.to_string())
 }
 
-/// A filter as a query says it: `?backend=a,b&class=transient&older_than=2h`.
+/// Reads a filter from a query: `?backend=a,b&class=transient&older_than=2h`.
 fn from_query(query: &str) -> Result<Filter, String> {
     let mut fields = Map::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -132,7 +132,7 @@ fn from_query(query: &str) -> Result<Filter, String> {
 
 fn answer<T: Serialize>(outcome: Result<T, DeadLetterError>) -> HttpResponse {
     match outcome {
-        // Whoever asks with curl has people's texts on a terminal.
+        // With curl, people's texts appear on a terminal.
         Ok(done) => match serde_json::to_string(&done) {
             Ok(json) => HttpResponse::Ok().content_type("application/json").body(terminal::json(&json)),
             Err(error) => problem(500, &error.to_string()),

@@ -1,4 +1,4 @@
-//! Who is let in at the admin port.
+//! Decides which requests the admin port serves.
 
 use super::{answer::text, metrics::AdminMetrics};
 use crate::{
@@ -28,17 +28,17 @@ use tracing::Level;
 /// How many wrong tokens one address may show: ten, and one more each second.
 const WRONG_TOKENS: Allowance = Allowance::new(Duration::from_secs(1), 10);
 
-/// Who holds `admin.token`; without one, everybody does: the port is on a loopback address.
+/// Requires `admin.token`. Without a token, the port is on a loopback address, and any program there is served.
 #[derive(Debug)]
 pub(super) struct TokenGuard {
     token: Option<SecretDigest>,
-    /// Of the addresses that have shown a wrong one.
+    /// Counts wrong tokens for each address that has shown one.
     wrong: Buckets<IpAddr>,
     lines: LineLimit,
 }
 
 impl TokenGuard {
-    /// The one of `token`.
+    /// A guard that requires `token`, if there is one.
     pub(super) fn new(token: Option<SecretDigest>) -> Self {
         Self {
             token,
@@ -47,9 +47,9 @@ impl TokenGuard {
         }
     }
 
-    /// The answer to a `request` that does not show the token, or whose address has shown too many
-    /// wrong ones; `None` lets it in. Without a token, what a web page sends (by the header `Origin`) is
-    /// kept out: a browser on this machine visits pages of anybody.
+    /// The answer to a `request` that does not show the token, or whose address has shown too many wrong
+    /// ones; `None` lets the request in. Without a token, requests from web pages (those with the header
+    /// `Origin`) are refused: a browser on this machine also opens other people's pages.
     fn refusal(&self, request: &ServiceRequest) -> Option<HttpResponse> {
         let Some(token) = self.token else {
             let from_a_page = request.headers().contains_key(ORIGIN);
@@ -58,7 +58,7 @@ impl TokenGuard {
         };
         let client = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
         let bucket = rates::client(client);
-        // Taken before the token is compared, so that guesses at the same moment count, too.
+        // Counted before the token is compared, so that simultaneous guesses count, too.
         let refusal = match self.wrong.take(bucket, WRONG_TOKENS, Instant::now()) {
             Err(wait) => HttpResponse::TooManyRequests()
                 .insert_header((RETRY_AFTER, retry_after(wait)))
@@ -79,22 +79,23 @@ impl TokenGuard {
         Some(refusal)
     }
 
-    /// As [`Self::refusal`]. Without a token, a request that came through a proxy or calls this machine by
-    /// another name than a loopback one is kept out, too: whose it is cannot be known.
+    /// [`Self::refusal`] for an operator's request. Without a token, a request that came through a proxy,
+    /// or that calls this machine by a name that is not a loopback name, is refused, too: its sender cannot
+    /// be known.
     fn refusal_of_operator(&self, request: &ServiceRequest) -> Option<HttpResponse> {
         let refusal = self.refusal(request);
         let is_strange = self.token.is_none() && !is_direct(request.uri(), request.headers());
         let why = "without admin.token, only programs on this machine are served, which call it directly by a \
-                   loopback name or address\n";
+                   loopback name or address: set admin.token and send it as Authorization: Bearer TOKEN\n";
         refusal.or_else(|| is_strange.then(|| text(StatusCode::FORBIDDEN, why.to_owned())))
     }
 }
 
-/// The middleware around what only a holder of `admin.token` may see. Anyone else gets 401, and
-/// 429 after too many attempts from one address.
+/// The middleware that lets only holders of `admin.token` in. Anyone else gets 401, and 429 after too many
+/// attempts from one address.
 ///
 /// # Errors
-/// Those of the service that it stands around.
+/// The errors of the wrapped service.
 pub(super) async fn token_holders(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -102,11 +103,11 @@ pub(super) async fn token_holders(
     guarded(request, next, TokenGuard::refusal).await
 }
 
-/// The middleware around what only an operator may see or do: as [`token_holders`], and without a token
-/// 403 for what no program on this machine sent by itself.
+/// The middleware that lets only operators in: like [`token_holders`], but without a token it answers 403
+/// to any request that a program on this machine did not send directly.
 ///
 /// # Errors
-/// Those of the service that it stands around.
+/// The errors of the wrapped service.
 pub(super) async fn operators(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,

@@ -1,5 +1,5 @@
-//! What the admin port asks the rest of the process for when `/metrics` is read: the broker, the
-//! spool, the backends' health.
+//! The metrics whose values the admin port reads when `/metrics` is requested: the broker, the spool, the
+//! backends' health.
 
 use crate::{
     health::BackendHealth,
@@ -24,12 +24,12 @@ pub(super) struct AdminMetrics {
     /// Requests without the token.
     pub(super) refused: IntCounter,
     spool: SpoolMetrics,
-    /// Of the embedded broker; elsewhere the recorder counts.
+    /// The embedded broker's message log. `None`: the recorder counts.
     recording: Option<LogMetrics>,
 }
 
 impl AdminMetrics {
-    /// Declares them on `metrics`.
+    /// Declares the metrics on `metrics`.
     ///
     /// # Errors
     /// This process has an admin port already.
@@ -66,15 +66,15 @@ impl AdminMetrics {
         })
     }
 
-    /// The same where the embedded broker keeps the message log.
+    /// Adds the metrics of a message log that the embedded broker keeps.
     ///
     /// # Errors
-    /// Another part of this process writes it.
+    /// Another part of this process has declared them.
     pub(super) fn recording(self, metrics: &Metrics) -> Result<Self, Error> {
         Ok(Self { recording: Some(LogMetrics::declare(metrics)?), ..self })
     }
 
-    /// Shows what became of the events.
+    /// Shows how many events were recorded, and how many could not be.
     pub(super) fn recorded(&self, events: RecordedEvents) {
         if let Some(LogMetrics { written, failures, .. }) = &self.recording {
             written.inc_by(events.recorded.saturating_sub(written.get()));
@@ -116,9 +116,9 @@ impl AdminMetrics {
         }
     }
 
-    /// Shows which of `backends`, all that are configured, operators paused.
+    /// Shows which of `backends`, the configured ones, are paused by operators.
     pub(super) fn paused(&self, backends: &BTreeSet<BackendName>, state: &ControlState) {
-        // A reload may have removed some.
+        // A reload may have removed backends.
         self.paused.reset();
         for backend in backends {
             let paused = state.pauses().contains_key(backend);
@@ -132,7 +132,7 @@ impl AdminMetrics {
     }
 }
 
-/// What the spool holds, and what has become of what it held.
+/// What the spool holds, and what became of the messages that it held.
 #[derive(Debug, Clone)]
 struct SpoolMetrics {
     messages: IntGauge,

@@ -1,5 +1,5 @@
-//! Orders on the admin port, what `postern pause`, `resume`, `cancel` and `queue` do, for programs:
-//! `POST /v1/backends/NAME/pause` and the like.
+//! Operators' commands on the admin port: for programs, what `postern pause`, `resume`, `cancel` and
+//! `queue` do; for example `POST /v1/backends/NAME/pause`.
 
 use crate::control::{CancelOrder, MoveOrder, Operator, OrderError, PurgeOrder};
 use actix_web::{
@@ -9,18 +9,18 @@ use postern_broker::BrokerError;
 use postern_shared::{read, terminal};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// What an order without anything else may say.
+/// The body of a command that needs nothing else.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PlainOrder {
-    /// Only say what would be done.
+    /// Whether to report only what would be done.
     pub dry_run: bool,
-    /// Who gives it, for the log, besides the address that it came from.
+    /// The operator's name, for the log, in addition to the client's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
 }
 
-/// The routes of orders to backends.
+/// The routes of commands to backends.
 pub(super) fn backends() -> impl HttpServiceFactory {
     web::scope("/v1/backends/{name}")
         .wrap(from_fn(super::guard::operators))
@@ -102,7 +102,7 @@ fn name(request: &HttpRequest) -> &str {
     request.match_info().get("name").unwrap_or_default()
 }
 
-/// Who gives an order: who the request says, and where it came from.
+/// The person who gives a command: the name in the request, and the client's address.
 pub(super) fn by_whom(request: &HttpRequest, said: Option<&str>) -> String {
     let address =
         request.peer_addr().map_or_else(|| "the admin port".to_owned(), |peer| peer.ip().to_string());
@@ -112,7 +112,7 @@ pub(super) fn by_whom(request: &HttpRequest, said: Option<&str>) -> String {
     }
 }
 
-/// A body, which may be absent.
+/// Reads a body, which may be absent.
 pub(super) fn read_body<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, String> {
     if body.is_empty() {
         return Ok(T::default());

@@ -1,4 +1,4 @@
-//! `POST /v1/reload`: has the configuration read anew.
+//! `POST /v1/reload`, which reloads the configuration.
 
 use super::orders::{by_whom, read_body};
 use crate::reload::{ReloadClient, ReloadError};
@@ -9,18 +9,18 @@ use postern_config::Problem;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// What the request may say.
+/// The body of the request.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReloadOrder {
-    /// Only say what would be changed.
+    /// Whether to report only what would be changed.
     pub dry_run: bool,
-    /// Who orders it, for the log, besides the address that it came from.
+    /// The operator's name, for the log, in addition to the client's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
 }
 
-/// The route.
+/// The route of `/v1/reload`.
 pub(super) fn route() -> impl HttpServiceFactory {
     let resource: Resource = web::resource("/v1/reload");
     resource.wrap(from_fn(super::guard::operators)).route(web::post().to(reload))

@@ -1,9 +1,9 @@
-//! Cancelling what waits for a backend.
+//! Cancels the messages that wait for a backend.
 //!
-//! A cancellation is a rule in the log of orders, and not a removal: every dispatcher settles by it what
-//! it takes from then on, so that retries that wait, spooled messages and those that a dispatcher holds
-//! are covered, and no crash brings one back. What waits in the backend's queues is settled at once by
-//! who gives the order, also while the backend is paused.
+//! A cancellation is a rule in the control stream, and not a removal: every dispatcher applies it to each
+//! message that it takes from then on. So the rule also covers retries that wait, spooled messages and
+//! messages that a dispatcher holds, and no crash brings one back. The process that carries out the command
+//! settles the messages in the backend's queues at once, even while the backend is paused.
 
 use super::{
     Operator, OrderError, cancelled,
@@ -29,57 +29,59 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CancelOrder {
-    /// Those that were created then or later. `None`: however old.
+    /// Only messages created at this time or later. `None`: of any age.
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "clock::serialize_option",
         deserialize_with = "moment::deserialize_option"
     )]
     pub since: Option<Timestamp>,
-    /// Those that were created then or earlier. `None`, or a time to come: now.
+    /// Only messages created at this time or earlier. `None`, or a time in the future: now.
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "clock::serialize_option",
         deserialize_with = "moment::deserialize_option"
     )]
     pub until: Option<Timestamp>,
-    /// Those of this lane. `None`: of both.
+    /// Only messages of this lane. `None`: of both lanes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<Priority>,
-    /// Only say what would be done.
+    /// Whether to report only what would be done.
     pub dry_run: bool,
-    /// Who gives the order, for the log.
+    /// The operator's name, for the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
 }
 
-/// What was cancelled.
+/// The result of a cancellation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancellation {
-    /// Which messages: also those that are not in `messages`, since they wait for a retry, or a
-    /// dispatcher or a spool holds them. They are cancelled and reported when their turn comes.
+    /// Which messages. The rule also covers messages that `messages` does not count, because they wait for
+    /// a retry, or because a dispatcher or a spool holds them. They are cancelled and reported when their
+    /// turn comes.
     #[serde(flatten)]
     pub rule: CancelRule,
     /// Whether this was a dry run, which changes nothing.
     pub dry_run: bool,
     /// Messages that waited in the backend's queues.
     pub waiting: u64,
-    /// Messages of the backend that wait for their next attempt, whether the rule means them or not: they are
-    /// in neither number. `None` if it is not known: see [`RetryCount`](crate::retries::RetryCount).
+    /// Messages of the backend that wait for a retry, whether the rule covers them or not; they are counted
+    /// neither in `waiting` nor in `messages`. `None` if unknown: see
+    /// [`RetryCount`](crate::retries::RetryCount).
     #[serde(default)]
     pub retrying: Option<u64>,
-    /// How many of them are cancelled and reported; in a dry run, would be.
+    /// How many of the waiting messages were cancelled and reported; in a dry run, would be.
     pub messages: u64,
-    /// Recipients of these messages.
+    /// How many recipients the messages in `messages` have.
     pub recipients: u64,
 }
 
 impl Operator {
-    /// Cancels the messages of `backend` that `order` means: they are not sent any more, and each of
-    /// their recipients is reported as failed with the code [`CANCELLED`](super::CANCELLED).
+    /// Cancels the messages of `backend` that `order` selects: they are no longer sent, and each of their
+    /// recipients is reported as failed with the code [`CANCELLED`](super::CANCELLED).
     ///
     /// # Errors
-    /// [`OrderError`]. If the broker was lost after the order was stored, it holds all the same.
+    /// [`OrderError`]. If the broker was lost after the command was stored, the command still applies.
     pub async fn cancel(
         &self,
         backend: &str,
@@ -116,7 +118,7 @@ impl Operator {
         Ok(done)
     }
 
-    /// Settles what `done`'s rule means of what waits in `lane`.
+    /// Settles the messages in `lane` that the rule of `done` covers.
     async fn sweep(&self, done: &mut Cancellation, lane: Priority) -> Result<(), BrokerError> {
         let queue = QueueName::outbound(&done.rule.backend, lane);
         let scan = self.scans.begin(queue, PATIENCE, &[]).await?;
@@ -124,7 +126,7 @@ impl Operator {
         let Cancellation { rule, messages, recipients, .. } = done;
         let becomes = async |seen: &Seen| Ok(self.cancelled(rule, seen, lane));
         let told = |people: usize, outcome: Result<(), String>| {
-            // One that stays is settled by the dispatcher that takes it.
+            // A message that stays is settled by the dispatcher that takes it.
             if outcome.is_ok() {
                 *messages += 1;
                 *recipients += people as u64;
@@ -133,12 +135,12 @@ impl Operator {
         scan.replace(done.dry_run, becomes, told).await
     }
 
-    /// What a message becomes if `rule` means it, and how many recipients it has.
+    /// What a message becomes if `rule` covers it, and how many recipients it has.
     fn cancelled(&self, rule: &CancelRule, seen: &Seen, lane: Priority) -> Becomes<usize> {
         let message = read(&seen.envelope).ok().filter(|message| message.backend == rule.backend);
         let Some(message) = message else { return Becomes::Stays };
         let queued = Queued { envelope: &seen.envelope, message: &message, lane };
-        // One that does not say when it was created was there when the order was given.
+        // A message that does not say when it was created counts as older than the command.
         if !rule.covers(queued.counts_from(rule.until), lane) {
             return Becomes::Stays;
         }

@@ -1,4 +1,4 @@
-//! What is published of a message that an operator cancelled.
+//! What is published for a message that an operator cancelled.
 
 use jiff::Timestamp;
 use postern_broker::{Address, Envelope, queued::Queued};
@@ -11,8 +11,8 @@ use postern_shared::{
 /// The code of a cancelled recipient in its report.
 pub const CANCELLED: &str = "cancelled";
 
-/// The report that each recipient of `queued` was cancelled at `now`, and what the client that asked for
-/// callbacks is told. There is no dead letter: nobody is to send it again.
+/// The report that each recipient of `queued` was cancelled at `now`, and the callbacks to the client if it
+/// asked for them. There is no dead letter: nobody is to send the message again.
 pub fn cancelled(queued: Queued<'_>, keys: &CallbackKeys, now: Timestamp) -> Vec<(Address, Envelope)> {
     let Queued { envelope, message, .. } = queued;
     let failure = Failure::permanent(CANCELLED, "cancelled by an operator before it was sent");

@@ -1,16 +1,16 @@
-//! What operators ordered, as this process knows it, and the orders themselves.
+//! What operators have commanded, as this process knows it, and the commands themselves.
 //!
-//! `postern pause` and its kin, and `POST /v1/backends/NAME/…` of the admin port, are two ways to
-//! [`Operator`], which publishes one record to `postern.control`. That is a stream and no queue: each
-//! process reads all records, from the first on, and takes none from the others. [`Control`] follows it
-//! and folds the records into a `ControlState`, a pure value.
+//! `postern pause` and similar commands, and `POST /v1/backends/NAME/…` of the admin port, are two ways to
+//! [`Operator`], which publishes one record to `postern.control`. That is a stream, not a queue: each
+//! process reads all records, from the first on, and takes none from the others. [`Control`] follows the
+//! stream and folds the records into a `ControlState`, a pure value.
 //!
-//! The dispatcher waits until the log is read, holds a backend's flow control while a pause holds, and
-//! asks [`Control`] of each message whether it is cancelled before it is attempted. `cancel` settles what
-//! waits at the moment of the order, so that a paused backend's messages are reported too. `queues` lists
-//! queues and moves or purges what is in them. RabbitMQ lists no queues over AMQP, so each process notes
-//! its backends' names in the log, and `unconfigured` asks about those that its configuration does not
-//! have. All of them go through a queue by `scan`.
+//! The dispatcher waits until the stream is read, stops a backend's flow control while the backend is
+//! paused, and asks [`Control`] before each message's attempt whether the message is cancelled. `cancel`
+//! settles what waits at the moment of the command, so that a paused backend's messages are reported, too.
+//! `queues` lists queues, and moves or purges their messages. RabbitMQ lists no queues over AMQP, so each
+//! process records its backends' names in the stream, and `unconfigured` asks about the backends that its
+//! configuration does not have. All of them go through a queue with `scan`.
 
 mod cancel;
 mod cancelled;
@@ -41,42 +41,42 @@ use tokio::{
 
 /// How many records are taken at a time.
 const PREFETCH: u16 = 256;
-/// How long a record that was counted may take to come while the broker can be used.
+/// How long a record that was counted may take to arrive while the broker can be used.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long no record comes once all are read. RabbitMQ counts those of a stream every five seconds: of the last
-/// ones the count does not say that they are there.
+/// How long no record must arrive before all count as read. RabbitMQ counts a stream's records every five
+/// seconds, so its count may lack the last ones.
 const QUIET: Duration = Duration::from_millis(100);
-/// How often a broker that can be used may fail to show the log before the process goes on without.
+/// How often reading the stream may fail, on a broker that can be used, before the process goes on without it.
 const ATTEMPTS: u32 = 5;
-/// When a broker without the log is asked for it again.
+/// The time after which a broker without the stream is asked for it again.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 
-/// What operators ordered, as this process knows it. Clones share it.
+/// What operators have commanded, as this process knows it. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Control {
     known: watch::Sender<KnownLog>,
     health: HealthRegistry,
 }
 
-/// What is known of the log.
+/// What is known of the control stream.
 #[derive(Debug, Clone)]
 struct KnownLog {
     state: Arc<ControlState>,
-    /// Whether all that the log held at the start was read, or cannot be.
+    /// Whether everything that the stream held at the start was read, or cannot be read.
     is_read: bool,
-    /// Why the log cannot be read.
+    /// Why the stream cannot be read.
     problem: Option<String>,
 }
 
 impl Control {
-    /// Nothing is ordered, until this is told to [follow](Self::follow) the log. Pauses are noted in
-    /// `health`.
+    /// The state without any command, until this is told to [follow](Self::follow) the stream. Pauses are
+    /// noted in `health`.
     pub fn new(health: HealthRegistry) -> Self {
         let known = KnownLog { state: Arc::default(), is_read: true, problem: None };
         Self { known: watch::Sender::new(known), health }
     }
 
-    /// What all orders up to now come to.
+    /// The state after all commands up to now.
     pub fn state(&self) -> Arc<ControlState> {
         self.known.borrow().state.clone()
     }
@@ -93,30 +93,29 @@ impl Control {
         state.cancels(&message.backend, counts_from, lane)
     }
 
-    /// What an operator should know: that the log cannot be read.
+    /// What an operator should know: that the stream cannot be read.
     pub fn remark(&self) -> Option<String> {
         let problem = self.known.borrow().problem.clone()?;
         Some(format!(
-            "pauses and cancellations are unknown, because the log postern.control cannot be read: {problem}"
+            "pauses and cancellations are unknown, because postern.control cannot be read: {problem}"
         ))
     }
 
-    /// Waits until what the log held at the start is known, or it turned out that it cannot be read.
+    /// Waits until everything that the stream held at the start was read, or turned out to be unreadable.
     pub async fn until_read(&self) {
-        // The sender is in `self`.
+        // Cannot fail: the sender is in `self`.
         let _ = self.known.subscribe().wait_for(|known| known.is_read).await;
     }
 
-    /// Waits until an operator's pause of `backend` began or ended: until it is other than `pause`. Returns
-    /// what it is then.
+    /// Waits until the operator's pause of `backend` differs from `pause`. Returns the new one.
     pub async fn pause_changes(&self, backend: &BackendName, pause: Option<&Pause>) -> Option<Pause> {
         let mut known = self.known.subscribe();
         let changed = known.wait_for(|known| known.state.pauses().get(backend) != pause).await;
-        // The sender is in `self`.
+        // Cannot fail: the sender is in `self`.
         changed.ok().and_then(|known| known.state.pauses().get(backend).cloned())
     }
 
-    /// Follows the log of `broker`, from its first record on, until the broker is closed.
+    /// Follows the stream of `broker`, from its first record on, until the broker is closed.
     pub fn follow(&self, broker: Arc<dyn Broker>) -> impl Future<Output = ()> + use<> {
         let control = self.clone();
         control.known.send_modify(|known| known.is_read = false);
@@ -137,8 +136,10 @@ impl Control {
         }
     }
 
+    /// Reads the stream until the broker is closed.
+    ///
     /// # Errors
-    /// The log cannot be read.
+    /// The stream cannot be read.
     async fn read(&self, broker: &dyn Broker) -> Result<(), BrokerError> {
         let (log, begun) = (QueueName::control(), clock::now());
         let mut left = broker.depth(&log).await?.ready;
@@ -148,7 +149,7 @@ impl Control {
             match timeout(if left > 0 { PATIENCE } else { QUIET }, consumer.next()).await {
                 Ok(Some(delivery)) => {
                     if let Some(record) = record(&delivery.envelope) {
-                        // Ordered while this process starts: of interest by itself, as any later one.
+                        // Given while this process starts: logged like any later command.
                         if record.at >= begun {
                             log_order(&record);
                         }
@@ -182,8 +183,8 @@ impl Control {
             let new = !known.is_read || known.problem.as_ref() != Some(&problem);
             if new {
                 tracing::error!(%error,
-                    "the log postern.control cannot be read: messages that operators paused or cancelled \
-                     may be sent");
+                    "postern.control cannot be read: messages that operators paused or cancelled may be \
+                     sent; pause or cancel them again");
             }
             known.is_read = true;
             known.problem = Some(problem);
@@ -196,7 +197,7 @@ impl Control {
         self.known.send_replace(KnownLog { state: Arc::new(state), is_read: true, problem: None });
     }
 
-    /// Takes over what `record` orders, and logs it.
+    /// Applies the command in `record`, and logs it.
     pub fn apply(&self, record: &ControlRecord) {
         log_order(record);
         let mut state = (*self.state()).clone();
@@ -205,16 +206,14 @@ impl Control {
     }
 }
 
-/// The name of this machine, for who gave an order.
+/// The name of this machine, for the record of who gave a command.
 pub fn this_machine() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn record(envelope: &Envelope) -> Option<ControlRecord> {
     let record = ControlRecord::from_json(&envelope.body);
-    record
-        .inspect_err(|error| tracing::warn!(%error, "invalid record in the log postern.control ignored"))
-        .ok()
+    record.inspect_err(|error| tracing::warn!(%error, "invalid record in postern.control ignored")).ok()
 }
 
 fn log_order(ControlRecord { by, order, .. }: &ControlRecord) {
@@ -241,7 +240,7 @@ fn log_order(ControlRecord { by, order, .. }: &ControlRecord) {
             tracing::info!(queue, to, messages = action.messages, by, "messages {done} by an operator");
         }
         ControlOrder::Unknown => {
-            tracing::warn!(by, "an order from a later version is ignored: update this process");
+            tracing::warn!(by, "a command from a later version is ignored: update this process");
         }
         ControlOrder::Known { .. } => {}
     }

@@ -1,4 +1,4 @@
-//! Giving orders.
+//! Carries out operators' commands.
 
 use super::Control;
 use crate::{configured::Configured, current::Current, scan::Scans};
@@ -13,41 +13,41 @@ use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long this process may take to learn of its own order.
+/// How long this process may take to read its own command from the stream.
 const HEARD: Duration = Duration::from_secs(5);
-/// How long dispatchers may take to let go of a queue, and how often that is asked.
+/// How long dispatchers may take to stop consuming a queue, and how often that is checked.
 const LET_GO: Duration = Duration::from_secs(5);
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
-/// How long a message that was counted may take to come. Beyond, a dispatcher has it.
+/// How long a message that was counted may take to arrive. After that, a dispatcher has it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// The two queues of each backend.
 pub(super) const LANES: [Priority; 2] = [Priority::Normal, Priority::Bulk];
 
-/// Why an order was not carried out.
+/// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum OrderError {
-    /// The order names a backend that is not configured.
-    #[error("no backend {name} is configured; configured are: {configured}")]
+    /// The command names a backend that is not configured.
+    #[error("no backend {name} is configured; configured: {configured}")]
     UnknownBackend {
-        /// What it names.
+        /// The name in the command.
         name: String,
-        /// Those that are.
+        /// The names of the configured backends.
         configured: String,
     },
     /// There is no queue of that name.
     #[error("there is no queue {name}")]
     UnknownQueue {
-        /// Its name.
+        /// The name in the command.
         name: String,
     },
-    /// The order contradicts itself, or names what cannot be meant.
+    /// The command contradicts itself, or names something that it cannot apply to.
     #[error("{0}")]
     Invalid(String),
-    /// The broker keeps no log of orders.
-    #[error("this broker keeps no log of orders, so nothing can be paused or cancelled: {0}")]
+    /// The broker keeps no control stream.
+    #[error("this broker does not keep postern.control, so nothing can be paused or cancelled: {0}")]
     NoLog(String),
-    /// What the broker says.
+    /// The broker's error.
     #[error(transparent)]
     Broker(#[from] BrokerError),
 }
@@ -59,25 +59,25 @@ pub struct Paused {
     pub backend: BackendName,
     /// Whether it is paused now.
     pub paused: bool,
-    /// Whether the order changed that: not if it was paused, or not paused, before.
+    /// Whether the command changed that. `false` if the backend was in this state before.
     #[serde(default)]
     pub changed: bool,
-    /// Since when. `None` if it is not paused.
+    /// The time since which it is paused. `None` if it is not paused.
     #[serde(default, serialize_with = "clock::serialize_option")]
     pub since: Option<Timestamp>,
-    /// Who paused it. `None` if it is not paused.
+    /// The operator who paused it. `None` if it is not paused.
     #[serde(default)]
     pub by: Option<String>,
     /// Messages that wait in its queues.
     pub queued: u64,
-    /// Dispatchers that still take from its queues.
+    /// Dispatchers that still consume its queues.
     pub consumers: u32,
-    /// Whether this was a dry run, which changes nothing: the rest is what it would be.
+    /// Whether this was a dry run, which changes nothing: the other fields say what would be.
     #[serde(default)]
     pub dry_run: bool,
 }
 
-/// Gives orders on behalf of operators. One at a time.
+/// Carries out operators' commands, one at a time.
 #[derive(Debug)]
 pub struct Operator {
     pub(super) broker: Arc<dyn Broker>,
@@ -88,8 +88,8 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Orders go to the log of `broker`, which `control` follows, and are about the backends that are
-    /// `configured`.
+    /// Publishes commands to the control stream of `broker`, which `control` follows. They are about the
+    /// backends that are `configured`.
     pub fn new(broker: Arc<dyn Broker>, control: Control, configured: Current<Configured>) -> Self {
         let scans = Scans::new(broker.clone());
         Self { broker, scans, control, configured, turn: tokio::sync::Mutex::default() }
@@ -105,7 +105,7 @@ impl Operator {
         let changed = !self.control.state().pauses().contains_key(&backend);
         self.order(ControlOrder::Pause { backend: backend.clone() }, by).await?;
         let pause = timeout(HEARD, self.control.pause_changes(&backend, None)).await.ok().flatten();
-        // What a dispatcher held goes back before the answer.
+        // Dispatchers must have requeued what they held before the answer.
         let end = Instant::now() + LET_GO;
         loop {
             let (queued, consumers) = self.waiting(&backend).await?;
@@ -116,7 +116,7 @@ impl Operator {
         }
     }
 
-    /// What [`Self::pause`] would do.
+    /// Says what [`Self::pause`] would do.
     ///
     /// # Errors
     /// [`OrderError`]
@@ -127,8 +127,8 @@ impl Operator {
         Ok(Paused { paused: true, changed, dry_run: true, ..paused(backend, pause, waiting) })
     }
 
-    /// Resumes `backend`, for all processes. A pause outlives its backend's configuration: one that is no
-    /// longer configured is resumed, too.
+    /// Resumes `backend`, for all processes. A pause outlives its backend's configuration, so a backend
+    /// that is no longer configured can be resumed, too.
     ///
     /// # Errors
     /// [`OrderError`]
@@ -146,7 +146,7 @@ impl Operator {
         Ok(Paused { changed, ..paused(backend, None, waiting) })
     }
 
-    /// What [`Self::resume`] would do.
+    /// Says what [`Self::resume`] would do.
     ///
     /// # Errors
     /// [`OrderError`]
@@ -157,6 +157,8 @@ impl Operator {
         Ok(Paused { changed, dry_run: true, ..paused(backend, None, waiting) })
     }
 
+    /// The backend called `name`, if it is configured or paused.
+    ///
     /// # Errors
     /// No backend of this name is configured or paused.
     fn configured_or_paused(&self, name: &str) -> Result<BackendName, OrderError> {
@@ -165,6 +167,8 @@ impl Operator {
         self.configured(name).or_else(|unknown| paused().ok_or(unknown))
     }
 
+    /// The backend called `name`, if it is configured.
+    ///
     /// # Errors
     /// No backend of this name is configured.
     pub(super) fn configured(&self, name: &str) -> Result<BackendName, OrderError> {
@@ -176,12 +180,13 @@ impl Operator {
         })
     }
 
-    /// Writes `order` to the log. Once this returns `Ok` it is stored, and every process learns of it.
+    /// Publishes `order` to the control stream. Once this returns `Ok`, it is stored, and every process
+    /// learns of it.
     pub(super) async fn order(&self, order: ControlOrder, by: &str) -> Result<(), OrderError> {
         let log = QueueName::control();
         match self.broker.depth(&log).await {
             Ok(_) => {}
-            // What is published to a queue that is not there is stored as unrouted.
+            // A message to a queue that does not exist would be stored as unrouted.
             Err(BrokerError::Refused(why)) => return Err(OrderError::NoLog(why)),
             Err(error) => return Err(error.into()),
         }
@@ -195,7 +200,7 @@ impl Operator {
         Ok(self.broker.publish(vec![(Address::Queue(log), envelope)]).await?)
     }
 
-    /// How many messages of `lanes` of `backend` wait for their next attempt. `None` if it is not known.
+    /// How many messages in these `lanes` of `backend` wait for a retry. `None` if it is not known.
     pub(super) async fn retrying(&self, backend: &BackendName, lanes: &[Priority]) -> Option<u64> {
         let mut depths = Vec::new();
         for lane in lanes {
@@ -204,8 +209,8 @@ impl Operator {
         self.configured.get().retries.of(&*self.broker, &depths, lanes.len() == LANES.len()).await
     }
 
-    /// What waits in the two queues of `backend`, and how many take from the first. Queues that are not there
-    /// are empty: the backend was removed.
+    /// How many messages wait in the two queues of `backend`, and the larger of the two numbers of
+    /// consumers. Queues that do not exist count as empty: the backend was removed.
     async fn waiting(&self, backend: &BackendName) -> Result<(u64, u32), BrokerError> {
         let depth = async |lane| match self.broker.depth(&QueueName::outbound(backend, lane)).await {
             Err(BrokerError::Refused(_)) => Ok(Depth::default()),

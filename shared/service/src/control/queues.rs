@@ -1,4 +1,4 @@
-//! The queues: listed, and what waits in them moved or purged.
+//! Lists the queues, and moves or purges the messages that wait in them.
 
 use super::{
     Operator, OrderError, cancelled,
@@ -21,14 +21,14 @@ use postern_shared::{
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// One queue.
+/// One queue of the list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueShown {
-    /// Its name.
+    /// The queue's name.
     pub name: String,
-    /// The backend whose messages wait in it. `None` if it is no backend's.
+    /// The backend whose messages wait in the queue. `None` if they belong to no backend.
     pub backend: Option<BackendName>,
-    /// Whether the configuration has it: a backend that was renamed or removed leaves its queues.
+    /// Whether the configuration has it: the queues of a backend that was renamed or removed stay.
     pub configured: bool,
     /// Messages that wait for a consumer.
     pub messages: u64,
@@ -39,70 +39,70 @@ pub struct QueueShown {
 /// All queues.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueList {
-    /// The queues, in the order of their names, those of backends that are not configured last.
+    /// The queues, sorted by name, with the queues of backends that are not configured last.
     pub queues: Vec<QueueShown>,
 }
 
-/// Where what waits for a backend is to go.
+/// Where the messages that wait for a backend are to go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MoveOrder {
-    /// The backend that is to send it.
+    /// The backend that is to send them.
     pub to: String,
-    /// Only say what would be done.
+    /// Whether to report only what would be done.
     #[serde(default)]
     pub dry_run: bool,
-    /// Who gives the order, for the log.
+    /// The operator's name, for the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
 }
 
-/// What was moved.
+/// The result of a move.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moved {
-    /// The backend whose messages they were.
+    /// The backend that the messages waited for.
     pub from: BackendName,
-    /// The backend that sends them now.
+    /// The backend that they wait for now.
     pub to: BackendName,
     /// Whether this was a dry run, which changes nothing.
     pub dry_run: bool,
-    /// Messages that waited, in both lanes. Those that wait for a retry come to the old queues when they
-    /// are due: they are not in this number, and another move takes them.
+    /// Messages that waited, in both lanes. Messages that wait for a retry are not counted: they return to
+    /// the old queues when they are due, and can be moved then.
     pub waiting: u64,
-    /// How many are moved; in a dry run, would be.
+    /// How many messages were moved; in a dry run, would be.
     pub messages: u64,
-    /// How many were cancelled before, and are reported instead.
+    /// How many were cancelled before, and are reported instead of moved.
     pub cancelled: u64,
-    /// Those that stay, and why.
+    /// The messages that stay, and why.
     pub stay: Vec<Stays>,
-    /// Whether an operator paused `from` and nobody paused `to`, so that they do not wait any longer.
+    /// Whether an operator paused `from` but not `to`, so that the messages no longer wait for a resume.
     #[serde(default)]
     pub leaves_pause: bool,
 }
 
-/// What is to be purged.
+/// The body of a command to purge a queue.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PurgeOrder {
-    /// Only say what would be done.
+    /// Whether to report only what would be done.
     pub dry_run: bool,
-    /// Who gives the order, for the log.
+    /// The operator's name, for the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
 }
 
-/// What was purged.
+/// The result of a purge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Purged {
-    /// The backend or the queue.
+    /// The backend or the queue that was purged.
     pub name: String,
     /// Whether this was a dry run, which changes nothing.
     pub dry_run: bool,
-    /// How many messages are dropped for good; in a dry run, would be.
+    /// How many messages were permanently dropped; in a dry run, would be.
     pub messages: u64,
 }
 
-/// A message that is to leave its queue.
+/// A message that leaves its queue.
 struct Leaves {
     id: Option<String>,
     /// Whether it was cancelled before, and is reported instead of moved.
@@ -110,10 +110,10 @@ struct Leaves {
 }
 
 impl Operator {
-    /// All queues with what waits in them.
+    /// All queues, with the number of messages that wait in each.
     ///
     /// # Errors
-    /// The broker's.
+    /// The broker's error.
     pub async fn queues(&self) -> Result<QueueList, OrderError> {
         let mut queues = Vec::new();
         for name in &self.configured.get().queues() {
@@ -127,7 +127,7 @@ impl Operator {
         Ok(QueueList { queues })
     }
 
-    /// `None` if there is no such queue.
+    /// The queue called `name`. `None` if it does not exist.
     async fn shown(&self, name: &QueueName, configured: bool) -> Result<Option<QueueShown>, BrokerError> {
         match self.broker.depth(name).await {
             Ok(depth) => Ok(Some(QueueShown {
@@ -142,10 +142,10 @@ impl Operator {
         }
     }
 
-    /// How many messages wait for each backend that is not configured and was once.
+    /// How many messages wait for each backend that was configured once and no longer is.
     ///
     /// # Errors
-    /// The broker's.
+    /// The broker's error.
     pub async fn unconfigured(&self) -> Result<BTreeMap<BackendName, u64>, BrokerError> {
         let mut waiting = BTreeMap::new();
         for backend in self.unconfigured_backends() {
@@ -165,11 +165,11 @@ impl Operator {
         known.difference(self.configured.get().backends()).cloned().collect()
     }
 
-    /// Has the backend of `order` send what waits for the backend `from`, which need not be configured.
-    /// No message leaves its queue before it is stored in the new one.
+    /// Moves the messages that wait for the backend `from`, which need not be configured, to the backend in
+    /// `order`. No message leaves its queue before it is stored in the new one.
     ///
     /// # Errors
-    /// [`OrderError`]; what was moved until then is.
+    /// [`OrderError`]. Messages that were moved before the error stay moved.
     pub async fn move_messages(&self, from: &str, order: &MoveOrder, by: &str) -> Result<Moved, OrderError> {
         let _turn = self.turn.lock().await;
         let from: BackendName =
@@ -211,7 +211,7 @@ impl Operator {
         Ok(scan.replace(moved.dry_run, becomes, told).await?)
     }
 
-    /// What a message that waits for `from` becomes if `to` is to send it.
+    /// What a message that waits for `from` becomes when it is moved to `to`.
     fn way(&self, from: &BackendName, to: &BackendName, seen: &Seen, lane: Priority) -> Becomes<Leaves> {
         let envelope = &seen.envelope;
         let leaves = |cancelled| Leaves { id: envelope.message_id.clone(), cancelled };
@@ -238,10 +238,11 @@ impl Operator {
         Becomes::Replaced(leaves(false), vec![(address, new.requeued(clock::now()))])
     }
 
-    /// Drops for good what waits in the queue called `name`, or in both of the backend called so.
+    /// Permanently drops the messages that wait in the queue called `name`, or in both queues of the
+    /// backend called `name`.
     ///
     /// # Errors
-    /// [`OrderError`]; what was dropped until then is.
+    /// [`OrderError`]. Messages that were dropped before the error are gone.
     pub async fn purge(&self, name: &str, order: &PurgeOrder, by: &str) -> Result<Purged, OrderError> {
         let _turn = self.turn.lock().await;
         let mut purged = Purged { name: name.to_owned(), dry_run: order.dry_run, messages: 0 };
@@ -276,16 +277,16 @@ impl Operator {
         }
     }
 
-    /// Has all processes log what was done. It is done: whether that can be told changes nothing.
+    /// Publishes what was done, so that all processes log it. A failure to publish undoes nothing.
     async fn tell(&self, action: QueueAction, by: &str) {
         if let Err(error) = self.order(ControlOrder::Done(action.clone()), by).await {
             let QueueAction { done, queue, to, messages } = action;
-            tracing::warn!(queue, to, messages, by, %error, "messages {done} by an operator, but the other processes cannot be told");
+            tracing::warn!(queue, to, messages, by, %error, "messages {done} by an operator; the other processes do not log it, because postern.control cannot be written");
         }
     }
 }
 
-/// The queues that `name` means: the two of a backend, or the one of this name.
+/// The queues that `name` means: the two of a backend, or the queue with this name.
 fn named(name: &str) -> Result<Vec<QueueName>, OrderError> {
     if let Ok(backend) = name.parse::<BackendName>() {
         return Ok(LANES.map(|lane| QueueName::outbound(&backend, lane)).into());
@@ -302,8 +303,8 @@ fn named(name: &str) -> Result<Vec<QueueName>, OrderError> {
     let queue = outbound.or_else(|| others.into_iter().find(|queue| queue.as_str() == name));
     let allowed = || {
         OrderError::Invalid(format!(
-            "only a backend, or a queue that `postern queue list` shows, can be purged, but not {CONTROL}, \
-             {HEALTH} or a queue in which retries wait"
+            "NAME must be a backend, or a queue that `postern queue list` shows; {CONTROL}, {HEALTH} and \
+             queues in which retries wait cannot be purged"
         ))
     };
     queue.map(|queue| vec![queue]).ok_or_else(allowed)

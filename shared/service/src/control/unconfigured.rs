@@ -1,5 +1,5 @@
-//! Messages that wait for backends that are not configured: one that was renamed or removed leaves its
-//! queues, and whoever removed it may not know.
+//! Messages that wait for backends that are not configured: the queues of a backend that was renamed or
+//! removed stay, and the person who removed it may not know.
 
 use super::Operator;
 use postern_shared::{control::ControlOrder, message::BackendName};
@@ -10,20 +10,20 @@ use std::{
 };
 use tokio::time::sleep;
 
-/// How often the queues are looked at.
+/// The pause between two looks at the queues.
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// What waits for backends that are not configured, as it was last seen. Clones share it.
+/// How many messages waited for backends that are not configured, at the last look. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Unconfigured(Arc<Mutex<BTreeMap<BackendName, u64>>>);
 
 impl Unconfigured {
-    /// How many messages wait for each such backend.
+    /// How many messages wait for each backend that is not configured.
     pub fn all(&self) -> BTreeMap<BackendName, u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What an operator should know, a sentence for each backend that messages wait for.
+    /// What an operator should know, one sentence for each backend that messages wait for.
     pub fn remarks(&self) -> Vec<String> {
         let all = self.all();
         all.iter()
@@ -32,13 +32,14 @@ impl Unconfigured {
             .collect()
     }
 
-    /// Looks at the queues again and again, until it is dropped. First makes the backends of this
-    /// configuration known, so that they are looked for when they are no longer configured.
+    /// Looks at the queues repeatedly until the future is dropped. First records the backends of this
+    /// configuration in the control stream, so that their queues are looked at when they are no longer
+    /// configured.
     pub async fn watch(self, operator: Arc<Operator>) {
         operator.control.until_read().await;
         loop {
             if let Err(error) = operator.make_known().await {
-                tracing::debug!(%error, "the configured backends cannot be written to the log postern.control, retrying");
+                tracing::debug!(%error, "the configured backends cannot be written to postern.control, retrying");
             }
             if let Ok(found) = operator.unconfigured().await {
                 self.set(found);
@@ -60,7 +61,7 @@ impl Unconfigured {
 }
 
 impl Operator {
-    /// Notes the backends of this configuration in the log of orders, if they are new.
+    /// Records the backends of this configuration in the control stream, if they are new.
     async fn make_known(&self) -> Result<(), super::OrderError> {
         let state = self.control.state();
         let new: Vec<_> = self.configured.get().backends().difference(state.known()).cloned().collect();

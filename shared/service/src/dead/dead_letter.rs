@@ -1,4 +1,4 @@
-//! A dead letter, read as far as it says something.
+//! A dead letter, of which as much is read as can be.
 
 use super::{fields::ObjectFields, handle, queue::DeadQueue, reason};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -16,43 +16,43 @@ use serde_json::{Map, Value, json, value::RawValue};
 /// takes up to forty times the memory of its text.
 const MAX_SHOWN: usize = 1024 * 1024;
 
-/// A message of the dead letters or of the unrouted. Its body may be anything.
+/// A message in the queue of dead letters or of unrouted messages. Its body may be anything.
 #[derive(Debug)]
 pub struct DeadLetter {
     envelope: Envelope,
     from: DeadQueue,
-    /// The body's, if it is a JSON object.
+    /// The fields of the body, if it is a JSON object.
     fields: Option<ObjectFields>,
 }
 
-/// What can be told of a letter without telling who wrote what to whom.
+/// What can be shown of a dead letter without showing who wrote what to whom.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// The message's id.
     pub id: Option<String>,
-    /// What it is called without an id: a short digest, the same as long as it waits.
+    /// The name of a message without an id: a short digest, which stays the same while the message waits.
     #[serde(default)]
     pub handle: String,
     /// The backend.
     pub backend: Option<String>,
-    /// Where it died.
+    /// The queue that it was dead-lettered from.
     pub queue: Option<String>,
     /// The failure's class.
     pub class: Option<String>,
-    /// The failure's name.
+    /// The failure's code.
     pub code: Option<String>,
-    /// Why it died, shortened, with numbers and the message's own text left out.
+    /// Why it was dead-lettered, shortened, with numbers and the message's own text left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// How many attempts it had.
     pub attempts: Option<i64>,
-    /// When it died, else when it was made: RFC 3339, UTC.
+    /// When it was dead-lettered, or if that is not known, when it was created: RFC 3339, UTC.
     pub at: Option<String>,
     /// How many people it is to, or from.
     pub recipients: Option<usize>,
-    /// The bytes of its body.
+    /// The size of its body in bytes.
     pub bytes: usize,
-    /// The bytes that its body had, if only its beginning is kept.
+    /// The size of its whole body in bytes, if only the beginning was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut_from: Option<u64>,
 }
@@ -67,22 +67,22 @@ impl DeadLetter {
         self.fields.as_ref()?.text(name)
     }
 
-    /// The message's id: AMQP's, else the body's.
+    /// The message's id: from the AMQP property, or else from the body.
     pub fn id(&self) -> Option<&str> {
         self.envelope.message_id.as_deref().or_else(|| self.field("id")).or_else(|| self.field("message_id"))
     }
 
-    /// What it is called without an id: a short digest, the same as long as it waits.
+    /// The name of a message without an id: a short digest, which stays the same while the message waits.
     pub fn handle(&self) -> String {
         handle::handle(&self.envelope)
     }
 
-    /// Its id, else its handle.
+    /// Its id, or its handle if it has no id.
     pub fn name(&self) -> String {
         self.id().map_or_else(|| self.handle(), str::to_owned)
     }
 
-    /// The backend, if it is one's name.
+    /// The backend, if the body or the queue names one.
     pub fn backend(&self) -> Option<BackendName> {
         let of_queue = || QueueName::known(self.envelope.text_header(header::QUEUE)?)?.backend();
         self.field("backend").and_then(|name| name.parse().ok()).or_else(of_queue)
@@ -93,8 +93,8 @@ impl DeadLetter {
         self.envelope.text_header(header::CLASS)
     }
 
-    /// The failure's name. Of letters that were written before it had a header of its own, it is what
-    /// the reason begins with.
+    /// The failure's code. In dead letters that were written before the code had a header of its own, the
+    /// reason begins with it.
     pub fn code(&self) -> Option<&str> {
         let of_reason = || {
             let word = self.envelope.text_header(header::REASON)?.split([':', ' ', ';']).next()?;
@@ -104,14 +104,15 @@ impl DeadLetter {
         self.envelope.text_header(header::CODE).or_else(of_reason)
     }
 
-    /// When it died; where that is not known, when it was made.
+    /// When it was dead-lettered, or if that is not known, when it was created.
     pub fn at(&self) -> Option<Timestamp> {
         let made = || ["created_at", "received_at", "at"].iter().find_map(|name| self.field(name));
         self.envelope.text_header(header::DEAD_AT).or_else(made)?.parse().ok()
     }
 
-    /// Where it goes back to: where it died, or, if nobody noted that, by what it is. An unrouted one is
-    /// only ever taken for a message to send: anybody who may publish those can have written it.
+    /// The queue that it is redriven to: the queue that it was dead-lettered from, or if no header names
+    /// that, the queue for messages of its kind. An unrouted message is only ever read as an outbound one:
+    /// any client that may publish outbound messages can have written it.
     pub fn queue(&self) -> Option<QueueName> {
         if let Some(name) = self.envelope.text_header(header::QUEUE) {
             return QueueName::known(name);
@@ -131,7 +132,7 @@ impl DeadLetter {
         }
     }
 
-    /// The bytes that its body had, if only its beginning is kept.
+    /// The size of its whole body in bytes, if only the beginning was kept.
     pub fn cut_from(&self) -> Option<u64> {
         self.envelope.cut_from()
     }
@@ -142,7 +143,7 @@ impl DeadLetter {
         many.or_else(|| fields.has("identity").then_some(1))
     }
 
-    /// The message as it is to be tried again: the first attempt, and nothing of how it died.
+    /// The message to publish for a redrive: its attempt is the first, and nothing says how it was dead-lettered.
     pub fn afresh(&self) -> Envelope {
         #[derive(Deserialize)]
         struct WithAttempt<'a> {
@@ -155,7 +156,7 @@ impl DeadLetter {
         if self.fields.is_some()
             && let Ok(WithAttempt { attempt: Some(attempt) }) = serde_json::from_slice(body)
         {
-            // The rest stays as it is, byte for byte.
+            // The rest stays the same, byte for byte.
             let start = attempt.get().as_ptr() as usize - body.as_ptr() as usize;
             let end = start + attempt.get().len();
             envelope.body = [&body[..start], b"1", &body[end..]].concat().into();
@@ -163,7 +164,7 @@ impl DeadLetter {
         envelope
     }
 
-    /// What can be told of it anywhere.
+    /// The part of it that can be shown to anybody.
     pub fn summary(&self) -> Summary {
         let text = |name: &str| self.envelope.text_header(name).map(str::to_owned);
         Summary {
@@ -182,7 +183,7 @@ impl DeadLetter {
         }
     }
 
-    /// All of it, with numbers and text.
+    /// All of it, with people's numbers and the text.
     pub fn whole(&self) -> Value {
         let mut whole = serde_json::to_value(self.summary()).unwrap_or_default();
         whole["reason"] = json!(self.envelope.text_header(header::REASON));
@@ -286,7 +287,8 @@ mod tests {
             let envelope = Envelope { body: body.to_owned().into(), ..Envelope::default() };
             let found = DeadLetter::new(&envelope, DeadQueue::Dead).queue();
             assert_eq!(found.as_ref().map(QueueName::as_str), queue, "{body}");
-            // Who may publish what is to be sent does not say what people wrote, nor what became of it.
+            // A client that may publish outbound messages must not be able to forge inbound messages or
+            // reports.
             let found = DeadLetter::new(&envelope, DeadQueue::Unrouted).queue();
             let outbound = queue.filter(|queue| queue.starts_with("postern.outbound."));
             assert_eq!(found.as_ref().map(QueueName::as_str), outbound, "unrouted: {body}");

@@ -1,5 +1,5 @@
-//! What is looked at in the body of a dead letter, which may be anything: read without a tree of values,
-//! which would take many times the memory of the body.
+//! Reads the fields that are needed from the body of a dead letter, which may be anything. It builds no
+//! tree of values, which would take many times the memory of the body.
 
 use serde::{
     Deserialize, Deserializer,
@@ -7,7 +7,7 @@ use serde::{
 };
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
-/// The fields that are looked at.
+/// The fields that are read.
 const NAMES: [&str; 10] = [
     "id",
     "message_id",
@@ -20,7 +20,7 @@ const NAMES: [&str; 10] = [
     "recipients",
     "identity",
 ];
-/// The longest text that is looked at, in bytes: names, ids and times are shorter.
+/// The longest text that is read, in bytes: names, ids and times are shorter.
 const MAX_TEXT: usize = 256;
 
 /// The fields of a JSON object.
@@ -30,14 +30,14 @@ pub(super) struct ObjectFields(BTreeMap<&'static str, ObjectField>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum ObjectField {
     Text(String),
-    /// A list of so many items.
+    /// A list with this many items.
     List(usize),
     /// Anything else.
     Other,
 }
 
 impl ObjectFields {
-    /// Those of `body`. `None` if it is no JSON object.
+    /// The fields of `body`. `None` if it is not a JSON object.
     pub(super) fn of(body: &[u8]) -> Option<Self> {
         serde_json::from_slice(body).ok()
     }

@@ -1,37 +1,38 @@
-//! Which letters are meant.
+//! The conditions that select dead letters.
 
 use super::{dead_letter::DeadLetter, queue::DeadQueue};
 use jiff::{SignedDuration, Timestamp};
 use postern_shared::{error::FailureClass, message::BackendName};
 use serde::{Deserialize, Serialize};
 
-/// Which letters are meant: each condition that is there must hold, lists by one of theirs. It is
-/// also what the admin port reads.
+/// Selects dead letters. A letter must meet each condition that is given; it meets a list if it matches one
+/// item. The admin port reads this type, too.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Filter {
-    /// By the message's id, the beginning of one, or the letter's handle.
+    /// The message's id, the beginning of the id, or the letter's handle.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub id: Vec<String>,
-    /// By its backend.
+    /// The message's backend.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub backend: Vec<BackendName>,
-    /// By the failure's class.
+    /// The failure's class.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub class: Vec<FailureClass>,
-    /// By the failure's name.
+    /// The failure's code.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub code: Vec<String>,
-    /// Dead for longer than this: `30m`, `2h`, `7d`. Of which that is not known, it does not hold.
+    /// Only letters that were dead-lettered longer ago than this: `30m`, `2h`, `7d`. A letter without a
+    /// known time does not match.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub older_than: Option<Age>,
-    /// Dead for less long than this.
+    /// Only letters that were dead-lettered within this time. A letter without a known time does not match.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub newer_than: Option<Age>,
-    /// At most so many, in the queue's order.
+    /// At most this many letters, in the queue's order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
-    /// Of this queue.
+    /// The queue that the letters are in.
     pub queue: DeadQueue,
 }
 
@@ -41,7 +42,7 @@ pub struct Filter {
 pub struct InvalidFilter(pub String);
 
 impl Filter {
-    /// Whether `letter` is meant.
+    /// Whether `letter` meets all conditions.
     pub fn passes(&self, letter: &DeadLetter) -> bool {
         self.passes_at(letter, Timestamp::now())
     }
@@ -63,24 +64,24 @@ impl Filter {
             && self.newer_than.is_none_or(|span| age.is_some_and(|age| age < span.0))
     }
 
-    /// Beginnings of ids are made whole before.
+    /// Whether `letter` has one of the ids, which must be whole by now.
     fn passes_id(&self, letter: &DeadLetter) -> bool {
         let one_is = |name: &str| self.id.iter().any(|id| id == name);
         self.id.is_empty() || letter.id().is_some_and(one_is) || one_is(&letter.handle())
     }
 
-    /// Whether `found` letters are as many as are wanted.
+    /// Whether `found` letters reach the limit.
     pub fn is_full(&self, found: u64) -> bool {
         self.limit.is_some_and(|limit| found >= limit)
     }
 
-    /// Whether every letter of the queue is meant, but for a limit.
+    /// Whether every letter of the queue is selected, apart from a limit.
     pub fn is_everything(&self) -> bool {
         *self == Self { limit: self.limit, queue: self.queue, ..Self::default() }
     }
 }
 
-/// A span of time as people write it, days and weeks too: `90s`, `30m`, `2h`, `7d`, `1w 2d`.
+/// A span of time as people write it, also in days and weeks: `90s`, `30m`, `2h`, `7d`, `1w 2d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Age(pub SignedDuration);

@@ -1,20 +1,21 @@
-//! What a letter is called if it has no id.
+//! The name of a dead letter that has no id.
 
 use postern_broker::{Envelope, HeaderValue, header};
 use sha2::{Digest, Sha256};
 
-/// How every handle begins.
+/// The beginning of every handle.
 const PREFIX: &str = "sha256:";
-/// How many bytes of the digest it holds. Among a million letters, two of them have the same with a
-/// chance of one in 500.
+/// How many bytes of the digest a handle holds. Among a million letters, the chance that two of them have
+/// the same handle is one in 500.
 const BYTES: usize = 6;
 
-/// The headers that say how a letter died. Those that count how often it was looked at are left out.
+/// The headers that say how a letter was dead-lettered. Headers that count how often it was delivered are
+/// left out.
 const OF_ITS_DEATH: [&str; 6] =
     [header::REASON, header::CLASS, header::CODE, header::DEAD_AT, header::ATTEMPTS, header::QUEUE];
 
-/// A short digest of a letter's body, its own headers and how it died: the same as long as it waits.
-/// Letters that are the same in all of that have one handle.
+/// A short digest of a letter's body, its own headers and how it was dead-lettered. It stays the same while
+/// the letter waits. Letters that are equal in all of that have the same handle.
 pub(super) fn handle(envelope: &Envelope) -> String {
     let mut digest = Sha256::new();
     let mut part = |bytes: &[u8]| {

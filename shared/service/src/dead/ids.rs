@@ -1,23 +1,23 @@
-//! Ids as people give them: whole, or only their beginning.
+//! Ids as people give them: whole, or only the beginning.
 
 use super::{dead_letter::DeadLetter, handle::is_handle};
 use postern_shared::{message::MessageId, terminal::plain};
 use std::collections::BTreeSet;
 
-/// The shortest beginning of an id that is taken for the id, in bytes.
+/// The shortest text that is taken for the beginning of an id, in bytes.
 const SHORTEST: usize = 4;
-/// The most ids that are named if a beginning is that of several.
+/// The most ids that an error names if several begin with the same text.
 const NAMED: usize = 10;
 
-/// A beginning of an id that is that of several.
+/// A text that several ids begin with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} is the beginning of several ids: {}{}; give more characters of it", plain(.given), self.named(), self.rest())]
 pub struct AmbiguousId {
-    /// What was given.
+    /// The text that was given.
     pub given: String,
-    /// Ids that begin so, in their order: at most ten.
+    /// The ids that begin with the text, in order: at most ten.
     pub candidates: Vec<String>,
-    /// Whether there are more of them.
+    /// Whether there are more of them than are in `candidates`.
     pub more: bool,
 }
 
@@ -31,21 +31,21 @@ impl AmbiguousId {
     }
 }
 
-/// The ids that were given, and what of the letters each of them can be.
+/// The ids that were given, and the letters' ids that each of them can mean.
 #[derive(Debug)]
 pub(super) struct GivenIds(Vec<GivenId>);
 
 #[derive(Debug)]
 struct GivenId {
     text: String,
-    /// Whether a letter has just this id.
+    /// Whether the text is a whole id: by its form, or because a letter has exactly this id.
     is_whole: bool,
-    /// The ids that begin so.
+    /// The ids that begin with the text.
     candidates: BTreeSet<String>,
 }
 
 impl GivenIds {
-    /// `ids`. `None` if each of them is whole, so that nothing has to be looked for.
+    /// The given `ids`. `None` if all of them are whole, so that no letter has to be looked at.
     pub(super) fn with_beginnings(ids: &[String]) -> Option<Self> {
         let is_whole = |id: &str| id.len() < SHORTEST || is_handle(id) || id.parse::<MessageId>().is_ok();
         if ids.iter().all(|id| is_whole(id)) {
@@ -56,12 +56,12 @@ impl GivenIds {
         Some(Self(ids.iter().map(given).collect()))
     }
 
-    /// Notes which of them `letter` can be.
+    /// Notes which of the given ids can mean `letter`.
     pub(super) fn look_at(&mut self, letter: &DeadLetter) {
         for given in self.0.iter_mut().filter(|given| !given.is_whole) {
             for name in [letter.id().map(str::to_owned), Some(letter.handle())].into_iter().flatten() {
                 given.is_whole |= name == given.text;
-                // One more than is named shows that there are more.
+                // One more than the error names, to know that there are more.
                 if name.starts_with(&given.text) && given.candidates.len() <= NAMED {
                     given.candidates.insert(name);
                 }
@@ -69,10 +69,10 @@ impl GivenIds {
         }
     }
 
-    /// The whole ids. One that is no letter's stays as it was given.
+    /// The whole ids. A text that no id begins with stays unchanged.
     ///
     /// # Errors
-    /// One is the beginning of several.
+    /// Several ids begin with the same text.
     pub(super) fn whole(self) -> Result<Vec<String>, AmbiguousId> {
         let whole = |given: GivenId| {
             let GivenId { text, is_whole, candidates } = given;

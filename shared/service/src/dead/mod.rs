@@ -1,18 +1,18 @@
-//! Dead letters: looking at them, putting them back, dropping them, on either broker.
+//! Dead letters: lists them, redrives them and drops them, on either broker.
 //!
-//! [`DeadLetters`] goes through a queue by a scan (`scan`). On the embedded broker nothing is taken by that,
-//! and a letter and what goes back in its place are swapped in one transaction: nothing is lost or doubled,
-//! whenever the process ends. On RabbitMQ the messages are taken and held, and handed back in order; what is to
-//! go back to where it died is published first, confirmed, and only then acknowledged: a crash in between
-//! doubles it, under the same id, and loses nothing. RabbitMQ counts that a message was looked at; the count
+//! [`DeadLetters`] goes through a queue with a scan (`scan`). On the embedded broker, a scan takes nothing,
+//! and a letter is replaced by the redriven message in one transaction: nothing is lost or duplicated,
+//! whenever the process ends. On RabbitMQ, the messages are taken and held, and then requeued in order. A
+//! redriven message is published to its old queue first, confirmed, and only then acknowledged: a crash in
+//! between duplicates it, under the same id, and loses nothing. RabbitMQ counts these deliveries; the count
 //! means nothing in these queues.
 //!
-//! `postern dead` and `/v1/dead` of the admin port are two ways to this module. A letter goes back to the
-//! queue that it died in (`Address::Queue`, past the exchange that others are bound to). `ids` makes
-//! whole the beginnings of ids that people give, by a scan before. A letter without an id is named by a
-//! digest of what stays the same of it (`handle`). A list shows of a reason what neither names nor
-//! numbers anybody (`reason`). Of a body only the few fields that are needed are read (`fields`), and an
-//! unrouted message is taken for one to send only.
+//! `postern dead` and `/v1/dead` of the admin port are two ways to this module. A letter is redriven to the
+//! queue that it was dead-lettered from (`Address::Queue`, without the exchange, to which other queues are
+//! bound). If people give only the beginnings of ids, `ids` completes them with a scan of its own. A letter
+//! without an id is named by a digest of its parts that do not change (`handle`). A list shows reasons
+//! without people's names and numbers (`reason`). Only the few fields that are needed are read from a body
+//! (`fields`), and an unrouted message is only ever read as an outbound one.
 
 mod dead_letter;
 mod fields;
@@ -33,56 +33,56 @@ use postern_broker::{Address, Broker, BrokerError, Envelope, LogRoute, QueueName
 use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, ops::ControlFlow, sync::Arc, time::Duration};
 
-/// How long a message that was counted may take to come. Beyond, somebody else has it.
+/// How long a message that was counted may take to arrive. After that, another consumer has it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What was found.
+/// The messages that were found.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Listing<T> {
     /// How many messages were in the queue.
     pub waiting: u64,
-    /// Whether there may be more that match: the limit was reached.
+    /// Whether the limit was reached, so that more messages may match.
     pub more: bool,
-    /// Those that match, in the queue's order.
+    /// The messages that match, in the queue's order.
     pub letters: Vec<T>,
 }
 
-/// What was done.
+/// What was redriven or dropped.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {
     /// How many messages were in the queue.
     pub waiting: u64,
-    /// How many match, also of what somebody else took meanwhile.
+    /// How many match, including those that another consumer took in the meantime.
     pub matched: u64,
-    /// How many are put back, or dropped; in a dry run, would be.
+    /// How many were redriven or dropped; in a dry run, would be.
     pub done: u64,
     /// Whether this was a dry run, which changes nothing.
     pub dry_run: bool,
-    /// Those that match and stay.
+    /// The messages that match but stay in the queue.
     pub stay: Vec<Stays>,
 }
 
-/// Why nothing was done, or not all of it.
+/// Why nothing was done, or only a part.
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLetterError {
-    /// The broker's.
+    /// The broker's error.
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    /// An id of the filter is the beginning of several. Nothing was done.
+    /// An id of the filter is the beginning of several ids. Nothing was done.
     #[error(transparent)]
     Ambiguous(#[from] AmbiguousId),
 }
 
-/// A message that cannot be put back.
+/// A message that must stay in its queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stays {
-    /// Its id, else its handle.
+    /// The message's id, or its handle if it has no id.
     pub id: Option<String>,
-    /// Why.
+    /// Why it stays.
     pub why: String,
 }
 
-/// The messages that nobody works on, behind a broker.
+/// The dead letters and the unrouted messages on a broker.
 #[derive(Debug)]
 pub struct DeadLetters {
     broker: Arc<dyn Broker>,
@@ -91,13 +91,12 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// Those of `broker`. What is put back is told to the message log by way of `log`.
+    /// The dead letters on `broker`. Redrives are reported to the message log by way of `log`.
     pub fn new(broker: Arc<dyn Broker>, log: LogRoute) -> Self {
         Self { scans: Scans::new(broker.clone()), broker, log }
     }
 
-    /// Those that `filter` lets pass, each made into what `of` makes of it. The queue is
-    /// afterwards as it was.
+    /// The letters that `filter` selects, each converted by `of`. The queue stays unchanged.
     ///
     /// # Errors
     /// [`DeadLetterError`].
@@ -124,11 +123,12 @@ impl DeadLetters {
         Ok(listing)
     }
 
-    /// Puts those that `filter` lets pass back into the queues that they died in, as new: the same
-    /// message with the same id, its attempts counted from the first. The message log says that `by` did it.
+    /// Redrives the letters that `filter` selects to the queues that they were dead-lettered from: the same
+    /// message with the same id, its attempts counted from the first. The message log records that `by` did
+    /// it.
     ///
     /// # Errors
-    /// [`DeadLetterError`]; what was put back until then is.
+    /// [`DeadLetterError`]. Messages that were redriven before the error stay redriven.
     pub async fn redrive(
         &self,
         filter: &Filter,
@@ -145,16 +145,16 @@ impl DeadLetters {
         self.replace(filter, dry_run, becomes).await
     }
 
-    /// Drops those that `filter` lets pass, for good.
+    /// Permanently drops the letters that `filter` selects.
     ///
     /// # Errors
-    /// [`DeadLetterError`]; what was dropped until then is.
+    /// [`DeadLetterError`]. Messages that were dropped before the error are gone.
     pub async fn discard(&self, filter: &Filter, dry_run: bool) -> Result<Done, DeadLetterError> {
         let nothing = async |letter: &DeadLetter| Ok(Becomes::Replaced(letter.name(), Published::new()));
         self.replace(filter, dry_run, nothing).await
     }
 
-    /// Puts in place of each letter that `filter` lets pass what `becomes` says.
+    /// Replaces each letter that `filter` selects by what `becomes` returns for it.
     async fn replace(
         &self,
         filter: &Filter,
@@ -183,9 +183,9 @@ impl DeadLetters {
         Ok(done)
     }
 
-    /// A scan for those that `filter` lets pass, whose ids are whole.
+    /// A scan for the letters that `filter` selects; its ids must be whole.
     async fn scan(&self, filter: &Filter) -> Result<Scan<'_>, BrokerError> {
-        // A handle is nothing that a broker knows.
+        // A broker cannot look for handles.
         let named = if filter.id.iter().any(|id| handle::is_handle(id)) { &[] } else { &*filter.id };
         self.scans.begin(filter.queue.queue(), PATIENCE, named).await
     }
@@ -202,7 +202,7 @@ impl DeadLetters {
         Ok(Filter { id: given.whole()?, ..filter.clone() })
     }
 
-    /// The message as it goes back, or why it cannot.
+    /// The message to publish for a redrive, or why it cannot be redriven.
     async fn way_back(
         &self,
         letter: &DeadLetter,
@@ -227,12 +227,14 @@ impl DeadLetters {
             }
         };
         if !there {
-            return Ok(Err(format!("there is no queue {queue}; is its backend configured?")));
+            return Ok(Err(format!(
+                "there is no queue {queue}: configure its backend, or drop the message with `postern dead drop`"
+            )));
         }
         Ok(Ok((Address::Queue(queue), letter.afresh())))
     }
 
-    /// A message as it goes back, and behind it what the message log is told of that.
+    /// A redriven message, followed by the events for the message log.
     fn with_events(&self, back: (Address, Envelope), by: Option<&str>) -> Published {
         let events = match self.log {
             LogRoute::None => Vec::new(),

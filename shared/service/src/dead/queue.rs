@@ -3,7 +3,7 @@
 use postern_broker::QueueName;
 use serde::{Deserialize, Serialize};
 
-/// A queue that is nobody's to work on.
+/// A queue that no consumer works through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeadQueue {
@@ -15,7 +15,7 @@ pub enum DeadQueue {
 }
 
 impl DeadQueue {
-    /// The queue.
+    /// The queue's name.
     pub fn queue(self) -> QueueName {
         match self {
             Self::Dead => QueueName::dead(),

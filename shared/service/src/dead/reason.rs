@@ -1,4 +1,5 @@
-//! Why a letter died, in short and without what it says to whom: a provider may repeat both in its answer.
+//! Why a letter was dead-lettered, in short. Recipients and the text are left out: a provider may repeat
+//! both in its answer.
 
 use postern_shared::text::shortened;
 use serde::Deserialize;
@@ -6,12 +7,13 @@ use std::borrow::Cow;
 
 /// The most characters of a reason in a list.
 const MOST: usize = 100;
-/// What stands in place of a number, a name or a text.
+/// What replaces a number, a name or a text.
 const BLANK: &str = "…";
 /// The fewest digits in a row that may be somebody's number.
 const DIGITS: usize = 5;
 
-/// What a body says to whom. Other fields, and a body that is no message, are not looked at.
+/// The parts of a body that say what is sent to whom. Other fields, and bodies that are not messages, are
+/// ignored.
 #[derive(Deserialize)]
 struct Said<'a> {
     #[serde(borrow)]
@@ -22,7 +24,7 @@ struct Said<'a> {
     identities: Vec<Cow<'a, str>>,
 }
 
-/// `reason` of the letter `body`, shortened and blanked.
+/// `reason` of the letter with the body `body`, shortened, and without people's numbers and texts.
 pub(super) fn told(reason: &str, body: &[u8]) -> String {
     let mut told = reason.to_owned();
     if let Ok(said) = serde_json::from_slice::<Said<'_>>(body) {
@@ -36,7 +38,7 @@ pub(super) fn told(reason: &str, body: &[u8]) -> String {
     shortened(&without_numbers(&told), MOST)
 }
 
-/// `text` without what may be somebody's number.
+/// `text` without digits that may be somebody's number.
 fn without_numbers(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;

@@ -1,4 +1,4 @@
-//! Who says what of a backend, and what counts.
+//! Which reports about a backend count.
 
 use super::*;
 use std::time::Duration;

@@ -1,11 +1,11 @@
-//! Which clients may connect: a listener has a limit of connections, and so has each address. A
-//! connection beyond them is accepted and closed at once, so that nothing waits and the process never
+//! Decides which clients may connect: a listener has a limit of connections, and so has each address. A
+//! connection above a limit is accepted and closed at once, so that nothing waits and the process never
 //! runs out of descriptors.
 //!
-//! A connection too many is closed and not left waiting. A client that waits in the kernel's queue takes
-//! the place of another, and learns nothing; a load balancer that is refused tries elsewhere. Loopback
-//! addresses and `ingress.trusted_proxies` have no limit for each address: behind a proxy everybody has
-//! its address, and a program on this machine can do more harm than to hold connections.
+//! It is not left waiting: a client that waits in the kernel's queue takes another client's place and
+//! learns nothing, but a load balancer that is refused tries another server. Loopback addresses and
+//! `ingress.trusted_proxies` have no limit for each address: all clients behind a proxy have its address,
+//! and a program on this machine can do more harm than hold connections.
 
 use super::descriptors::{self, Share};
 use crate::{
@@ -27,19 +27,19 @@ use tracing::Level;
 /// How many connections a listener may have at a time.
 #[derive(Debug, Clone)]
 pub struct ConnectionLimits {
-    /// In all. `None`: what the limit of open files leaves room for, at most 20,000. That room bounds
-    /// a set number, too.
+    /// The most connections in all. `None`: as many as the limit of open files leaves room for, at most
+    /// 20,000. That room also limits a number that is set.
     pub max: Option<usize>,
-    /// The listener's share of that room.
+    /// The listener's share of what the limit of open files leaves room for.
     pub share: Share,
-    /// From one IPv4 address or one IPv6 /64. `None`: any number.
+    /// The most connections from one IPv4 address or one IPv6 /64. `None`: any number.
     pub per_address: Option<usize>,
     /// Addresses to which `per_address` does not apply, such as those of proxies. It never applies to
     /// loopback addresses.
     pub exempt: Networks,
 }
 
-/// Lets clients in. Clones count together.
+/// Admits clients to a listener. Clones count together.
 #[derive(Debug, Clone)]
 pub(super) struct Admission(Arc<Listening>);
 
@@ -51,21 +51,21 @@ struct Listening {
     by_address: Mutex<HashMap<IpAddr, usize>>,
     metrics: ConnectionMetrics,
     lines: LineLimit,
-    /// Of requests that no handler saw.
+    /// Limits the lines about requests that no handler saw.
     unread_lines: LineLimit,
 }
 
-/// A place among the connections of a listener, which is free again when this is dropped.
+/// A place among the connections of a listener; it is free again when this is dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
     listening: Arc<Listening>,
     client: IpAddr,
-    /// What the client's connections are counted by, if they are.
+    /// The address that the client's connections are counted by. `None`: they are not counted.
     address: Option<IpAddr>,
 }
 
 impl Admission {
-    /// For the listener that metrics and log call `name`.
+    /// Admission to the listener that metrics and log call `name`.
     pub(super) fn new(name: &'static str, limits: ConnectionLimits, metrics: ConnectionMetrics) -> Self {
         metrics.declare_listener(name);
         Self(Arc::new(Listening {
@@ -79,21 +79,23 @@ impl Admission {
         }))
     }
 
-    /// A place for `client`, if there is one.
+    /// A place for `client`. `None`, and the refusal is counted and logged, if there is none.
     pub(super) fn admit(&self, client: IpAddr) -> Option<Slot> {
         let slot = self.slot(client);
         slot.inspect_err(|why| self.refuse(client, *why)).ok()
     }
 
+    /// A place for `client`.
+    ///
     /// # Errors
-    /// Which limit is reached.
+    /// The limit that is reached.
     fn slot(&self, client: IpAddr) -> Result<Slot, RefusedConnection> {
         let Listening { limits, open, metrics, name, .. } = &*self.0;
         let address = self.counted(client);
         if let Some(address) = address {
             self.count(address)?;
         }
-        // From here on the slot's drop takes back what was counted.
+        // From here on, dropping the slot takes back what was counted.
         let before = open.fetch_add(1, Ordering::Relaxed);
         metrics.opened(name);
         let slot = Slot { listening: Arc::clone(&self.0), client, address };
@@ -104,7 +106,7 @@ impl Admission {
         }
     }
 
-    /// The address that the connections of `client` are counted by, if they are.
+    /// The address that the connections of `client` are counted by. `None`: they are not counted.
     fn counted(&self, client: IpAddr) -> Option<IpAddr> {
         let ConnectionLimits { per_address, exempt, .. } = &self.0.limits;
         let client = client.to_canonical();

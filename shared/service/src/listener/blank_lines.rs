@@ -1,4 +1,4 @@
-//! Where the heads of requests may end: the blank lines in what a client sends.
+//! Finds the blank lines in what a client sends: there the head of a request may end.
 
 use memchr::memchr_iter;
 
@@ -7,7 +7,7 @@ use memchr::memchr_iter;
 #[derive(Debug)]
 pub(super) struct BlankLines(Line);
 
-/// What the line holds that the next byte belongs to.
+/// What the current line holds so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Line {
     Nothing,
@@ -22,14 +22,14 @@ impl Default for BlankLines {
 }
 
 impl BlankLines {
-    /// For bytes that begin behind the end of a line.
+    /// Begins with bytes that follow the end of a line.
     pub(super) fn behind_a_line() -> Self {
         Self(Line::Nothing)
     }
 
-    /// How many of `bytes` there are up to the end of the blank line that brings `left` to 0; all of
-    /// them if there are fewer blank lines. Takes each blank line within them off `left`, which must be
-    /// at least 1. The next call goes on behind them.
+    /// How many of `bytes` there are up to the end of the blank line that brings `left` to 0, or all of
+    /// them if there are fewer blank lines. Subtracts each blank line among them from `left`, which must be
+    /// at least 1. The next call continues after them.
     pub(super) fn cut(&mut self, bytes: &[u8], left: &mut u8) -> usize {
         let mut start = 0;
         for end in memchr_iter(b'\n', bytes) {
@@ -60,7 +60,7 @@ impl BlankLines {
 mod tests {
     use super::*;
 
-    /// The pieces that `bytes` is cut into behind every blank line, if it comes in steps of `step` bytes.
+    /// The pieces that `bytes` is cut into after every blank line, if it arrives in steps of `step` bytes.
     fn pieces(bytes: &[u8], step: usize) -> Vec<String> {
         let (mut lines, mut pieces, mut piece) = (BlankLines::default(), Vec::new(), Vec::new());
         for mut part in bytes.chunks(step) {

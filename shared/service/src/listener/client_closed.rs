@@ -1,8 +1,8 @@
-//! Whether a client is still there, for a handler that lets it wait.
+//! Tells a handler that makes its client wait whether the client is still there.
 
 use tokio_util::sync::CancellationToken;
 
-/// Tells when the client of a connection has closed its side. Clones hear the same. A handler finds it in
+/// Tells when the client of a connection has closed its side. Clones tell the same. A handler finds it in
 /// the connection's data.
 ///
 /// actix-http goes on with a request whose client has closed its side, since some clients do this when they
@@ -16,7 +16,7 @@ impl ClientClosed {
         self.0.cancelled().await;
     }
 
-    /// Notes that it has.
+    /// Notes that the client has closed its side.
     pub(super) fn note(&self) {
         self.0.cancel();
     }

@@ -1,32 +1,32 @@
-//! How many connections the limit of open files leaves room for: what the store, the broker, the
-//! providers and the admin port need is kept back.
+//! How many connections the limit of open files leaves room for. Descriptors for the store, the broker, the
+//! providers and the admin port are reserved.
 
 use rustix::process::{Resource, getrlimit};
 
-/// Descriptors that are kept back in any case. A sixteenth of all comes on top.
+/// How many descriptors are reserved in any case, in addition to a sixteenth of the limit.
 const KEPT_BACK: usize = 256;
 
-/// The most connections of a listener whose limit nobody has set: a connection takes about 11 KiB.
+/// The most connections of a listener without a limit of its own: a connection takes about 11 KiB.
 const MOST: usize = 20_000;
 
-/// How many of the descriptors a listener may use, in quarters of what is not kept back.
+/// How many of the descriptors that are not reserved a listener may use, in quarters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Share {
-    /// All of them.
+    /// All quarters.
     Whole,
-    /// Three quarters: another listener has the fourth.
+    /// Three quarters: another listener has the fourth one.
     Most,
     /// One quarter.
     Quarter,
 }
 
-/// How many of `limit` open files clients may have, all listeners together.
+/// How many of `limit` open files clients may use, all listeners together.
 fn for_clients(limit: usize) -> usize {
-    // Under a very low limit, a quarter of it.
+    // Under a very low limit, a quarter of the limit.
     limit.saturating_sub(KEPT_BACK + limit / 16).max(limit / 4)
 }
 
-/// How many of the descriptors that this process may open now are for a listener with this `share`.
+/// How many of the descriptors that this process may open now a listener with this `share` may use.
 pub(super) fn room(share: Share) -> usize {
     let limit = getrlimit(Resource::Nofile).current;
     let all = for_clients(limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX / 4));

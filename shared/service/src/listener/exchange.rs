@@ -1,5 +1,6 @@
-//! The request that a connection works on, as its stream has to know it: actix-http reads further
-//! requests while it works on one, and tells nobody when one begins and when it is answered.
+//! Keeps track of the request that a connection works on, for the connection's stream: actix-http reads
+//! further requests while it works on one, and does not report when a request begins and when it is
+//! answered.
 
 use actix_http::{Payload, Request, error::PayloadError};
 use actix_web::body::{BodySize, BoxBody, MessageBody};
@@ -12,15 +13,15 @@ use std::{
     task::{Context, Poll},
 };
 
-/// How many bytes may be read ahead each time that a handler asks for more of a body: what actix-http
-/// keeps of a body that nobody reads.
+/// How many bytes may be read ahead each time a handler asks for more of a body: as many as actix-http
+/// buffers of a body that nobody reads.
 const BODY_AHEAD: usize = 32 * 1024;
 
-/// How many may be read ahead of a request whose body is complete: the bytes of one read, so that a
-/// client that goes away is noticed.
+/// How many bytes may be read ahead of a request whose body is complete: as many as one read returns, so
+/// that a client that goes away is noticed.
 const AHEAD: usize = 1;
 
-/// What one connection works on.
+/// The request that one connection works on.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
     in_flight: Cell<bool>,
@@ -32,14 +33,14 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// Whether a request is being answered: its head is complete, and the end of its answer is not
+    /// Whether a request is being answered: its head is complete, but the end of its answer has not been
     /// written to the stream.
     pub(super) fn is_in_flight(&self) -> bool {
         self.in_flight.get()
     }
 
-    /// Whether what is written now is no answer of a handler: no request is in flight, and none has been
-    /// answered since [`take_answered`](Self::take_answered) was asked last.
+    /// Whether anything written now is not a handler's answer: no request is in flight, and none was
+    /// answered since the last call of [`take_answered`](Self::take_answered).
     pub(super) fn is_idle(&self) -> bool {
         !self.in_flight.get() && !self.answered.get()
     }
@@ -54,7 +55,7 @@ impl Exchange {
         self.ahead.set(self.ahead.get().saturating_sub(count));
     }
 
-    /// What has been answered since this was asked last, if nothing is in flight.
+    /// How a request was answered since the last call. `None` if none was, or if a request is in flight.
     pub(super) fn take_answered(&self) -> Option<Answered> {
         if self.in_flight.get() || !self.answered.replace(false) {
             return None;
@@ -79,18 +80,18 @@ impl Exchange {
 /// How a request was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answered {
-    /// All of it was read.
+    /// The whole request was read.
     Whole,
-    /// Its handler did not want the rest of its body.
+    /// The handler did not read its body to the end.
     BodyUnread,
 }
 
-/// A request in flight, until it is dropped.
+/// A request that is in flight until this is dropped.
 #[derive(Debug)]
 pub(super) struct RequestInFlight(Rc<Exchange>);
 
 impl RequestInFlight {
-    /// The same request, in flight until its answer's body has been written.
+    /// Keeps the request in flight until the body of its answer has been written.
     pub(super) fn until_written(in_flight: Option<Self>, body: BoxBody) -> InFlightBody {
         InFlightBody { body, _in_flight: in_flight }
     }
@@ -121,7 +122,7 @@ impl Stream for RequestBody {
     }
 }
 
-/// The body of an answer, which holds its request in flight.
+/// The body of an answer, which keeps its request in flight.
 pub(super) struct InFlightBody {
     body: BoxBody,
     _in_flight: Option<RequestInFlight>,

@@ -1,18 +1,18 @@
-//! HTTP listeners: every port of Postern is one (`ingress.listen`, `api.listen`, `admin.listen`), and
-//! bounds what a client can take from it before it has proved anything. Below are actix-server and
+//! HTTP listeners: every port of Postern is one (`ingress.listen`, `api.listen`, `admin.listen`). A
+//! listener limits what a client can use before it has proved anything. It consists of actix-server and
 //! actix-http, with a stream of our own between them.
 //!
-//! 1. `admission` gives a connection a slot, or closes it at once and counts it. There are as many slots
-//!    as the limit of open files leaves room for (`descriptors`).
-//! 2. TLS, if the port has it, under `ingress.read_timeout`, with HTTP/1.1 only: actix-http sets no limit
-//!    to the streams of an HTTP/2 connection and to the size of their headers, and cannot be told to.
-//!    Providers need HTTP/1.1 only.
-//! 3. `socket` ends a connection whose client takes nothing of its answers for 20 seconds.
-//! 4. `paced` reads for actix-http, at the pace at which requests are answered. What request is in flight
-//!    it learns from `exchange`, which stands around the application. A handler that lets its client wait
-//!    learns from `client_closed` that the client is gone. `request_line` percent-encodes what a sloppy
-//!    client leaves raw in a target, where a request line certainly stands.
-//! 5. The ingress reads bodies within the room that all large bodies have together.
+//! 1. `admission` gives a connection a slot, or closes it at once and counts it. There are as many slots as
+//!    the limit of open files leaves room for (`descriptors`).
+//! 2. The TLS handshake, if the port has TLS, must end within `ingress.read_timeout`. Only HTTP/1.1 is
+//!    offered: actix-http does not limit the streams of an HTTP/2 connection or the size of their headers,
+//!    and has no setting for it. Providers need only HTTP/1.1.
+//! 3. `socket` ends a connection whose client reads nothing of its answers for 20 seconds.
+//! 4. `paced` reads for actix-http, at the pace at which requests are answered. It learns from `exchange`,
+//!    which wraps the application, which request is in flight. A handler that makes its client wait learns
+//!    from `client_closed` that the client is gone. `request_line` percent-encodes what a sloppy client
+//!    leaves raw in a target, if that is certainly part of a request line.
+//! 5. The ingress reads bodies within the memory that all large bodies share.
 
 mod admission;
 mod blank_lines;
@@ -60,28 +60,28 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// Connections that wait to be accepted.
+/// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// Bytes of answers that the kernel keeps for a client, twice over by its own count. By itself it
-/// would keep megabytes for each client that does not read, and requests would be answered for them.
+/// How many bytes of answers the kernel keeps for a client; it counts them twice. By default it would keep
+/// megabytes for each client that does not read, and requests would be answered for nobody.
 const SEND_BUFFER: u32 = 128 * 1024;
 
-/// How long a connection stays open behind an answer that its client was not waiting for, so that
-/// the client may read it. actix-http measures this by a clock that it looks at twice a second, if it
-/// has the time: if the clock is later than this, the connection is never closed.
+/// How long a connection stays open after an answer that its client did not wait for, so that the client
+/// can read the answer. actix-http measures this by a clock that it updates twice a second, if it has the
+/// time: if an update is later than this, the connection is never closed.
 const LINGER: Duration = Duration::from_secs(3);
 
 /// How long a connection stays open for its next request.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
-/// How long a client may take nothing of what is written to it.
+/// How long a client may read nothing of what is written to it.
 const STALL: Duration = Duration::from_secs(20);
 
-/// Connections that each worker may have beyond its part of the listener's: they are being closed.
+/// How many connections each worker may have in addition to its part of the listener's: they are being closed.
 const BEING_CLOSED: usize = 16;
 
-/// Listens on `address`, alone. Within a Tokio runtime.
+/// Listens on `address`, which no other process can share. Must be called within a Tokio runtime.
 ///
 /// # Errors
 /// The address cannot be used.
@@ -89,9 +89,9 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     listen(socket_for(address)?, address)
 }
 
-/// Listens on `address` beside other processes of the same user that do this, too (`SO_REUSEPORT`): the
-/// kernel divides new connections between them. So a process can be replaced without a moment in which
-/// nobody listens. Within a Tokio runtime.
+/// Listens on `address` together with other processes of the same user that do this, too (`SO_REUSEPORT`):
+/// the kernel divides new connections between them. So a process can be replaced without a moment in which
+/// nobody listens. Must be called within a Tokio runtime.
 ///
 /// # Errors
 /// The address cannot be used.
@@ -101,8 +101,8 @@ pub fn bind_shared(address: SocketAddr) -> io::Result<TcpListener> {
     listen(socket, address)
 }
 
-/// Why nothing listens on `address`, which `key` names, and what to do. `instead` is what sets another
-/// address besides the key.
+/// Says why nothing can listen on `address`, which the key `key` sets, and what to do. `instead` names
+/// another way to set the address.
 pub fn cannot_listen(key: &str, address: SocketAddr, error: &io::Error, instead: &str) -> String {
     let port = address.port();
     let advice = match error.kind() {
@@ -131,7 +131,7 @@ fn socket_for(address: SocketAddr) -> io::Result<TcpSocket> {
 
 fn listen(socket: TcpSocket, address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
-    // The connections have both from the port.
+    // Each connection inherits both settings from the port.
     socket.set_nodelay(true)?;
     socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.bind(address)?;
@@ -141,27 +141,28 @@ fn listen(socket: TcpSocket, address: SocketAddr) -> io::Result<TcpListener> {
 /// A port that is listened on, and how it treats its clients.
 #[derive(Debug)]
 pub struct Listener {
-    /// What metrics and log call it: one of a closed set.
+    /// The name in metrics and log, from a closed set.
     pub name: &'static str,
     /// The port.
     pub socket: TcpListener,
-    /// Its TLS, if it has any.
+    /// The port's TLS, if it has any.
     pub tls: Option<Tls>,
     /// How many connections it may have.
     pub connections: ConnectionLimits,
     /// How long a TLS handshake and the head of each request may take.
     pub read_timeout: Duration,
-    /// Threads, at least 1.
+    /// The number of threads, at least 1.
     pub workers: usize,
-    /// How long requests in flight may go on after a graceful stop. Whole seconds count.
+    /// How long requests in flight may go on after a graceful stop, in whole seconds.
     pub drain: Duration,
-    /// Where its threads say that they are alive.
+    /// Where the port's threads report that they are alive.
     pub heartbeats: Heartbeats,
 }
 
 impl Listener {
-    /// The server that answers with what `app` makes, one for each worker; to be awaited or spawned.
-    /// It speaks HTTP/1.1. Within a Tokio runtime, which follows the files of its TLS.
+    /// The server, to be awaited or spawned; `app` makes the application, one for each worker. It speaks
+    /// HTTP/1.1. Must be called within a Tokio runtime, in which a task follows the files of the port's
+    /// TLS.
     ///
     /// # Errors
     /// The port cannot be used.
@@ -209,7 +210,7 @@ impl Listener {
         let stop = builder.graceful_shutdown_signal();
         let builder = builder.listen(name, socket, move || {
             let heartbeats = heartbeats.clone();
-            // Here each thread begins.
+            // Each thread begins here.
             rt::spawn(async move { heartbeats.keep(format!("{name} listener"), pending::<()>()).await });
             let app = app().into_factory().map_err(|error: Error| error.error_response());
             let app = map_config(app, |()| AppConfig::default());
@@ -224,7 +225,7 @@ impl Listener {
             });
             let stop = stop.clone();
             let http = HttpService::build()
-                // The stream has the times of heads and of idle connections.
+                // The stream limits the times of heads and of idle connections itself.
                 .keep_alive(KeepAlive::Os)
                 .client_request_timeout(Duration::ZERO)
                 .client_disconnect_timeout(LINGER)
@@ -248,7 +249,7 @@ fn acceptor(tls: &Tls) -> io::Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(tls.server().map_err(io::Error::other)?)))
 }
 
-/// Makes of an accepted connection the stream that its requests are read from.
+/// Turns an accepted connection into the stream that its requests are read from.
 #[derive(Clone)]
 struct ConnectionOpener {
     admission: Admission,
@@ -257,12 +258,12 @@ struct ConnectionOpener {
 }
 
 impl ConnectionOpener {
-    /// The stream of a client that may come in.
+    /// The stream of a client that is admitted.
     ///
     /// # Errors
-    /// It may not, or does not do its part of the TLS handshake. There is nobody to be told.
+    /// The client is not admitted, or does not complete the TLS handshake. There is nobody to be told.
     async fn open(self, stream: TcpStream) -> Result<(PacedStream, Protocol, Option<SocketAddr>), ()> {
-        // A client that is gone already has no address any more.
+        // A client that has gone already has no address.
         let peer = stream.peer_addr().map_err(drop)?;
         let slot = self.admission.admit(peer.ip()).ok_or(())?;
         let socket = ClientSocket::new(stream, slot, STALL);

@@ -1,14 +1,14 @@
-//! The stream that actix-http reads requests from, at the pace at which it answers them.
+//! The stream from which actix-http reads requests, at the pace at which it answers them.
 //!
-//! actix-http (3.20, `h1/dispatcher.rs`) by itself reads on while an answer cannot be written, takes
-//! each of any number of small requests out of its buffer, wakes itself without end once the buffer
-//! is full, and gives only the first head of a connection a time.
+//! On its own, actix-http (3.20, `h1/dispatcher.rs`) reads on while an answer cannot be written, takes any
+//! number of small requests out of its buffer, wakes itself without end once the buffer is full, and limits
+//! only the time of a connection's first head.
 //!
 //! So this stream reads nothing while an answer cannot be written, hands over at most two heads before
-//! something is written, and reads no more of a body than its handler asks for. It gives every head its
-//! time, and an idle connection five seconds. Without it a client that does not read took a core and 23
-//! MB, and 27 bytes held a connection open without end. What actix-http refuses by itself is counted and
-//! logged when its answer is written.
+//! something is written, and reads no more of a body than its handler asks for. It limits the time of every
+//! head, and gives an idle connection five seconds. Without it, a client that does not read used a core and
+//! 23 MB, and 27 bytes held a connection open without end. A request that actix-http itself refuses is
+//! counted and logged when the answer is written.
 
 use super::{
     blank_lines::BlankLines,
@@ -39,22 +39,23 @@ pub(super) struct Pace {
     pub(super) keep_alive: Duration,
 }
 
-/// How many blank lines are handed over before actix-http writes: the end of a head and, for most
-/// bodies, none. So it has at most two requests that it has not begun; a head takes it 7 KB.
+/// How many blank lines are handed over before actix-http writes. Each head ends with one, and most bodies
+/// have none. So actix-http has at most two requests that it has not begun, with 7 KB for each head.
 const BLANK_LINES: u8 = 2;
 
-/// The answer to a head that does not end.
+/// The answer to a head that is not complete in time.
 pub(super) const TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 /// What a connection without a request in flight waits for, and until when.
 #[derive(Debug, Clone, Copy)]
 enum Wait {
-    /// For the rest of a head, or the first head of all.
+    /// For the rest of a head, or for the connection's first head.
     Head(Instant),
     /// For the first byte of the next head.
     NextRequest(Instant),
-    /// For nothing: what comes is the rest of a body that was not wanted, unless a head is complete.
+    /// For nothing: what arrives is the rest of a body that its handler did not read, unless a head is
+    /// complete.
     Nothing(Instant),
 }
 
@@ -68,9 +69,9 @@ impl Wait {
 
 /// A client's stream.
 ///
-/// While an answer is not written, nothing is read. While a request is in flight, only its body is
-/// read, and a little more. A client that does not keep to its [`Pace`] is told 408 if it has begun a
-/// head, and the stream ends. It must be polled by one task only.
+/// While an answer is not written, nothing is read. While a request is in flight, only its body is read,
+/// and a little more. If a client does not keep to its [`Pace`], it gets a 408 if it has begun a head, and
+/// the stream ends. The stream must be polled by one task only.
 #[derive(Debug)]
 pub(super) struct PacedStream {
     transport: Transport,
@@ -79,16 +80,16 @@ pub(super) struct PacedStream {
     blank_lines: BlankLines,
     /// How many blank lines may still be handed over before the next write.
     blank_lines_left: u8,
-    /// What was read and is not handed over yet: what stands behind the last of them, and an encoded
-    /// request line.
+    /// What was read and is not handed over yet: what follows the last blank line that may be handed over,
+    /// and an encoded request line.
     held: BytesMut,
     /// The client has not taken what was written.
     write_blocked: bool,
-    /// Something was not read because it was not its time.
+    /// Something was not read because reading was not allowed yet.
     read_postponed: bool,
     pace: Pace,
     wait: Wait,
-    /// Ends when `wait` is to be looked at.
+    /// Ends when `wait` must be checked.
     clock: Pin<Box<Sleep>>,
     ended: bool,
     closed: ClientClosed,
@@ -119,7 +120,7 @@ impl PacedStream {
         self.closed.clone()
     }
 
-    /// What the connection works on.
+    /// The request that the connection works on.
     pub(super) fn exchange(&self) -> Rc<Exchange> {
         Rc::clone(&self.exchange)
     }
@@ -128,10 +129,10 @@ impl PacedStream {
         !self.write_blocked && self.blank_lines_left > 0 && self.exchange.may_read()
     }
 
-    /// Ready when what the connection waits for has not come in time.
+    /// Ready when what the connection waits for has not arrived in time.
     ///
-    /// A deadline that is set is never earlier than `step` from then, and the clock never runs longer:
-    /// so it need not be set anew for each request.
+    /// A new deadline is never less than `step` ahead, and the clock never runs longer than that: so it
+    /// need not be reset for each request.
     fn poll_overdue(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let step = self.pace.head.min(self.pace.keep_alive);
         loop {
@@ -153,7 +154,7 @@ impl PacedStream {
         self.ended = true;
         if matches!(self.wait, Wait::Head(_)) {
             self.transport.slot().note_unread(408, &self.request_lines.path());
-            // A client that cannot be told is let go all the same.
+            // If the client cannot be told, the stream ends all the same.
             let _ = Pin::new(&mut self.transport).poll_write(context, TOO_SLOW);
         }
     }
@@ -167,7 +168,7 @@ impl PacedStream {
     }
 }
 
-/// The status of the refusal that `bytes` begin with, if they begin with one.
+/// The status of the refusal at the beginning of `bytes`, if there is one.
 fn refusal(bytes: &[u8]) -> Option<u16> {
     let digits = bytes.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
     str::from_utf8(digits).ok()?.parse().ok().filter(|status| *status >= 400)
@@ -186,7 +187,7 @@ impl AsyncRead for PacedStream {
         if !this.may_read() {
             this.read_postponed = true;
             if this.blank_lines_left == 0 && !this.write_blocked {
-                // While it lets go of a connection, actix-http writes before it reads.
+                // While actix-http ends a connection, it writes before it reads.
                 context.waker().wake_by_ref();
             }
             return Poll::Pending;
@@ -217,7 +218,7 @@ impl AsyncRead for PacedStream {
             this.held.extend_from_slice(&read[count..]);
             buffer.set_filled(start + count);
             if buffer.remaining() == 0 && this.blank_lines_left < BLANK_LINES {
-                // There is a head in it, and what follows may be long: its handler says when to read on.
+                // It contains a head, and what follows may be long: its handler decides when to read on.
                 this.blank_lines_left = 0;
             }
             this.hand_over(count);

@@ -1,28 +1,28 @@
-//! Request lines whose target is not percent-encoded as it should be (RFC 3986, 2.1).
+//! Encodes the targets of request lines that are not percent-encoded as they should be (RFC 3986, 2.1).
 //!
-//! Modems' scripts and small gateways write a person's text into a query as it is: `?text=café now`.
-//! actix-http refuses the line, with no handler, and the message is lost. So the target is encoded
-//! before actix-http reads it, but only where it is certain that a request line stands: at the
-//! beginning of a connection, and behind a request without a body that has been answered and behind
-//! which nothing was read. No byte of a body is ever changed: its length would no longer be what its head
+//! Modems' scripts and small gateways write a person's text into a query without encoding it: `?text=café
+//! now`. actix-http refuses the line before any handler sees it, and the message is lost. So the target is
+//! encoded before actix-http reads it, but only if it is certain that this is a request line: at the
+//! beginning of a connection, and after a request without a body that has been answered, if nothing was
+//! read after it until then. No byte of a body is ever changed: its length would no longer be what its head
 //! says, and the rest of it could be read as a request.
 
 use super::blank_lines::BlankLines;
 use std::mem;
 
-/// The longest request line that is looked at, in bytes; a longer one stays as it is.
+/// The longest request line that is looked at, in bytes; a longer one stays unchanged.
 const MAX_LINE: usize = 16 * 1024;
 
 /// How much of a line is kept for the log, in bytes.
 const KEPT: usize = 160;
-/// The most digits of a segment of a path that the log shows: more may be a telephone number.
+/// The most digits in a segment of a path that the log shows: more may be a telephone number.
 const MAX_DIGITS: usize = 4;
 
 /// Follows the heads of a connection, and encodes the targets of their request lines.
 #[derive(Debug)]
 pub(super) struct RequestLines {
     place: LinePart,
-    /// The beginning of the last line that was complete.
+    /// The beginning of the last complete line.
     last: Vec<u8>,
 }
 
@@ -31,20 +31,21 @@ pub(super) struct RequestLines {
 enum LinePart {
     /// A request line that has begun with these bytes.
     Line(Vec<u8>),
-    /// The headers behind it.
+    /// The headers after the request line.
     Headers(BlankLines),
-    /// Nothing yet: a head is complete, and nothing has come behind it.
+    /// Nothing yet: a head is complete, and nothing has arrived after it.
     Behind,
-    /// Nobody knows: a body, or a request that did not wait for its turn.
+    /// Something unknown: a body, or a request that was sent before the last one was answered.
     Unknown,
 }
 
-/// What is to be handed over for bytes that were read.
+/// What to hand over for bytes that were read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum HandOver {
     /// The same bytes.
     Unchanged,
-    /// These, for them and what was kept before. None of them: the request line is not complete.
+    /// These bytes, in place of the bytes that were read and those kept before. Empty if the request line
+    /// is not complete.
     Instead(Vec<u8>),
 }
 
@@ -62,7 +63,7 @@ impl RequestLines {
         }
     }
 
-    /// What is to be handed over for `bytes`, which were read next and are not empty.
+    /// What to hand over for `bytes`, which were read next and are not empty.
     pub(super) fn read(&mut self, bytes: &[u8]) -> HandOver {
         match &mut self.place {
             LinePart::Line(begun) => {
@@ -80,8 +81,8 @@ impl RequestLines {
         }
     }
 
-    /// The path of the last request line, as the log may have it: its first two segments, without what
-    /// looks like a telephone number, and without the query. Empty if it is not known.
+    /// The path of the last request line for the log: its first two segments, without anything that looks
+    /// like a telephone number, and without the query. Empty if it is not known.
     pub(super) fn path(&self) -> String {
         if matches!(self.place, LinePart::Unknown) {
             return String::new();
@@ -97,7 +98,7 @@ impl RequestLines {
         path.split('/').skip(1).take(2).map(shown).collect()
     }
 
-    /// What was kept of a line that is not complete.
+    /// Takes what was kept of an incomplete line.
     pub(super) fn take_rest(&mut self) -> Vec<u8> {
         match mem::replace(&mut self.place, LinePart::Unknown) {
             LinePart::Line(begun) => begun,
@@ -131,7 +132,7 @@ impl RequestLines {
         HandOver::Instead([&line, rest].concat())
     }
 
-    /// Follows `bytes` in the headers.
+    /// Follows the headers in `bytes`.
     fn headers(&mut self, bytes: &[u8]) {
         let LinePart::Headers(lines) = &mut self.place else { return };
         let mut left = 1;
@@ -142,11 +143,12 @@ impl RequestLines {
     }
 }
 
-/// `line` with its target encoded; `None` if nothing is to be encoded, or it is no request line for a
-/// path (RFC 9112, 3).
+/// `line` with its target encoded. `None` if nothing has to be encoded, or if `line` is not a request line
+/// for a path (RFC 9112, 3).
 ///
-/// The target is what stands between the first blank and the last. Blanks, and `#`, are encoded in the
-/// query alone: a server in front ends the path at the first of them, and the path stays the same.
+/// The target is everything between the first blank and the last. Blanks and `#` are encoded only in the
+/// query: a server in front of this one ends the path at the first of them, and the path must stay the
+/// same.
 fn encoded(line: &[u8]) -> Option<Vec<u8>> {
     let text = line.strip_suffix(b"\n").filter(|text| text.len() <= MAX_LINE)?;
     let text = text.strip_suffix(b"\r").unwrap_or(text);
@@ -238,7 +240,8 @@ mod tests {
         }
     }
 
-    /// What is handed over of `pieces`; between two of them the last request is answered whole.
+    /// What is handed over of `pieces`; between two of them, the last request is answered and was read as a
+    /// whole.
     fn handed_over(pieces: &[&[u8]], step: usize) -> Vec<u8> {
         let (mut lines, mut out) = (RequestLines::default(), Vec::new());
         for piece in pieces {
@@ -299,7 +302,7 @@ mod tests {
                 let expected = if head == RAW { ENCODED } else { head };
                 let together = [head, RAW].concat();
                 assert_eq!(handed_over(&[&together], step), [expected, RAW].concat(), "{step}");
-                // Nothing behind that is known any more.
+                // What follows that is not known to be a request line.
                 assert_eq!(handed_over(&[&together, RAW], step), [expected, RAW, RAW].concat(), "{step}");
             }
         }

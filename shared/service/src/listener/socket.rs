@@ -1,5 +1,5 @@
-//! The socket of a client, with or without TLS: a connection whose client takes nothing of what is
-//! written to it ends.
+//! The socket of a client, with or without TLS. It ends a connection whose client reads nothing of what is
+//! written to it.
 
 use super::admission::Slot;
 use std::{
@@ -15,24 +15,24 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-/// The TCP connection of a client that was let in.
+/// The TCP connection of a client that was admitted.
 #[derive(Debug)]
 pub(super) struct ClientSocket {
-    // Closed before its slot is free for another.
+    // The first field, so that it is closed before its slot is free for another connection.
     stream: TcpStream,
     slot: Slot,
     stall_time: Duration,
-    /// Runs while the client takes nothing of what is written.
+    /// Runs while the client reads nothing of what is written.
     stall: Option<Pin<Box<Sleep>>>,
 }
 
 impl ClientSocket {
-    /// The client may take nothing of what is written to it for `stall_time`.
+    /// The socket of a client that may read nothing of what is written to it for `stall_time`.
     pub(super) fn new(stream: TcpStream, slot: Slot, stall_time: Duration) -> Self {
         Self { stream, slot, stall_time, stall: None }
     }
 
-    /// What a write that came to `written` comes to.
+    /// The result of a write that returned `written`: an error if the client has read nothing for too long.
     fn watch<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stall = None;
@@ -40,7 +40,7 @@ impl ClientSocket {
         }
         let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(self.stall_time)));
         ready!(stall.as_mut().poll(context));
-        // Nothing of it stays in the kernel either.
+        // The kernel must not keep what is unsent either.
         let _ = self.stream.set_zero_linger();
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client reads nothing")))
     }
@@ -86,7 +86,7 @@ impl AsyncWrite for ClientSocket {
     }
 }
 
-/// What a client's bytes come through.
+/// The stream that a client's bytes come through.
 #[derive(Debug)]
 pub(super) enum Transport {
     Plain(ClientSocket),
@@ -94,7 +94,7 @@ pub(super) enum Transport {
 }
 
 impl Transport {
-    /// The connection's place among those of its listener.
+    /// The connection's place among the connections of its listener.
     pub(super) fn slot(&self) -> &Slot {
         match self {
             Self::Plain(socket) => &socket.slot,
@@ -103,7 +103,7 @@ impl Transport {
     }
 }
 
-/// Calls a method of whichever stream it is.
+/// Calls a method of the stream in either variant.
 macro_rules! either {
     ($transport:expr, $method:ident $(, $argument:expr)*) => {
         match $transport.get_mut() {

@@ -65,14 +65,14 @@ async fn a_client_that_takes_some_of_it_now_and_then_is_not() {
     tokio::join!(writing, reading);
 }
 
-/// What one read brings.
+/// What one read returns.
 async fn read(stream: &mut PacedStream) -> String {
     let mut bytes = vec![0; 8192];
     let count = stream.read(&mut bytes).await.unwrap();
     String::from_utf8(bytes[..count].to_vec()).unwrap()
 }
 
-/// Whether a read has to wait.
+/// Whether a read must wait.
 async fn waits(stream: &mut PacedStream) -> bool {
     timeout(PACE.keep_alive / 10, stream.read(&mut [0; 8192])).await.is_err()
 }
@@ -142,7 +142,7 @@ async fn a_target_is_encoded_in_each_request_that_waits_for_its_turn() {
     assert_eq!(read(&mut stream).await, "");
 }
 
-/// How a client goes on after a request that was answered, and what it is told at the end.
+/// How a client goes on after a request that was answered.
 #[derive(Debug, Clone, Copy)]
 enum After {
     Silence,
@@ -198,7 +198,7 @@ async fn every_head_has_its_time_and_an_idle_connection_less() {
     ] {
         let (said, took) = end(after).await;
         assert_eq!(said, says, "{after:?}");
-        // Half of it more, on a machine that is busy.
+        // A busy machine may take half as long again.
         assert!((from..from + PACE.head / 2 * 3).contains(&took), "{after:?}: {took:?}");
     }
     let (mut client, server) = pair().await;

@@ -3,17 +3,17 @@
 
 use prometheus::{Error, IntCounterVec, IntGaugeVec, Opts, Registry};
 
-/// Which limit a connection was refused for.
+/// The limit for which a connection was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusedConnection {
-    /// That of the listener.
+    /// The limit of the listener.
     Total,
-    /// That of the client's address.
+    /// The limit of the client's address.
     Address,
 }
 
 impl RefusedConnection {
-    /// As log and metrics call it.
+    /// Its name in the log and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Total => "total",
@@ -22,7 +22,7 @@ impl RefusedConnection {
     }
 }
 
-/// How many connections each listener has, and has refused. Clones share them.
+/// How many connections each listener has, and how many it has refused. Clones share them.
 #[derive(Debug, Clone)]
 pub struct ConnectionMetrics {
     open: IntGaugeVec,
@@ -48,7 +48,7 @@ impl ConnectionMetrics {
         })
     }
 
-    /// Makes what is counted of `listener` appear from the start.
+    /// Makes the metrics of `listener` appear from the start.
     pub fn declare_listener(&self, listener: &str) {
         self.open.with_label_values(&[listener]);
         for limit in [RefusedConnection::Total, RefusedConnection::Address] {
@@ -64,7 +64,7 @@ impl ConnectionMetrics {
         self.open.with_label_values(&[listener]).inc();
     }
 
-    /// Counts a connection as open no longer.
+    /// Counts a connection as closed.
     pub fn closed(&self, listener: &str) {
         self.open.with_label_values(&[listener]).dec();
     }

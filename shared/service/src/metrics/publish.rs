@@ -8,10 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long an operator is told of an outcome that the broker refused.
+/// How long an operator is told about an outcome that the broker refused.
 const REMARKED: Duration = Duration::from_secs(3600);
 
-/// What is stored of the outcome of a message that the broker refuses for good; the least comes first.
+/// What is stored of a message's outcome that the broker will never accept; the least comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Remains {
     /// Nothing.
@@ -34,7 +34,7 @@ impl Remains {
     }
 }
 
-/// How long publishes take, how many fail, for each queue, and which outcomes the broker refused. Clones
+/// How long publishes take and how many fail, for each queue, and which outcomes the broker refused. Clones
 /// share them.
 #[derive(Debug, Clone)]
 pub struct PublishMetrics {
@@ -77,7 +77,7 @@ impl PublishMetrics {
         }
     }
 
-    /// Counts a publish to `queue` that took so many `seconds`, and a failure unless it was `confirmed`.
+    /// Counts a publish to `queue` that took `seconds`, and a failure unless it was `confirmed`.
     pub fn published(&self, queue: &QueueName, confirmed: bool, seconds: f64) {
         self.duration.with_label_values(&[queue.as_str()]).observe(seconds);
         if !confirmed {
@@ -85,14 +85,14 @@ impl PublishMetrics {
         }
     }
 
-    /// Counts an outcome that the broker refused because of `why`, by what is stored of it.
+    /// Counts an outcome that the broker refused because of `why`; `remains` is what is stored of it.
     pub fn refused(&self, remains: Remains, why: &str) {
         self.refused.with_label_values(&[remains.as_str()]).inc();
         *self.last_refused.lock().unwrap_or_else(PoisonError::into_inner) =
             Some((Instant::now(), why.to_owned()));
     }
 
-    /// What an operator should know of outcomes that the broker refused in the last hour.
+    /// What an operator should know about outcomes that the broker refused in the last hour.
     pub fn remark(&self) -> Option<String> {
         let last = self.last_refused.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, why) = last.as_ref().filter(|(at, _)| at.elapsed() < REMARKED)?;

@@ -1,4 +1,4 @@
-//! The metric of delivery reports, which the ingress and connectors bring.
+//! The metric of delivery reports, which the ingress and connectors receive.
 
 use postern_shared::message::{BackendName, Report, State};
 use prometheus::{Error, IntCounterVec, Opts, Registry};

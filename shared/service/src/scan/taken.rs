@@ -1,6 +1,6 @@
-//! Going through a queue whose messages can only be taken: one after the other, and held, unsettled, until all
-//! that were there at the beginning were seen. What is not to go is handed back then, in order, and comes
-//! back by itself if the process ends before.
+//! Goes through a queue whose messages can only be taken: one after the other, and held, unsettled, until
+//! all that were there at the beginning were seen. Then the messages that stay are requeued, in order; if
+//! the process ends before, the broker requeues them.
 
 use postern_broker::{Address, Broker, BrokerError, Consumer, Delivery, Envelope, QueueName};
 use std::time::Duration;
@@ -8,47 +8,47 @@ use tokio::time::{sleep, timeout};
 
 /// How many messages one consumer holds; RabbitMQ prefetches at most 2,000.
 const WINDOW: u16 = 1_000;
-/// How long handing back may take.
+/// How long requeueing may take.
 const HAND_BACK: Duration = Duration::from_secs(30);
-/// How long the broker may take to count what was handed back, and how often it is asked. Beyond,
-/// somebody else has taken of it.
+/// How long the broker may take to count what was requeued, and how often it is asked. After that, another
+/// consumer has taken some of it.
 const COUNTED: Duration = Duration::from_secs(2);
 const ASK_AGAIN: Duration = Duration::from_millis(10);
 
-/// What has been taken of a queue and is held.
+/// The messages of a queue that were taken and are held.
 pub(super) struct TakenMessages<'a> {
     broker: &'a dyn Broker,
     queue: QueueName,
     /// How many messages are still to be seen.
     left: u64,
-    /// How long a message that was counted may take to come.
+    /// How long a message that was counted may take to arrive.
     patience: Duration,
-    /// The consumers that are full of what is held, and at the end the one that gives.
+    /// The consumers. Only the last one still delivers; the messages of all others are held.
     windows: Vec<HeldOfConsumer>,
 }
 
-/// A consumer, and what is held of what it gave.
+/// A consumer with the messages of it that are held.
 struct HeldOfConsumer {
     consumer: Consumer,
     size: usize,
     held: Vec<Delivery>,
-    /// How many messages the caller has of it.
+    /// How many of its messages the caller has.
     out: usize,
 }
 
 impl HeldOfConsumer {
-    /// How many more messages it gives before one is acknowledged.
+    /// How many more messages it delivers before one must be acknowledged.
     fn room(&self) -> usize {
         self.size.saturating_sub(self.held.len() + self.out)
     }
 }
 
 impl<'a> TakenMessages<'a> {
-    /// Begins a scan over what waits in `queue` now. A message that was counted and does not come within
-    /// `patience` ends it: somebody else has the rest.
+    /// Begins a scan over what waits in `queue` now. It ends when a message that was counted does not
+    /// arrive within `patience`: another consumer has the rest.
     ///
     /// # Errors
-    /// The broker's.
+    /// The broker's error.
     pub(super) async fn begin(
         broker: &'a dyn Broker,
         queue: QueueName,
@@ -63,18 +63,18 @@ impl<'a> TakenMessages<'a> {
         self.left
     }
 
-    /// Whether the caller has as many messages as it may: one is to be acknowledged or held before the
-    /// next comes.
+    /// Whether the caller has as many messages as it may: it must acknowledge or hold one before the next
+    /// arrives.
     pub(super) fn is_full(&self) -> bool {
         self.windows.last().is_some_and(|window| window.room() == 0 && window.out > 0)
     }
 
-    /// The next message, to be [held](Self::hold) or [acknowledged](Self::ack); `None` when all that were
-    /// there at the beginning were seen. Messages that come meanwhile stand behind them. Not to be called
-    /// while this [is full](Self::is_full).
+    /// The next message, to be [held](Self::hold) or [acknowledged](Self::ack). `None` when all that were
+    /// there at the beginning were seen; messages that arrive in the meantime come after them. Must not be
+    /// called while this [is full](Self::is_full).
     ///
     /// # Errors
-    /// The broker's.
+    /// The broker's error.
     pub(super) async fn next(&mut self) -> Result<Option<Delivery>, BrokerError> {
         if self.left == 0 {
             return Ok(None);
@@ -92,26 +92,26 @@ impl<'a> TakenMessages<'a> {
                 Ok(Some(delivery))
             }
             Ok(None) => Err(BrokerError::Closed),
-            // Somebody else has it.
+            // Another consumer has it.
             Err(_) => Ok(None),
         }
     }
 
-    /// Publishes `messages`, confirmed.
+    /// Publishes `messages`, and waits for the confirms.
     ///
     /// # Errors
-    /// The broker's.
+    /// The broker's error.
     pub(super) async fn publish(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
         if messages.is_empty() { Ok(()) } else { self.broker.publish(messages).await }
     }
 
-    /// Removes a message from the queue, and makes room for another one.
+    /// Acknowledges a message, which removes it from the queue and makes room for another one.
     pub(super) fn ack(&mut self, delivery: Delivery) {
         self.settled();
         delivery.ack();
     }
 
-    /// Keeps a message until the end, so that it does not come again.
+    /// Holds a message until the end, so that it is not delivered again.
     pub(super) fn hold(&mut self, delivery: Delivery) {
         self.settled();
         if let Some(window) = self.windows.last_mut() {
@@ -125,7 +125,7 @@ impl<'a> TakenMessages<'a> {
         }
     }
 
-    /// Hands back what is held, in order: to nobody here, so each window is shut before.
+    /// Requeues what is held, in order. All consumers are stopped first, so that none of them gets it again.
     pub(super) async fn end(mut self) {
         for window in &mut self.windows {
             let _ = timeout(HAND_BACK, window.consumer.stop()).await;
@@ -136,7 +136,7 @@ impl<'a> TakenMessages<'a> {
             window.held.into_iter().for_each(Delivery::release);
             let _ = timeout(HAND_BACK, window.consumer.close()).await;
         }
-        // RabbitMQ counts it a moment later: whoever looked until then would see a part.
+        // RabbitMQ counts it a moment later: until then, only a part would be seen.
         let counted = async {
             while self.broker.depth(&self.queue).await.is_ok_and(|depth| depth.ready < back) {
                 sleep(ASK_AGAIN).await;

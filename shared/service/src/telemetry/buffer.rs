@@ -1,9 +1,8 @@
-//! The buffer between the log's writers and stderr: nobody waits until somebody reads the log. If it is full,
-//! lines are dropped and counted.
+//! The buffer between code that logs and stderr: no code waits until somebody reads the log. If the buffer
+//! is full, lines are dropped and counted.
 //!
-//! tracing-appender does the same with a channel of lines, whose memory depends on their length, and
-//! brings four crates. This is a lock around a `Vec` of bytes, and all lines that have queued up are one
-//! write.
+//! tracing-appender does the same with a channel of lines, whose memory depends on their length, and brings
+//! four crates. This is a lock around a `Vec` of bytes, and one write takes all lines that wait.
 
 use prometheus::{Error, IntCounter};
 use std::{
@@ -14,19 +13,19 @@ use std::{
     time::Duration,
 };
 
-/// The most bytes that wait to be written. At full speed Postern writes about 8 MB of lines a second, so
-/// that a reader may stand still for a second.
+/// The most bytes that wait to be written. At full speed, Postern writes about 8 MB of lines a second, so a
+/// reader may pause for a second.
 const CAPACITY: usize = 8 << 20;
-/// The bytes whose memory is kept when they are written.
+/// How many bytes of the buffer's memory are kept after a write.
 const KEPT: usize = 256 << 10;
-/// How long lines are collected before they are written: at full speed they are written together, by one
-/// call, and the thread is woken as often as that and not for each line.
+/// How long lines are collected before they are written: at full speed, many lines are written by one call,
+/// and the thread is woken once for all of them and not for each line.
 const COLLECT: Duration = Duration::from_millis(5);
-/// How long the end of the process waits until the lines are written.
+/// How long the process waits at its end until the lines are written.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
-/// Takes log lines, which a thread of its own writes. A line for which there is no room is dropped and
-/// counted. Clones share it.
+/// Takes log lines, which a thread of its own writes. A line that does not fit is dropped and counted.
+/// Clones share it.
 #[derive(Debug, Clone)]
 pub struct LogBuffer(Arc<BufferState>);
 
@@ -34,9 +33,9 @@ pub struct LogBuffer(Arc<BufferState>);
 struct BufferState {
     capacity: usize,
     lines: Mutex<BufferedLines>,
-    /// Lines wait to be written.
+    /// Notified when lines wait to be written.
     added: Condvar,
-    /// What waited was written.
+    /// Notified when the waiting lines were written.
     written: Condvar,
     dropped: IntCounter,
 }
@@ -44,18 +43,18 @@ struct BufferState {
 #[derive(Debug, Default)]
 struct BufferedLines {
     waiting: Vec<u8>,
-    /// Whether the thread writes lines that do not wait any more.
+    /// Whether the thread is writing lines that it has taken from `waiting`.
     writing: bool,
     /// Whether the thread waits to be woken.
     idle: bool,
 }
 
-/// Waits, when it is dropped, until the lines are written, but at most for two seconds.
+/// Waits, when it is dropped, until the lines are written, but at most two seconds.
 #[derive(Debug)]
 pub struct LogGuard(LogBuffer);
 
 impl LogBuffer {
-    /// A buffer whose lines a new thread writes to `out`, and the counter of the lines that are dropped:
+    /// A buffer whose lines a new thread writes to `out`. `dropped` counts the lines that are dropped:
     /// `log_lines_dropped_total`.
     ///
     /// # Errors
@@ -72,7 +71,7 @@ impl LogBuffer {
         Ok(buffer)
     }
 
-    /// Waits until the lines are written, but at most for two seconds.
+    /// Waits until the lines are written, but at most two seconds.
     pub fn flush(&self) {
         let unwritten = |lines: &mut BufferedLines| lines.writing || !lines.waiting.is_empty();
         // Whether they were in time makes no difference: the process ends either way.
@@ -90,7 +89,7 @@ impl LogBuffer {
             return self.0.dropped.inc();
         }
         lines.waiting.extend_from_slice(line);
-        // To wake a thread is a system call, even if it does not sleep.
+        // Waking a thread is a system call, even if the thread does not sleep.
         let wakes = mem::take(&mut lines.idle);
         drop(lines);
         if wakes {
@@ -98,7 +97,7 @@ impl LogBuffer {
         }
     }
 
-    /// Writes what is added, for as long as the process lives.
+    /// Writes what is added, until the process ends.
     fn write_to(&self, mut out: impl Write) {
         let (mut chunk, mut told) = (Vec::new(), 0);
         loop {
@@ -115,7 +114,7 @@ impl LogBuffer {
             chunk.clear();
             chunk.shrink_to(KEPT);
             let dropped = self.0.dropped.get();
-            // Where stderr is gone there is nobody to tell.
+            // If stderr is gone, there is nobody to tell.
             if dropped > told && written.is_ok() {
                 tracing::warn!(lines = dropped - told, "log lines dropped: stderr was not read in time");
             }
@@ -125,7 +124,7 @@ impl LogBuffer {
         }
     }
 
-    /// Waits until there are lines, and a moment for further ones.
+    /// Waits until there are lines, and then a moment for more.
     fn wait_for_lines(&self) {
         let nothing = |lines: &mut BufferedLines| {
             lines.idle = lines.waiting.is_empty();
@@ -154,7 +153,7 @@ impl Write for LogBuffer {
 }
 
 impl LogGuard {
-    /// The buffer, for whoever ends the process otherwise.
+    /// The buffer, for code that ends the process in another way.
     pub fn buffer(&self) -> &LogBuffer {
         &self.0
     }
@@ -169,7 +168,7 @@ impl Drop for LogGuard {
 /// The counter of the lines that are dropped.
 ///
 /// # Errors
-/// Never in practice: its name is wrong.
+/// Never in practice: the metric's name is invalid.
 pub(super) fn dropped_counter() -> Result<IntCounter, Error> {
     IntCounter::new(
         "log_lines_dropped_total",
@@ -182,7 +181,7 @@ mod tests {
     use super::*;
     use std::{sync::mpsc, time::Instant};
 
-    /// Writes when it is let, and says what it wrote.
+    /// Writes only when it is allowed to, and reports what it wrote.
     struct Reader {
         lets: mpsc::Receiver<()>,
         tells: mpsc::SyncSender<Vec<u8>>,
@@ -214,7 +213,7 @@ mod tests {
             buffer.add(format!("line {number:05}\n").as_bytes());
         }
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
-        // Eleven bytes each: in the buffer there is room for 90, and as many may be on their way.
+        // Each line has eleven bytes: the buffer holds 90 lines, and as many may be on their way.
         let dropped = buffer.0.dropped.get();
         assert!((100_000 - 180..=100_000 - 90).contains(&dropped), "{dropped}");
         for _ in 0..10 {
@@ -248,7 +247,7 @@ mod tests {
         let begun = Instant::now();
         drop(buffer.guard());
         assert!((FLUSH_WITHIN..FLUSH_WITHIN * 10).contains(&begun.elapsed()));
-        // Until here the reader was there, and stood still.
+        // Until here, there was a reader that did not read.
         drop(lets);
     }
 }

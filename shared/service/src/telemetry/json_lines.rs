@@ -1,7 +1,6 @@
 //! A log line as one JSON object: `timestamp`, `level`, the event's own fields, `target`.
 //!
-//! The library's own formatter takes as long for a line as everything else that accepting a
-//! message needs of us.
+//! The library's own formatter takes as long for one line as all our other work for accepting a message.
 
 use jiff::Timestamp;
 use std::fmt::{self, Debug, Write};
@@ -14,7 +13,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// Formats events. Spans are left out: there are none.
+/// Formats events. Spans are left out: Postern makes none.
 #[derive(Debug, Clone, Copy)]
 pub struct JsonLines;
 
@@ -46,7 +45,7 @@ struct LineFields<'a, 'w> {
 }
 
 impl LineFields<'_, '_> {
-    /// `,"name":` and then what `write` writes.
+    /// Writes `,"name":` and then what `write` writes.
     fn field(&mut self, name: &str, write: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
         if self.result.is_ok() {
             // `r#type` is the field `type`.
@@ -95,7 +94,7 @@ impl Visit for LineFields<'_, '_> {
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        // JSON has no other numbers (RFC 8259, 6).
+        // JSON has no infinity and no NaN (RFC 8259, 6).
         self.field(field.name(), |writer| match value.is_finite() {
             true => write!(writer, "{value}"),
             false => writer.write_str("null"),
@@ -103,13 +102,13 @@ impl Visit for LineFields<'_, '_> {
     }
 }
 
-/// What is written through it stands within a JSON string (RFC 8259, 7).
+/// Escapes what is written through it, for a JSON string (RFC 8259, 7).
 struct Escaped<'a, 'w>(&'a mut Writer<'w>);
 
 impl Write for Escaped<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let is_special = |byte: u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
-        // Without a way out of the loop it takes many bytes at a time.
+        // A loop without an early exit checks many bytes at a time.
         if !text.bytes().fold(false, |any, byte| any | is_special(byte)) {
             return self.0.write_str(text);
         }

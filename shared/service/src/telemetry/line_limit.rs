@@ -1,7 +1,7 @@
 //! A limit on the log lines that anybody can cause.
 //!
-//! Only lines about requests that store nothing are limited: they cost their sender less than they cost
-//! the log. Every message, report and attempt has its line.
+//! Only lines about requests that store nothing are limited: a request costs its sender less than its line
+//! costs the log. Every message, report and attempt has its line.
 
 use std::{
     collections::BTreeMap,
@@ -11,14 +11,14 @@ use std::{
 use tokio::runtime::Handle;
 use tracing::Level;
 
-/// The most lines of one status that are written in a [`WINDOW`]: enough to see what somebody does, and
+/// The most lines of one status that are written in a [`WINDOW`]: enough to see what a client does, and
 /// less than 10 kB a second for each status.
 const LINES: u32 = 20;
-/// How long it is until as many are written again.
+/// The time after which the same number of lines is written again.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Lets through 20 lines a second for each HTTP status that they are about, and says afterwards, in one
-/// line, how many it left out. For lines about requests that prove nothing. Clones share it.
+/// Admits 20 lines a second for each HTTP status that they are about, and then logs, in one line, how many
+/// it left out. For lines about requests that prove nothing. Clones share it.
 #[derive(Debug, Clone)]
 pub struct LineLimit(Arc<LineLimitState>);
 
@@ -37,23 +37,24 @@ struct CountedWindow {
     left_out: u64,
 }
 
-/// What becomes of a line.
+/// What happens to a line.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Written,
     LeftOut,
-    /// It is left out, as the first since the last time that somebody was told how many were.
+    /// It is left out, as the first one since the number of lines left out was last logged.
     FirstLeftOut,
 }
 
 impl LineLimit {
-    /// A limit on lines about `about`, of `level`: so is the line that says how many were left out.
+    /// A limit on lines about `about`, of `level`. The line that says how many were left out has the same
+    /// level.
     pub fn new(about: &'static str, level: Level) -> Self {
         Self(Arc::new(LineLimitState { about, level, windows: Mutex::default() }))
     }
 
     /// Whether a line about a request that is answered with `status` is to be written now; `None` if it is
-    /// about no request. Within a Tokio runtime, a task of it says later how many lines were left out.
+    /// about no request. Within a Tokio runtime, a task later logs how many lines were left out.
     pub fn admits(&self, status: impl Into<Option<u16>>) -> bool {
         let status = status.into();
         match self.judge(status, Instant::now()) {
@@ -85,7 +86,7 @@ impl LineLimit {
         if window.left_out == 1 { Verdict::FirstLeftOut } else { Verdict::LeftOut }
     }
 
-    /// Says how many lines about `status` were left out since the last time.
+    /// Logs how many lines about `status` were left out since the last time.
     fn tell(&self, status: Option<u16>) {
         let left_out = self.windows().get_mut(&status).map(|window| std::mem::take(&mut window.left_out));
         let (about, left_out) = (self.0.about, left_out.unwrap_or_default());

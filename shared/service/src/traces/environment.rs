@@ -1,21 +1,21 @@
-//! What the `OTEL_*` variables of OpenTelemetry's specification say, as far as Postern reads them itself. Of
-//! the rest, `OTEL_EXPORTER_OTLP_*` and `OTEL_BSP_*`, `OTEL_SPAN_*` and `OTEL_RESOURCE_ATTRIBUTES`, the
-//! OpenTelemetry library reads what it needs.
+//! Reads the `OTEL_*` variables of OpenTelemetry's specification that Postern reads itself. The
+//! OpenTelemetry library reads what it needs of the others: `OTEL_EXPORTER_OTLP_*`, `OTEL_BSP_*`,
+//! `OTEL_SPAN_*` and `OTEL_RESOURCE_ATTRIBUTES`.
 
 use std::time::Duration;
 use url::Url;
 
-/// The longest time that the exporter waits for an answer, unless `OTEL_EXPORTER_OTLP_TIMEOUT` says so.
+/// How long the exporter waits for an answer without `OTEL_EXPORTER_OTLP_TIMEOUT`.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How many spans wait at most, unless `OTEL_BSP_MAX_QUEUE_SIZE` says so: the library's default.
+/// The most spans that wait without `OTEL_BSP_MAX_QUEUE_SIZE`: the library's default.
 const MAX_QUEUED: usize = 2_048;
 
-/// What the variables come to.
+/// What the variables ask for.
 #[derive(Debug, PartialEq)]
 pub(super) struct Environment {
     /// `None`: traces are off.
     pub(super) exporting: Option<Exporting>,
-    /// What is not done as asked, for the log.
+    /// What the variables ask for and Postern does not do, for the log.
     pub(super) remarks: Vec<String>,
 }
 
@@ -37,14 +37,14 @@ impl Exporting {
     }
 }
 
-/// The variable `name` of this process. An empty one is none, as the specification wants it.
+/// The variable `name` of this process. An empty variable counts as unset, as the specification requires.
 #[expect(clippy::disallowed_methods, reason = "OpenTelemetry's own variables, not keys of the configuration")]
 pub(super) fn of_process(name: &str) -> Option<String> {
     std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
 impl Environment {
-    /// What this process's variables say.
+    /// Reads this process's variables.
     ///
     /// # Errors
     /// What is wrong, and what to set.
@@ -52,7 +52,7 @@ impl Environment {
         Self::read(&of_process)
     }
 
-    /// What `variable` says.
+    /// Reads what `variable` returns for each name.
     fn read(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, String> {
         let off = |remarks| Ok(Self { exporting: None, remarks });
         if variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
@@ -63,8 +63,7 @@ impl Environment {
         let asked: Vec<_> = list(exporters.as_deref().unwrap_or("otlp")).collect();
         let others: Vec<_> = asked.iter().filter(|name| !matches!(**name, "otlp" | "none")).collect();
         if let Some(other) = others.first() {
-            remarks
-                .push(format!("OTEL_TRACES_EXPORTER: unknown exporter \"{other}\"; known are otlp and none"));
+            remarks.push(format!("OTEL_TRACES_EXPORTER: unknown exporter \"{other}\"; known: otlp and none"));
         }
         if !asked.contains(&"otlp") {
             return off(remarks);
@@ -101,7 +100,7 @@ fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
-/// The variable of traces that ends in `what`, else that of all signals, with its name.
+/// The variable for traces that ends in `what`, else the variable for all signals, with its name.
 fn of_signal(variable: &dyn Fn(&str) -> Option<String>, what: &str) -> Option<(String, String)> {
     let names = [format!("OTEL_EXPORTER_OTLP_TRACES_{what}"), format!("OTEL_EXPORTER_OTLP_{what}")];
     names.into_iter().find_map(|name| variable(&name).map(|value| (name, value)))
@@ -112,8 +111,10 @@ fn endpoint_of(name: &str, text: &str) -> Result<Url, String> {
     url.ok_or_else(|| format!("{name}: must be a URL, such as http://collector:4318"))
 }
 
+/// Checks the protocol.
+///
 /// # Errors
-/// Another protocol is asked for than Postern has.
+/// The variables ask for a protocol that Postern does not have.
 fn protocol(variable: &dyn Fn(&str) -> Option<String>, endpoint: &Url) -> Result<(), String> {
     match of_signal(variable, "PROTOCOL") {
         Some((name, asked)) if asked != "http/protobuf" => {
@@ -131,8 +132,10 @@ fn protocol(variable: &dyn Fn(&str) -> Option<String>, endpoint: &Url) -> Result
     }
 }
 
+/// Checks the form of the headers. Their values are secrets, which the error must not contain.
+///
 /// # Errors
-/// The headers are no list of `name=value`. What they say is a secret.
+/// The headers are not a list of `name=value`.
 fn headers(variable: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
     let Some((name, text)) = of_signal(variable, "HEADERS") else { return Ok(()) };
     let is_header = |item: &str| item.split_once('=').is_some_and(|(name, _)| !name.trim().is_empty());
@@ -142,10 +145,10 @@ fn headers(variable: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
     Err(format!("{name}: must be name=value,name=value"))
 }
 
-/// The library would take another sampler for what it does not know.
+/// Checks the sampler: instead of one that it does not know, the library would use another one.
 ///
 /// # Errors
-/// There is no such sampler, or its argument is no ratio.
+/// The sampler is not known, or its argument is not a ratio.
 fn sampler(variable: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
     const KNOWN: [&str; 6] = [
         "always_on",
@@ -158,7 +161,7 @@ fn sampler(variable: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
     let Some(asked) = variable("OTEL_TRACES_SAMPLER") else { return Ok(()) };
     if !KNOWN.contains(&&*asked) {
         let known = KNOWN.join(", ");
-        return Err(format!("OTEL_TRACES_SAMPLER: unknown sampler \"{asked}\"; known are {known}"));
+        return Err(format!("OTEL_TRACES_SAMPLER: unknown sampler \"{asked}\"; known: {known}"));
     }
     let ratio = || variable("OTEL_TRACES_SAMPLER_ARG")?.parse::<f64>().ok();
     if asked.ends_with("traceidratio") && !ratio().is_some_and(|ratio| (0.0..=1.0).contains(&ratio)) {
@@ -169,14 +172,13 @@ fn sampler(variable: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether traces are taken over and passed on.
+/// Whether other programs' traces are continued and ours are passed on.
 fn propagators(variable: &dyn Fn(&str) -> Option<String>, remarks: &mut Vec<String>) -> bool {
     let Some(asked) = variable("OTEL_PROPAGATORS") else { return true };
-    // Baggage is what others wrote: Postern carries none.
+    // Baggage is what others wrote: Postern passes none on.
     for other in list(&asked).filter(|name| !matches!(*name, "tracecontext" | "baggage" | "none")) {
-        remarks.push(format!(
-            "OTEL_PROPAGATORS: unknown propagator \"{other}\"; known are tracecontext and none"
-        ));
+        remarks
+            .push(format!("OTEL_PROPAGATORS: unknown propagator \"{other}\"; known: tracecontext and none"));
     }
     list(&asked).any(|name| name == "tracecontext")
 }
@@ -210,7 +212,7 @@ mod tests {
             (&[("OTEL_SERVICE_NAME", "x"), ("OTEL_PROPAGATORS", "none")][..], None),
             (&[WHERE, ("OTEL_SDK_DISABLED", "TRUE"), ("OTEL_TRACES_SAMPLER", "wrong")][..], None),
             (&[WHERE, ("OTEL_TRACES_EXPORTER", "none")][..], None),
-            (&[WHERE, ("OTEL_TRACES_EXPORTER", "zipkin")][..], Some("known are otlp and none")),
+            (&[WHERE, ("OTEL_TRACES_EXPORTER", "zipkin")][..], Some("known: otlp and none")),
             (&[("OTEL_TRACES_EXPORTER", "otlp")][..], Some("set OTEL_EXPORTER_OTLP_ENDPOINT")),
         ] {
             let Environment { exporting, remarks } = read(variables).unwrap();
@@ -257,7 +259,7 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_HEADERS", "a=b,secret", "must be name=value"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "must be a whole number"),
             ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "must be a whole number"),
-            ("OTEL_TRACES_SAMPLER", "jaeger_remote", "known are always_on, always_off"),
+            ("OTEL_TRACES_SAMPLER", "jaeger_remote", "known: always_on, always_off"),
             ("OTEL_TRACES_SAMPLER", "traceidratio", "from 0 to 1"),
         ] {
             let error = read(&[(name, value), WHERE]).unwrap_err();

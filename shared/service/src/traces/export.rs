@@ -1,8 +1,7 @@
-//! Sending spans: a queue with a bound, the library's thread that makes batches of it, and an HTTP client of
-//! our own. Whatever becomes of the receiver, nobody waits for it: what there is no room for is dropped, and
-//! counted.
+//! Sends spans: a bounded queue, the library's thread that makes batches from it, and an HTTP client of our
+//! own. Nothing waits for the receiver, even if it is gone: spans that do not fit are dropped and counted.
 //!
-//! The exporter's thread is the library's, its HTTP client is ours: the library's async clients do not
+//! The exporter's thread is the library's, but its HTTP client is ours: the library's async clients do not
 //! work on that thread, and its blocking one brings a second runtime.
 
 use super::environment::Exporting;
@@ -27,25 +26,27 @@ use std::{
 };
 use tokio::runtime::Handle;
 
-/// The pause between two log lines about spans that are lost.
+/// The least time between two log lines about spans that are lost.
 const SAYS: Duration = Duration::from_secs(60);
 /// The most bytes of a receiver's answer that are read.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// Why there was no answer to the last request that had none; the library says "network error" of it.
+/// Why the last request that failed had no answer; the library only says "network error".
 type LastProblem = Arc<Mutex<Option<String>>>;
 
-/// Counts what becomes of spans.
+/// Counts what happens to spans.
 #[derive(Debug, Clone)]
 pub(super) struct Counts {
     exported: IntCounter,
-    /// There was no room for them.
+    /// Spans for which there was no room.
     dropped: IntCounter,
-    /// The receiver did not take them.
+    /// Spans that the receiver did not accept.
     failed: IntCounter,
 }
 
 impl Counts {
+    /// Declares the counters on `metrics`.
+    ///
     /// # Errors
     /// The metric is declared already.
     pub(super) fn declare(metrics: &Metrics) -> Result<Self, prometheus::Error> {
@@ -57,14 +58,15 @@ impl Counts {
     }
 }
 
-/// What takes spans that have ended, and exports them as `exporting` says. Within a Tokio runtime.
+/// The processor that takes ended spans, and exports them as `exporting` says. Must be called within a
+/// Tokio runtime.
 ///
 /// # Errors
 /// What is wrong with the variables.
 pub(super) fn processor(exporting: &Exporting, counts: Counts) -> Result<impl SpanProcessor + use<>, String> {
     let unreached = Arc::new(Mutex::default());
     let client = ExportClient::new(exporting.timeout, Arc::clone(&unreached))?;
-    // Where to, with which headers and how compressed, the library reads itself.
+    // The library reads the address, the headers and the compression itself.
     let exporter = OtlpExporter::builder().with_http().with_http_client(client);
     let exporter = exporter.with_timeout(exporting.timeout).build();
     let exporter = exporter.map_err(|error| format!("OTEL_EXPORTER_OTLP_…: {error}"))?;
@@ -80,8 +82,8 @@ pub(super) fn processor(exporting: &Exporting, counts: Counts) -> Result<impl Sp
     Ok(BoundedProcessor { next, queued, max: exporting.max_queued, dropped: counts.dropped })
 }
 
-/// The library's processor drops what is too much without a number that anybody could ask for: this one
-/// drops it before.
+/// Drops and counts the spans above the limit before the library's processor does, which does not report how
+/// many it drops.
 #[derive(Debug)]
 struct BoundedProcessor {
     next: BatchSpanProcessor,
@@ -118,14 +120,14 @@ impl SpanProcessor for BoundedProcessor {
     }
 }
 
-/// Counts what is exported and what is not, and says the latter now and then.
+/// Counts spans that are exported and spans that are lost, and logs lost ones from time to time.
 #[derive(Debug)]
 struct CountedExporter {
     exporter: OtlpExporter,
     queued: Arc<AtomicUsize>,
     counts: Counts,
     unreached: LastProblem,
-    /// When it was last said that spans are lost. `None` while none is.
+    /// When it was last logged that spans are lost. `None` while none are.
     said: Mutex<Option<Instant>>,
 }
 
@@ -175,7 +177,7 @@ impl CountedExporter {
     }
 }
 
-/// The HTTP client of the exporter, on the process's runtime: the library's thread has none.
+/// The HTTP client of the exporter. It runs on the process's runtime, since the library's thread has none.
 #[derive(Debug)]
 struct ExportClient {
     client: Client,
@@ -185,7 +187,7 @@ struct ExportClient {
 
 impl ExportClient {
     fn new(timeout: Duration, unreached: LastProblem) -> Result<Self, String> {
-        // The one provider of the process; where another part of it was first, that one stands.
+        // Fails if another part of the process has installed a provider, which is then used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         #[expect(
             clippy::disallowed_methods,
@@ -201,7 +203,7 @@ impl ExportClient {
 impl HttpClient for ExportClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (client, request) = (self.client.clone(), request.try_into()?);
-        // All of it: already the beginning of a request needs the runtime's clock.
+        // All of it must run there: even the beginning of a request needs the runtime's clock.
         let answered = async move { read(client.execute(request).await?).await };
         let answered = self.runtime.spawn(answered).await?;
         answered.map_err(|error| {
@@ -212,7 +214,7 @@ impl HttpClient for ExportClient {
     }
 }
 
-/// The answer, with the beginning of its body: what is wrong with spans that were taken is said there.
+/// The answer, with the beginning of its body, which says what is wrong with spans that were accepted.
 async fn read(mut answer: reqwest::Response) -> Result<Response<Bytes>, reqwest::Error> {
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await? {
@@ -227,7 +229,7 @@ async fn read(mut answer: reqwest::Response) -> Result<Response<Bytes>, reqwest:
     Ok(response)
 }
 
-/// What an error comes down to, without the address: "Connection refused".
+/// The innermost cause of an error, without the address: "Connection refused".
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {

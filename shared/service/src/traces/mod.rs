@@ -1,18 +1,18 @@
-//! OpenTelemetry traces: what was done for a message, from a provider's request to the next provider's, in
-//! spans that have one trace id. Off unless the standard `OTEL_*` variables say where to send them
-//! (`environment`); then `span` makes them, by the conventions for HTTP and for messaging, and `export`
-//! sends them, beside the work and within bounds.
+//! OpenTelemetry traces: what was done for a message, from a provider's request to the request to the next
+//! provider, in spans with one trace id. Traces are off unless the standard `OTEL_*` variables say where to
+//! send them (`environment`). `span` makes the spans, by the conventions for HTTP and for messaging, and
+//! `export` sends them in the background and within limits.
 //!
 //! No span holds an identity, a text, a secret, or a URL's path and query: attributes are names of the
 //! configuration, ids, numbers of attempts, and labels from closed sets.
 //!
-//! The ingress holds a [`RequestSpan`] for each request that is taken, the dispatcher begins the span of
-//! each delivery in `screen`, and [`Scope::sends`] makes those of what is published, whose headers carry
-//! the trace across the broker. `Backend::send_within` gives connectors the place below which they make
-//! spans of their requests. A delivery report's address carries the trace too (`~` and a `traceparent` at
-//! its end): a message's trace is stored nowhere, and without a message log nothing is looked up. The
-//! price is a longer address while traces are on. A span is below the one that sent its message, not only
-//! linked to it, so that one trace shows the whole way.
+//! The ingress holds a [`RequestSpan`] for each request that it accepts, the dispatcher begins the span of
+//! each delivery in `screen`, and [`Scope::sends`] makes the spans of published messages, whose headers
+//! carry the trace across the broker. `Backend::send_within` gives connectors the scope in which they make
+//! spans of their requests. The address for a delivery report carries the trace, too (`~` and a
+//! `traceparent` at its end): a message's trace is stored nowhere, and without a message log nothing is
+//! looked up. The price is a longer address while traces are on. The span of a message is a child of the
+//! span that sent it, not only linked to it, so that one trace shows the whole way.
 
 mod environment;
 mod export;
@@ -36,7 +36,7 @@ use opentelemetry_sdk::{
 };
 use std::{fmt, sync::Arc, time::Duration};
 
-/// How long what is not exported yet may take at the end of a drain.
+/// How long exporting the last spans may take at the end of a drain.
 const FLUSH: Duration = Duration::from_secs(3);
 
 /// Makes spans, or nothing if traces are off. Clones share it.
@@ -48,7 +48,7 @@ struct Tracing {
     provider: SdkTracerProvider,
     /// `messaging.system`.
     system: &'static str,
-    /// Whether traces are taken over from others and passed on to them over HTTP (`OTEL_PROPAGATORS`).
+    /// Whether others' traces are continued, and ours passed on, over HTTP (`OTEL_PROPAGATORS`).
     propagates: bool,
 }
 
@@ -57,14 +57,14 @@ struct Tracing {
 pub enum TracedBroker {
     /// RabbitMQ.
     RabbitMq,
-    /// Postern's own.
+    /// The embedded broker.
     Embedded,
 }
 
-/// Why there can be no traces although they are asked for.
+/// Why there can be no traces although the variables ask for them.
 #[derive(Debug, thiserror::Error)]
 pub enum TracesError {
-    /// A variable says something that cannot be done: which, and what to set.
+    /// A variable asks for something that cannot be done. The text says which one, and what to set.
     #[error("{0}")]
     Variable(String),
     /// The metric of the spans is declared already.
@@ -78,9 +78,9 @@ impl Traces {
         Self::default()
     }
 
-    /// Traces as the process's `OTEL_*` variables say, of the program `name` with the version `version`, whose
-    /// messages go through `broker`. What of them is not done as asked is said in the log. Within a Tokio
-    /// runtime.
+    /// Starts traces as the process's `OTEL_*` variables say, for the program `name` in the version
+    /// `version`, whose messages go through `broker`. Logs what the variables ask for and Postern does not
+    /// do. Must be called within a Tokio runtime.
     ///
     /// # Errors
     /// [`TracesError`]
@@ -109,11 +109,10 @@ impl Traces {
         Ok(Self(Some(Arc::new(Tracing { tracer, provider, system, propagates }))))
     }
 
-    /// What [`start`](Self::start) would say of this process's `OTEL_*` variables: remarks, where they are not
-    /// taken as they stand.
+    /// Checks this process's `OTEL_*` variables, and returns what [`start`](Self::start) would log about them.
     ///
     /// # Errors
-    /// Why nothing would start.
+    /// Why [`start`](Self::start) would fail.
     pub fn check() -> Result<Vec<String>, String> {
         Ok(Environment::of_process()?.remarks)
     }
@@ -123,19 +122,20 @@ impl Traces {
         self.0.is_some()
     }
 
-    /// Exports what is left, for at most three seconds, and makes no more spans.
+    /// Exports what is left, for at most three seconds. No spans are made after that.
     pub async fn close(&self) {
         let Some(tracing) = self.0.clone() else { return };
-        // It waits for the thread that exports.
+        // This blocks until the thread that exports has ended.
         let closing = tokio::task::spawn_blocking(move || tracing.provider.shutdown_with_timeout(FLUSH));
         if !matches!(closing.await, Ok(Ok(()))) {
-            tracing::warn!(?FLUSH, "some spans could not be exported before the program ended");
+            let seconds = FLUSH.as_secs();
+            tracing::warn!(seconds, "some spans could not be exported before the program ended");
         }
     }
 }
 
 impl Tracing {
-    /// Begins the span that `builder` describes, below `parent`; without one it begins a trace.
+    /// Begins the span that `builder` describes, below `parent`; without a parent, it begins a trace.
     fn begin(self: &Arc<Self>, builder: SpanBuilder, parent: Option<&SpanContext>) -> TraceSpan {
         let context = Context::new();
         let context = match parent {
@@ -152,8 +152,8 @@ impl fmt::Debug for Traces {
     }
 }
 
-/// What every span says of its process. `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` come
-/// last, and win.
+/// What every span says about its process. `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` come last,
+/// and take precedence.
 fn resource(name: &'static str, version: &'static str) -> Resource {
     let resource = Resource::builder_empty()
         .with_detector(Box::new(TelemetryResourceDetector))

@@ -1,4 +1,4 @@
-//! The span of a request that somebody made of Postern.
+//! The span of a request to Postern.
 
 use super::{
     Traces,
@@ -19,7 +19,7 @@ use std::time::SystemTime;
 #[derive(Debug, Clone, Copy)]
 pub struct Began(Option<SystemTime>);
 
-/// The trace that a request belongs to, and its span in it. The span ends when this is dropped.
+/// The trace that a request belongs to, and the request's span in it. The span ends when this is dropped.
 #[derive(Debug)]
 pub struct RequestSpan {
     context: TraceContext,
@@ -33,8 +33,8 @@ impl Traces {
     }
 
     /// The span of a request that is answered at the route `route` and began at `began`. It is in the trace
-    /// `parent`, which the request has shown a right to be in; without one it begins a trace. `about` is a
-    /// trace that it says it is about, without a proof: the span is linked to it.
+    /// `parent`, if the request has proved a right to that trace; else it begins a trace. `about` is a
+    /// trace that the request says, without proof, it is about: the span is linked to it.
     pub fn request(
         &self,
         began: Began,
@@ -66,12 +66,12 @@ impl RequestSpan {
         Self { context: parent.unwrap_or_else(TraceContext::begin), span: TraceSpan::default() }
     }
 
-    /// What is passed on of the trace.
+    /// The trace to pass on to others.
     pub fn context(&self) -> &TraceContext {
         &self.context
     }
 
-    /// The parent of what is done for the request.
+    /// The parent of spans for work on the request.
     pub fn scope(&self) -> Scope {
         self.span.scope()
     }
@@ -85,7 +85,7 @@ impl RequestSpan {
         if let Some(message) = message {
             self.span.note_message(message);
         }
-        // What a client does wrong is no error of the server's span, by the conventions.
+        // By the conventions, a client's mistake is not an error of the server's span.
         if status >= 500 {
             self.span.fail(status.to_string());
         }

@@ -1,5 +1,5 @@
-//! One span, and the spans below it, by OpenTelemetry's conventions for messaging and for HTTP. All of it is
-//! nothing, and costs nothing, if traces are off.
+//! One span, and the spans below it, by OpenTelemetry's conventions for messaging and for HTTP. If traces
+//! are off, nothing is made, and it costs nothing.
 
 use super::{Traces, Tracing};
 use opentelemetry::{
@@ -42,15 +42,15 @@ pub struct Sends(Vec<SendSpan>);
 
 struct SendSpan {
     address: Address,
-    /// How many messages go there.
+    /// How many messages go to the address.
     messages: i64,
     id: Option<MessageId>,
     span: TraceSpan,
 }
 
 impl Traces {
-    /// The span of working on `envelope`, which was taken from `queue`: below the one that it was sent in,
-    /// so that a message's way is one trace.
+    /// The span of work on `envelope`, which was taken from `queue`. It is below the span that sent the
+    /// message, so that a message's way is one trace.
     pub fn process(&self, queue: &QueueName, envelope: &Envelope) -> TraceSpan {
         let Some(tracing) = &self.0 else { return TraceSpan::default() };
         let sender = envelope.trace().map(|trace| remote(&trace));
@@ -70,50 +70,50 @@ impl TraceSpan {
         Self(Some(Box::new(Live { span, scope: Scope(Some(Arc::new(place))) })))
     }
 
-    /// Whether it is none, because traces are off.
+    /// Whether there is no span, because traces are off.
     pub fn is_none(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Its place in its trace.
+    /// The span's place in its trace.
     pub fn scope(&self) -> Scope {
         self.0.as_ref().map_or_else(Scope::default, |live| live.scope.clone())
     }
 
-    /// What is passed on so that others join its trace. `None` if traces are off.
+    /// The trace to pass on, so that others join it. `None` if traces are off.
     pub fn context(&self) -> Option<&TraceContext> {
         self.0.as_ref()?.scope.context()
     }
 
-    /// The header that an HTTP request to somebody else gets. `None` if it gets none.
+    /// The trace to pass on in an HTTP request to others. `None` if none is passed on.
     pub fn propagated(&self) -> Option<&TraceContext> {
         let place = self.0.as_ref()?.scope.0.as_ref()?;
         place.tracing.propagates.then_some(&place.written)
     }
 
-    /// Says of which message it is, and which attempt to send it.
+    /// Notes which message the span is about, and which attempt to send it.
     pub fn note_attempt(&mut self, id: MessageId, attempt: u32) {
         let Some(live) = &mut self.0 else { return };
         live.span.set_attribute(message_id(id));
         live.span.set_attribute(KeyValue::new("postern.attempt", i64::from(attempt)));
     }
 
-    /// Says which message it is about.
+    /// Notes which message the span is about.
     pub fn note_message(&mut self, id: MessageId) {
         if let Some(live) = &mut self.0 {
             live.span.set_attribute(message_id(id));
         }
     }
 
-    /// Says which backend it is about.
+    /// Notes which backend the span is about.
     pub fn note_backend(&mut self, name: &BackendName) {
         if let Some(live) = &mut self.0 {
             live.span.set_attribute(backend(name));
         }
     }
 
-    /// Says whom an HTTP request goes to: the server, which the configuration names, and never the path or the
-    /// query, where numbers, texts and secrets stand.
+    /// Notes the server that an HTTP request goes to, which the configuration names. Never notes the path
+    /// or the query, which contain numbers, texts and secrets.
     pub fn note_server(&mut self, url: &Url) {
         let Some(live) = &mut self.0 else { return };
         live.span.set_attribute(KeyValue::new("url.scheme", url.scheme().to_owned()));
@@ -125,21 +125,21 @@ impl TraceSpan {
         }
     }
 
-    /// Says what it came to, by a label of the metrics.
+    /// Notes the outcome, by a label of the metrics.
     pub fn note_outcome(&mut self, outcome: &'static str) {
         if let Some(live) = &mut self.0 {
             live.span.set_attribute(KeyValue::new("postern.outcome", outcome));
         }
     }
 
-    /// Says the status of an answer.
+    /// Notes the status of an answer.
     pub(super) fn note_status(&mut self, status: u16) {
         if let Some(live) = &mut self.0 {
             live.span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
         }
     }
 
-    /// Says that it failed: by the failure's class and code, never by what was answered.
+    /// Notes a failure: by its class and code, never by what was answered.
     pub fn note_failure(&mut self, failure: &Failure) {
         if self.0.is_some() {
             let class = failure.class.as_str();
@@ -150,7 +150,7 @@ impl TraceSpan {
         }
     }
 
-    /// Says what an HTTP request came to: its answer's status, or the failure.
+    /// Notes the outcome of an HTTP request: the status of its answer, or the failure.
     pub fn note_answer(&mut self, answer: Result<Option<u16>, &Failure>) {
         if self.0.is_none() {
             return;
@@ -164,7 +164,7 @@ impl TraceSpan {
         }
     }
 
-    /// Says that it failed, in one of a few words.
+    /// Marks the span as failed; `error_type` is one of a few words.
     pub(super) fn fail(&mut self, error_type: impl Into<StringValue>) {
         if let Some(live) = &mut self.0 {
             live.span.set_attribute(KeyValue::new("error.type", Value::String(error_type.into())));
@@ -174,12 +174,12 @@ impl TraceSpan {
 }
 
 impl Scope {
-    /// What is passed on so that others join the trace. `None` if traces are off.
+    /// The trace to pass on, so that others join it. `None` if traces are off.
     pub fn context(&self) -> Option<&TraceContext> {
         self.0.as_ref().map(|place| &place.written)
     }
 
-    /// The span of an HTTP request with the method `method`, which is one of the standard's.
+    /// The span of an HTTP request with the method `method`, which must be a standard one.
     pub fn client(&self, method: &str) -> TraceSpan {
         let Some(place) = &self.0 else { return TraceSpan::default() };
         let builder = SpanBuilder::from_name(method.to_owned()).with_kind(SpanKind::Client);
@@ -187,8 +187,8 @@ impl Scope {
         place.tracing.begin(builder, Some(&place.context))
     }
 
-    /// The spans of publishing `messages`, one for each address, which the messages are put into. What goes
-    /// to the message log alone is no message of anybody's, and gets none.
+    /// Makes the spans of publishing `messages`, one for each address, and puts them into the messages. A
+    /// message that goes only to the message log gets no span, since it is nobody's message.
     pub fn sends(&self, messages: &mut [(Address, Envelope)]) -> Sends {
         let Some(place) = &self.0 else { return Sends::default() };
         let mut sends: Vec<SendSpan> = Vec::new();
@@ -215,7 +215,7 @@ impl Scope {
         self.settled(queue, "ack");
     }
 
-    /// Notes that the message went back to `queue`.
+    /// Notes that the message from `queue` was requeued.
     pub fn requeued(&self, queue: &QueueName) {
         self.settled(queue, "requeue");
     }
@@ -253,7 +253,7 @@ impl SendSpan {
 }
 
 impl Sends {
-    /// Ends the spans: the messages were stored, or not.
+    /// Ends the spans, and notes whether the messages were stored.
     pub fn end(mut self, published: Result<(), &BrokerError>) {
         for SendSpan { messages, id, span, .. } in &mut self.0 {
             let Some(live) = &mut span.0 else { continue };
@@ -268,7 +268,7 @@ impl Sends {
     }
 }
 
-/// What a broker's error is called in a span.
+/// The name of a broker's error in a span.
 fn error_type(error: &BrokerError) -> &'static str {
     match error {
         BrokerError::Unavailable(_) => "unavailable",
@@ -283,8 +283,8 @@ fn error_type(error: &BrokerError) -> &'static str {
     }
 }
 
-/// What every span about a queue has. `operation` is one of the convention's types, `name` the system's word
-/// for it.
+/// The attributes of every span about a queue. `operation` is one of the convention's types, `name` the
+/// system's word for it.
 fn messaging(
     tracing: &Tracing,
     operation: &'static str,
@@ -307,8 +307,8 @@ fn backend(name: &BackendName) -> KeyValue {
     KeyValue::new("postern.backend", name.as_str().to_owned())
 }
 
-/// The convention's name of what is taken from `queue`: the exchange, the routing key and the queue by which
-/// messages come into it, as far as there is one of each.
+/// The name of what is taken from `queue`, by the convention: the exchange and the routing key by which
+/// messages reach the queue, if there is one of each, and the queue.
 pub(super) fn consumed(queue: &QueueName) -> String {
     let address = queue.backend().map(|backend| {
         let is_bulk = *queue == QueueName::outbound(&backend, Priority::Bulk);
@@ -320,14 +320,14 @@ pub(super) fn consumed(queue: &QueueName) -> String {
     }
 }
 
-/// Those of `parts` that are there, each once, with colons between them.
+/// The `parts` that are not empty, without adjacent repetitions, joined by colons.
 fn joined(parts: &[&str]) -> String {
     let mut parts: Vec<_> = parts.iter().filter(|part| !part.is_empty()).copied().collect();
     parts.dedup();
     parts.join(":")
 }
 
-/// The span that `trace` says, which is somebody else's.
+/// The span of another process that `trace` names.
 pub(super) fn remote(trace: &TraceContext) -> SpanContext {
     let mut parts = trace.as_str().split('-').skip(1);
     let mut part = || parts.next().unwrap_or_default();

@@ -9,7 +9,7 @@ use postern_shared::{message::Priority, trace_context::TraceContext};
 const SAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const STATE: &str = "rojo=1,congo=t61";
 
-/// Traces that nobody takes, by the sampler that is the default.
+/// Traces that are exported nowhere, with the default sampler.
 fn traces(propagates: bool) -> Traces {
     let sampler = Sampler::ParentBased(Box::new(Sampler::AlwaysOn));
     let provider = SdkTracerProvider::builder().with_sampler(sampler).build();

@@ -1,4 +1,4 @@
-//! What is written is read as it was; what is read is written so that it is read the same.
+//! A message that is written can be read again unchanged, and so can one that was read from any body.
 
 use crate::message::{
     CallbackEvent, Context, Identity, Inbound, Malformed, MessageId, Outbound, Priority, Report,
@@ -8,7 +8,7 @@ use proptest::{collection, option, prelude::*};
 use serde_json::{Map, Value};
 use std::fmt::Debug;
 
-/// Values that JSON gives back as they are: a float that is a whole number may come as another kind.
+/// Values that JSON keeps unchanged. Floats are not among them: a whole one may be read as an integer.
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -70,7 +70,7 @@ prop_compose! {
     }
 }
 
-/// Where `body` is read, what is written of it is read the same.
+/// If `body` holds a message, the message can be written and read again unchanged.
 fn settles<T: PartialEq + Debug>(
     body: &[u8],
     read: fn(&[u8]) -> Result<T, Malformed>,

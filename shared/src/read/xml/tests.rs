@@ -1,4 +1,4 @@
-//! What XML becomes, and what is no XML.
+//! What XML becomes, and what is not XML.
 
 use super::*;
 use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! Texts of XML: what their references stand for.
+//! Texts in XML, and what their references stand for.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use std::borrow::Cow;
 #[derive(Default)]
 pub(super) struct XmlText {
     text: String,
-    /// The first half of a character of two UTF-16 units, each written as a reference.
+    /// The first half of a surrogate pair, each half of which is written as a reference.
     half: Option<u16>,
 }
 
@@ -24,7 +24,7 @@ impl XmlText {
         }
     }
 
-    /// Adds half a character; two that belong together are one.
+    /// Adds half of a surrogate pair. Two halves that belong together become one character.
     pub(super) fn add_half(&mut self, unit: u16) {
         match self.half.take() {
             Some(first) => match char::decode_utf16([first, unit]).next() {
@@ -51,18 +51,18 @@ impl XmlText {
     }
 }
 
-/// What stands between `&` and `;`.
+/// The meaning of a reference: of what is between `&` and `;`.
 pub(super) enum Meaning {
     Char(char),
-    /// Half a character of two UTF-16 units, as senders write it that take each unit for a character.
+    /// Half of a surrogate pair: some senders write each UTF-16 unit as a character.
     Half(u16),
-    /// The number of nothing: NUL, or beyond Unicode.
+    /// A number that is no character: NUL, or beyond Unicode.
     Nothing,
     Unknown,
 }
 
 impl Meaning {
-    /// What `&name;` stands for.
+    /// The meaning of `&name;`.
     pub(super) fn of(name: &str) -> Self {
         let number = match name.strip_prefix('#') {
             Some(number) => match number.strip_prefix(['x', 'X']) {
@@ -98,7 +98,7 @@ impl Meaning {
     }
 }
 
-/// The value of an attribute without its escapes.
+/// `value`, that of an attribute, with its references replaced.
 pub(super) fn unescaped(value: &str) -> String {
     let mut plain = XmlText::default();
     let mut rest = value;

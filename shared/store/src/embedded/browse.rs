@@ -1,5 +1,5 @@
-//! Looking at what waits in a queue: its rows are read beside the writer, who says which of them wait, and who
-//! replaces them.
+//! Browsing the messages that wait in a queue. The rows are read by a connection of its own; the writer says
+//! which of them wait, and replaces them.
 
 use super::{
     EmbeddedBroker,
@@ -16,34 +16,34 @@ use rusqlite::Connection;
 use std::{collections::VecDeque, path::Path, time::Duration};
 use tokio::{sync::oneshot, task::spawn_blocking};
 
-/// The most that is read at a time: messages, and bytes.
+/// The most that is read at a time, in messages and in bytes.
 const PAGE: (usize, u64) = (256, 1024 * 1024);
 
-/// How long reading a page may take: all of a large file may have to be read for one message.
+/// How long reading a page may take: for one message, a whole large file may have to be read.
 const READING: Duration = Duration::from_secs(60);
 
-/// A look at a queue.
+/// A walk over the messages that wait in a queue.
 #[derive(Debug)]
 pub(super) struct StoreBrowse<'b> {
     broker: &'b EmbeddedBroker,
     queue: QueueName,
     index: usize,
     waiting: Waiting,
-    /// The number of the next message to be read.
+    /// The number of the next message to read.
     next: u64,
     page: VecDeque<BrowsedMessage>,
-    /// A JSON array.
+    /// The ids to look for, as a JSON array. `None`: all messages.
     named: Option<String>,
-    /// `None` while it reads, and before it was needed.
+    /// `None` during a read and before the first one.
     connection: Option<Connection>,
     damage_is_told: bool,
 }
 
 impl<'b> StoreBrowse<'b> {
-    /// Begins.
+    /// Begins to browse `queue`.
     ///
     /// # Errors
-    /// There is no such queue, or the broker is closed.
+    /// The queue does not exist, or the broker is closed.
     pub(super) async fn begin(
         broker: &'b EmbeddedBroker,
         queue: &QueueName,
@@ -52,7 +52,7 @@ impl<'b> StoreBrowse<'b> {
         let index = broker.known(queue)?;
         let (answer, answered) = oneshot::channel();
         let waiting = broker.ask(Op::Waiting(index, answer), answered).await?;
-        // Texts always make an array.
+        // A list of texts can always be written as JSON.
         let named = (!named.is_empty()).then(|| serde_json::to_string(named).unwrap_or_default());
         let (queue, page) = (queue.clone(), VecDeque::new());
         Ok(Self {

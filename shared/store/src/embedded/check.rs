@@ -1,17 +1,17 @@
-//! Whether the rows of a store are those that were written, and are as many as was counted.
+//! Checks that the rows of a store are unchanged and that their number is the one that was counted.
 
 use super::record::{self, Position, RowKey};
 use crate::sqlite::NUMBER_BITS;
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 
-/// Messages, and their bytes.
+/// A number of messages, and their bytes.
 type Sum = (u64, u64);
 
-/// What is wrong with the rows; empty if nothing is. Reads all of them, which must not change meanwhile.
+/// What is wrong with the rows. Empty if nothing is. Reads all rows, which must not change meanwhile.
 ///
 /// # Errors
-/// The disk does not give them.
+/// The rows cannot be read from the disk.
 pub(crate) fn problems(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut problems = Vec::new();
     let mut found = waiting(connection, &mut problems)?;
@@ -39,7 +39,7 @@ pub(crate) fn problems(connection: &Connection) -> rusqlite::Result<Vec<String>>
     Ok(problems)
 }
 
-/// What waits in each queue, by its id.
+/// The messages that wait in each queue, by the queue's id.
 fn waiting(connection: &Connection, problems: &mut Vec<String>) -> rusqlite::Result<BTreeMap<i64, Sum>> {
     let mut found: BTreeMap<i64, Sum> = BTreeMap::new();
     let mut statement = connection.prepare(

@@ -1,5 +1,5 @@
-//! Many changes, one write: what has queued up is laid out in memory, written as one batch, and
-//! only then taken over.
+//! Many changes in one write: the requests that have queued up are staged in memory and written as one batch. Only
+//! then do the queues in memory change.
 
 use super::{
     queue::WaitingRecord,
@@ -20,41 +20,41 @@ use std::collections::{BTreeMap, VecDeque};
 /// How many delayed messages are moved in one write.
 const MOVED_AT_ONCE: usize = 256;
 
-/// How long delayed messages that the disk does not give are left alone.
+/// How long delayed messages that cannot be read from the disk are left alone, in milliseconds.
 const UNREADABLE_MS: u64 = 60_000;
 
-/// What becomes of one queue.
+/// The staged change of one queue.
 struct Change {
     position: Position,
     added: VecDeque<(u64, Record)>,
-    /// Of what waited: evicted or replaced.
+    /// Waiting messages that are evicted or replaced.
     taken: Vec<(u64, WaitingRecord)>,
 }
 
-/// Changes on their way into the store.
+/// Changes that are to be written.
 pub(super) struct Staged {
     changes: BTreeMap<usize, Change>,
-    /// By id: when each is due, and its queue.
+    /// New delayed messages by id: when each is due, its queue, and the message.
     delayed: BTreeMap<i64, (u64, String, Record)>,
     returned: Vec<i64>,
-    /// How many more delayed messages return to the queue of each name, and how many have.
+    /// For each queue's name: how many delayed messages are added, and how many have returned to it.
     counts: BTreeMap<String, (u64, u64)>,
     next_id: i64,
     next_due: Option<u64>,
     events: Vec<Event>,
 }
 
-/// What a successful write changed.
+/// The changes by a successful write.
 #[derive(Debug, Default)]
 pub(super) struct WriteChanges {
-    /// Queues with something new to deliver.
+    /// The queues with something new to deliver.
     pub(super) grown: Vec<usize>,
-    /// Bytes of the records that were removed.
+    /// The bytes of the records that were removed.
     pub(super) removed: u64,
 }
 
 impl Staged {
-    /// Nothing yet.
+    /// No changes yet.
     pub(super) fn new(queues: &StoredQueues) -> Self {
         Self {
             changes: BTreeMap::new(),
@@ -81,8 +81,8 @@ impl Staged {
         position.tail += 1;
     }
 
-    /// Takes one write: all of it, or nothing where a queue that refuses would overflow. Returns the numbers
-    /// of the messages that were to be replaced and do not wait any more.
+    /// Stages one write: all of it, or nothing if a queue that refuses would overflow. Returns the numbers of the
+    /// messages that were to be replaced but do not wait any more.
     pub(super) fn admit(
         &mut self,
         queues: &mut StoredQueues,
@@ -121,7 +121,7 @@ impl Staged {
         Ok(gone)
     }
 
-    /// Whether `entries` overflow no queue that refuses.
+    /// Checks that no queue that refuses would overflow by `entries`.
     ///
     /// # Errors
     /// [`BrokerError::Full`]
@@ -169,8 +169,8 @@ impl Staged {
         self.next_id = self.next_id.saturating_add(1);
     }
 
-    /// Moves delayed messages that are due into their queues, whatever limit those have. To be called
-    /// before [`admit`](Self::admit), which may add earlier ones.
+    /// Moves delayed messages that are due into their queues, regardless of the queues' limits. Must be called
+    /// before [`admit`](Self::admit), which may add messages that are due earlier.
     pub(super) fn move_due(&mut self, queues: &mut StoredQueues, store: &Store, now: u64) {
         if queues.delayed.next_due.is_none_or(|due| due > now) {
             return;
@@ -179,7 +179,7 @@ impl Staged {
             Ok(due) => due,
             Err(error) => {
                 tracing::error!(
-                    ?error,
+                    %error,
                     "delayed messages cannot be read from the disk, retrying: check the disk"
                 );
                 self.next_due = Some(now + UNREADABLE_MS);
@@ -202,7 +202,7 @@ impl Staged {
         }
     }
 
-    /// Turns undecodable records into dead letters, and takes note of what was acked.
+    /// Turns undecodable records into dead letters, and stages the removal of acknowledged messages.
     pub(super) fn settle(&mut self, queues: &StoredQueues) {
         for (index, queue) in queues.all.iter().enumerate().filter(|(_, queue)| queue.dirty()) {
             self.change(queues, index);
@@ -212,8 +212,8 @@ impl Staged {
         }
     }
 
-    /// Lets the oldest go where a queue would hold too many. To be called before
-    /// [`settle`](Self::settle), since it may come upon undecodable records.
+    /// Drops the oldest messages of queues that would hold too many. Must be called before
+    /// [`settle`](Self::settle), since it may find undecodable records.
     pub(super) fn evict(&mut self, queues: &mut StoredQueues, store: &Store) {
         for (index, change) in &mut self.changes {
             let queue = &mut queues.all[*index];
@@ -230,7 +230,7 @@ impl Staged {
         }
     }
 
-    /// When the first delayed message is due once this is written.
+    /// When the first delayed message will be due after this write.
     pub(super) fn next_due(&self) -> Option<u64> {
         self.next_due
     }
@@ -243,8 +243,8 @@ impl Staged {
             && self.events.is_empty()
     }
 
-    /// Writes everything, durably, and takes it over into `queues`; after an error `queues` are as
-    /// they were before the publishes, and what was settled still is to be written.
+    /// Writes everything durably, and then changes `queues`. After an error, `queues` are as before the
+    /// publishes, and settlements still have to be written.
     pub(super) fn write(
         mut self,
         queues: &mut StoredQueues,
@@ -268,8 +268,8 @@ impl Staged {
     ) -> Result<(), StoreError> {
         let mut batch = store.batch()?;
         let events = std::mem::take(&mut self.events);
-        // First, while the transaction holds nothing else: what the log's tables do not take is undone with it.
-        // A savepoint would cost each message a tenth of what its events do.
+        // The events come first, while the transaction holds nothing else: if the log's tables refuse them, the
+        // transaction is rolled back. A savepoint would add a tenth to the cost of a message's events.
         let recorded = match recording.filter(|_| !events.is_empty()) {
             Some(recording) if batch.record(recording, &events)? => Some(recording),
             Some(_) => {
@@ -315,7 +315,7 @@ impl Staged {
         Ok(())
     }
 
-    /// How many delayed messages return to `queue` once this is written.
+    /// How many delayed messages will return to `queue` after this write.
     fn delayed_count(&self, queues: &StoredQueues, queue: &str) -> u64 {
         let before = queues.delayed.counts.get(queue).copied().unwrap_or_default();
         let (more, returned) = self.counts.get(queue).copied().unwrap_or_default();
@@ -355,7 +355,7 @@ impl Staged {
     }
 }
 
-/// What a message of `queue` becomes that cannot be decoded.
+/// The dead letter for a message of `queue` that cannot be decoded.
 fn dead_letter(queue: &str, found: Spoiled) -> Record {
     let now = clock::Written(clock::now()).to_string();
     Record::of(found.dead_letter(queue).with(header::DEAD_AT, &*now))

@@ -1,4 +1,4 @@
-//! One task for each consumer: between its [`Feed`] and the writer.
+//! The task of each consumer, between its [`Feed`] and the writer.
 
 use super::{
     op::{Op, Ops},
@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 /// The most settlements that are passed on at once.
 const AT_ONCE: usize = 256;
 
-/// Tells the writer that the consumer is no more, also where the runtime drops its task.
+/// Tells the writer that the consumer has ended, also if the runtime drops its task.
 struct ConsumerEnd {
     consumer: u64,
     ops: Ops,
@@ -22,8 +22,8 @@ impl Drop for ConsumerEnd {
     }
 }
 
-/// Hands what the writer leases to the caller, and what the caller settles to the writer, until the
-/// writer ends it.
+/// Passes leased messages from the writer to the caller, and settlements from the caller to the writer, until the
+/// writer ends the consumer.
 pub(super) async fn feed_consumer(
     consumer: u64,
     mut feed: Feed,
@@ -44,7 +44,7 @@ pub(super) async fn feed_consumer(
             batch = leased.recv() => {
                 let Some(batch) = batch else { break };
                 for Leased { sequence, envelope, redelivered, returned } in batch {
-                    // Where the caller is gone, the dropped delivery releases itself.
+                    // If the caller is gone, the dropped delivery requeues itself.
                     let _ = feed.deliver(sequence, envelope, redelivered, returned);
                 }
             }

@@ -1,11 +1,11 @@
-//! Free space, asked for now and then.
+//! The free space of the disk, which is checked now and then.
 
 use std::{
     path::PathBuf,
     time::{Duration, Instant},
 };
 
-/// How long, and for how many published bytes, an answer is good.
+/// How long, and for how many published bytes, a check is valid.
 const GOOD_FOR: (Duration, u64) = (Duration::from_millis(250), 4 * 1024 * 1024);
 
 /// Watches the free space of a folder's file system.
@@ -19,12 +19,12 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Of the file system that holds `path`; `min_free` 0 asks nothing.
+    /// Watches the file system that holds `path`. With a `min_free` of 0, nothing is checked.
     pub(super) fn new(path: PathBuf, min_free: u64) -> Self {
         Self { path, min_free, asked: None, written: 0, problem: None }
     }
 
-    /// Why nothing more may be published, before `bytes` are.
+    /// Why nothing more may be published, asked before `bytes` are published. `None` if publishing is allowed.
     pub(super) fn problem(&mut self, bytes: u64) -> Option<&str> {
         self.written += bytes;
         let fresh = self.asked.is_some_and(|asked| asked.elapsed() < GOOD_FOR.0) && self.written < GOOD_FOR.1;
@@ -36,12 +36,12 @@ impl Disk {
         self.problem.as_deref()
     }
 
-    /// Whether publishing was refused when last asked.
+    /// Whether the last check found too little space.
     pub(super) fn is_full(&self) -> bool {
         self.problem.is_some()
     }
 
-    /// The problem found when last asked; empty where there was none.
+    /// The problem that the last check found. Empty if there was none.
     pub(super) fn why(&self) -> &str {
         self.problem.as_deref().unwrap_or_default()
     }
@@ -59,7 +59,7 @@ impl Disk {
                     )
                 })
             }
-            // Writing will show what is wrong.
+            // If the disk is broken, the next write fails and says why.
             Err(error) => {
                 tracing::warn!(%path, %error, "the free space of the disk cannot be determined");
                 None

@@ -1,4 +1,4 @@
-//! The log of orders: a queue of the store from which nothing is taken. All of it is in memory.
+//! The stream `postern.control`: a queue of the store from which nothing is removed. All of it is in memory.
 
 use super::{
     queue::Queue,
@@ -9,24 +9,24 @@ use postern_broker::{Address, BrokerError, BrokerStatus, Envelope, Feed, QueueNa
 use std::{collections::HashSet, future::Future, sync::Arc};
 use tokio::sync::{Mutex, watch};
 
-/// Whether messages to `address` are for the log.
+/// Whether messages to `address` belong to the stream `postern.control`.
 pub(super) fn is_for_the_log(address: &Address) -> bool {
     matches!(address, Address::Queue(queue) if *queue == QueueName::control())
 }
 
-/// The records, oldest first.
+/// The records of the stream `postern.control`, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     records: watch::Sender<Arc<Vec<Envelope>>>,
-    /// Held while a record is stored, so that the order in memory is the store's.
+    /// Held while a record is stored, so that the order in memory is the same as in the store.
     order: Mutex<()>,
 }
 
 impl Log {
-    /// The log whose records `queue` holds.
+    /// Reads the stream's records from `queue`. A record that cannot be decoded is skipped.
     ///
     /// # Errors
-    /// The disk does not give them. A record that cannot be decoded is passed over.
+    /// The records cannot be read from the disk.
     pub(super) fn read(store: &Store, queue: &Queue) -> Result<Self, StoreError> {
         let position = queue.position;
         let all = Range { id: position.id, from: 0, to: position.tail };
@@ -36,17 +36,17 @@ impl Log {
         let records = chunk.messages.into_iter().filter_map(|stored| {
             let number = stored.number;
             stored.envelope
-                .inspect_err(|found| tracing::error!(number, error = %found.why, "an order in the log cannot be decoded and is ignored"))
+                .inspect_err(|found| tracing::error!(queue = queue.name, number, error = %found.why, "record cannot be decoded, ignored"))
                 .ok()
         });
         Ok(Self { records: watch::Sender::new(Arc::new(records.collect())), order: Mutex::default() })
     }
 
-    /// Has `store` store a publish, and then shows `orders`, those of its messages that are for the log, to
-    /// the log's consumers.
+    /// Awaits `store`, which stores a publish, and then delivers `orders`, its messages for the stream, to the
+    /// stream's consumers.
     ///
     /// # Errors
-    /// Those of `store`.
+    /// The error of `store`.
     pub(super) async fn append(
         &self,
         orders: Vec<Envelope>,
@@ -61,8 +61,8 @@ impl Log {
         Ok(())
     }
 
-    /// Hands every record to one consumer, at most `prefetch` of them unsettled at a time, until it wants
-    /// no more or the broker is closed.
+    /// Delivers every record to one consumer, with at most `prefetch` of them unsettled, until the consumer
+    /// wants no more or the broker is closed.
     pub(super) fn feed(
         &self,
         mut feed: Feed,
@@ -80,7 +80,7 @@ impl Log {
                     && let Some(record) = known.get(next)
                 {
                     held.insert(next as u64);
-                    // One that cannot be handed over is released through `settlements`.
+                    // A record that cannot be delivered is settled through `settlements`.
                     let _ = feed.deliver(next as u64, record.clone(), false, 0);
                     next += 1;
                 }

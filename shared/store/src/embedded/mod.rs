@@ -1,15 +1,15 @@
 //! The broker in the process itself: a durable queue on an embedded store.
 //!
-//! One thread (`writer`) owns the store. Publishes, acks and due delays that have queued up while
-//! it wrote go into its next write together, with one `fdatasync`; only then is anyone answered.
-//! Who holds which message is known in memory, so that a crash releases everything.
+//! One thread (`writer`) owns the store. Publishes, acks and due delays that have queued up during a write go into
+//! the next write together, with one `fdatasync`; only then are they answered. Which consumer holds which message
+//! is known only in memory, so a crash releases everything.
 //!
-//! Where it goes beyond what the suite `conformance` asks: a publish is stored as a whole or not at
-//! all, limits are kept exactly, any delay will do, and a delayed message whose queue was never
-//! declared goes to `postern.unrouted` when it is due. After a restart `redelivered` is true for every
-//! message that may have been handed out before. `returned` counts the processes that ended without
-//! a word while they had the message, but for the one that it came with: notes are kept only of what
-//! was there when the store was opened, so that a message that is sent at once costs nothing.
+//! It does more than the suite `conformance` requires: a publish is stored as a whole or not at all, limits are
+//! kept exactly, any delay is possible, and a delayed message whose queue was never declared goes to
+//! `postern.unrouted` when it is due. After a restart, `redelivered` is true for every message that may have
+//! been delivered before. `returned` counts the processes that crashed while they held the message, except the
+//! process that it was published to: notes are kept only of messages that were there when the store was opened,
+//! so that a message that is sent at once costs nothing.
 
 mod browse;
 mod check;
@@ -63,12 +63,12 @@ pub fn stored_bytes(envelope: &Envelope) -> u64 {
     record::size(envelope)
 }
 
-/// What a queue held when its store was opened.
+/// The contents of a queue when its store was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundQueue {
-    /// The queue; the present topology need not declare it.
+    /// The queue, which the present topology need not declare.
     pub queue: QueueName,
-    /// Its messages.
+    /// The number of its messages.
     pub messages: u64,
     /// Their bytes: each message's [`stored_bytes`].
     pub bytes: u64,
@@ -77,7 +77,7 @@ pub struct FoundQueue {
 /// How long [`Broker::close`] waits for the writer's last write.
 const CLOSING: Duration = Duration::from_secs(60);
 
-/// A [`Broker`] on a folder of this machine, for this process alone.
+/// A [`Broker`] in a folder of this machine, for this process only.
 #[derive(Debug)]
 pub struct EmbeddedBroker {
     path: String,
@@ -96,25 +96,25 @@ pub struct EmbeddedBroker {
 #[derive(Debug)]
 struct Indexes {
     declared: HashMap<QueueName, usize>,
-    /// Those of backends that an earlier topology declared.
+    /// The queues of backends that only an earlier topology declared.
     undeclared: HashMap<QueueName, usize>,
 }
 
 impl EmbeddedBroker {
-    /// Opens the store in the folder `dir`, making both where they are missing.
+    /// Opens the store in the folder `dir`. Creates the folder and the store if they are missing.
     ///
     /// # Errors
-    /// [`BrokerError::Locked`] where another broker has it, [`BrokerError::Blocked`] where the disk
-    /// is full, [`BrokerError::Store`] where it cannot be made, read or written, or is damaged.
+    /// [`BrokerError::Locked`] if another broker uses the folder, [`BrokerError::Blocked`] if the disk is full,
+    /// [`BrokerError::Store`] if the store cannot be created, read or written, or is damaged.
     pub async fn open(dir: impl AsRef<Path>, options: BrokerOptions) -> Result<Self, BrokerError> {
         Self::open_with(dir.as_ref(), options, None).await
     }
 
-    /// As [`open`](Self::open), and what happens to messages is recorded in the store: in the transaction
-    /// that stores what it belongs to.
+    /// Like [`open`](Self::open), but also records what happens to messages in a message log in the same store,
+    /// in the transaction of the change itself.
     ///
     /// # Errors
-    /// As [`open`](Self::open); [`BrokerError::Store`] also if the log was written with another key.
+    /// Those of [`open`](Self::open); [`BrokerError::Store`] also if the message log was written with another key.
     pub async fn open_recording(
         dir: impl AsRef<Path>,
         options: BrokerOptions,
@@ -134,9 +134,10 @@ impl EmbeddedBroker {
         match opening.await {
             Ok(Ok(broker)) => Ok(broker),
             Ok(Err(store_error)) => Err(store_error.explain(shown)),
-            Err(_) => {
-                Err(BrokerError::Store { path: shown, why: "could not be opened; see the log".to_owned() })
-            }
+            Err(_) => Err(BrokerError::Store {
+                path: shown,
+                why: "could not be opened; see the error line in the log output".to_owned(),
+            }),
         }
     }
 
@@ -150,24 +151,25 @@ impl EmbeddedBroker {
         self.recording.as_ref().map(|recording| recorded_log(recording, Path::new(&self.path), &self.ops))
     }
 
-    /// What became of the events since the store was opened.
+    /// How many events were recorded, and how many were not, since the store was opened.
     pub fn recorded_events(&self) -> RecordedEvents {
         self.recording.as_ref().map(Recording::events).unwrap_or_default()
     }
 
-    /// What the writer answers, within the deadline.
+    /// Sends `op` to the writer and waits for its answer, within the deadline.
     async fn ask<T>(&self, op: Op, answer: oneshot::Receiver<T>) -> Result<T, BrokerError> {
         self.ops.send(op).map_err(|_| self.gone())?;
         within(self.publish_timeout, answer).await?.map_err(|_| self.gone())
     }
 
-    /// Why there is no writer.
+    /// The error for a writer that has ended.
     fn gone(&self) -> BrokerError {
         match &*self.status.borrow() {
             BrokerStatus::Closed => BrokerError::Closed,
             _ => BrokerError::Store {
                 path: self.path.clone(),
-                why: "stopped working after an internal error (see the log); restart the process".to_owned(),
+                why: "stopped working after an internal error (see the log output); restart the process"
+                    .to_owned(),
             },
         }
     }
@@ -183,25 +185,23 @@ impl EmbeddedBroker {
         let queues = self.indexes();
         let index = queues.declared.get(queue).or_else(|| queues.undeclared.get(queue)).copied();
         drop(queues);
-        index.ok_or_else(|| {
-            BrokerError::Refused(format!("there is no queue {queue}; is its backend configured?"))
-        })
+        index.ok_or_else(|| BrokerError::Refused(format!("there is no queue {queue}: configure its backend")))
     }
 
-    /// What `messages` are in the store, and what happens by them.
+    /// `messages` as the store's entries, with the events for the message log.
     ///
     /// # Errors
     /// One of them is too large.
     fn to_be_stored(&self, messages: Vec<(Address, Envelope)>) -> Result<Publish, BrokerError> {
         let happened = match self.recording {
-            // What is no message is dead-lettered when it is taken.
+            // A body that is not a message has no events; it is dead-lettered when it is consumed.
             Some(_) => {
                 let of = |(address, envelope): &_| events(address, envelope).unwrap_or_default();
                 messages.iter().flat_map(of).collect()
             }
             None => Vec::new(),
         };
-        // No queue holds what is for the message log alone.
+        // A message for the message log only goes into no queue.
         let messages = messages.into_iter().filter(|(address, _)| *address != Address::Log);
         let entries = messages.map(|(address, envelope)| self.entry(address, envelope));
         Ok(Publish { entries: entries.collect::<Result<_, _>>()?, events: happened })
@@ -311,14 +311,14 @@ impl Broker for EmbeddedBroker {
 
     async fn close(&self) {
         let (answer, answered) = oneshot::channel();
-        // Where the writer is gone already, there is nothing to wait for.
+        // If the writer is gone already, there is nothing to wait for.
         if self.ops.send(Op::Close(answer)).is_ok() && within(CLOSING, answered).await.is_err() {
             tracing::error!(path = self.path, "the embedded store is still busy; its folder stays locked");
         }
     }
 }
 
-/// Without [`Broker::close`], the writer finishes by itself.
+/// Dropping the broker without [`Broker::close`] lets the writer finish by itself.
 impl Drop for EmbeddedBroker {
     fn drop(&mut self) {
         let _ = self.ops.send(Op::Close(oneshot::channel().0));

@@ -1,4 +1,4 @@
-//! What the writer is asked to do.
+//! The requests to the writer.
 
 use super::{queue::Leased, write::Write};
 use crate::{
@@ -9,36 +9,36 @@ use postern_broker::{BrokerError, Depth, QueueName, SettleRequest, topology::Que
 use std::{collections::BTreeSet, sync::mpsc};
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
-/// The way to the writer.
+/// The sender of requests to the writer.
 pub(super) type Ops = mpsc::Sender<Op>;
 
-/// What the writer is asked to do.
+/// A request to the writer.
 #[derive(Debug)]
 pub(super) enum Op {
-    /// Write all of it, or nothing.
+    /// Write everything in it, or nothing.
     Write(Write, WriteAnswer),
-    /// Hand out messages.
+    /// Deliver messages to a new consumer.
     Consume(NewConsumer),
-    /// What a consumer settled.
+    /// Settle messages of a consumer.
     Settle(u64, Vec<SettleRequest>),
-    /// A consumer wants no more.
+    /// Stop delivering to a consumer.
     Stop(u64),
-    /// A consumer's task is over.
+    /// Remove a consumer, whose task has ended.
     Ended(u64),
-    /// Declare these queues, in the store too. Their indexes.
+    /// Declare these queues, also in the store. The answer is their indexes.
     Declare(Vec<QueueSpec>, oneshot::Sender<Result<Vec<(QueueName, usize)>, StoreError>>),
-    /// How much waits in this queue.
+    /// Answer how many messages wait in this queue.
     Depth(usize, oneshot::Sender<Depth>),
-    /// Which messages wait in this queue.
+    /// Answer which messages wait in this queue.
     Waiting(usize, oneshot::Sender<Waiting>),
-    /// Work on the message log.
+    /// Do a job on the message log.
     Log(WriteJob, oneshot::Sender<Result<u64, LogError>>),
-    /// Finish.
+    /// Finish and close the store.
     Close(oneshot::Sender<()>),
 }
 
 impl Op {
-    /// The bytes of the messages that it holds.
+    /// The bytes of the messages in the request.
     pub(super) fn size(&self) -> u64 {
         match self {
             Self::Write(write, _) => write.size(),
@@ -47,32 +47,33 @@ impl Op {
     }
 }
 
-/// Who asked for a write learns when it is done, and the numbers of the messages that were to be replaced and
-/// did not wait any more.
+/// The answer to a write, sent when it is done: the numbers of the messages that were to be replaced but did
+/// not wait any more.
 pub(super) type WriteAnswer = oneshot::Sender<Result<Vec<u64>, BrokerError>>;
 
-/// What waits in a queue: the messages of the queue `id` with numbers below `tail`, but for those that are `out`.
+/// The messages that wait in the queue `id`: those with numbers below `tail`, except those in `out`.
 #[derive(Debug)]
 pub(super) struct Waiting {
     /// The queue's id.
     pub(super) id: u32,
-    /// Above the last number.
+    /// One more than the last number.
     pub(super) tail: u64,
-    /// The numbers of those that consumers hold, that are about to go, or that the disk does not give.
+    /// The numbers of messages that consumers hold, that are about to be removed, or that cannot be read from
+    /// the disk.
     pub(super) out: BTreeSet<u64>,
     /// How many wait.
     pub(super) messages: u64,
 }
 
-/// A consumer to be.
+/// A consumer to add.
 #[derive(Debug)]
 pub(super) struct NewConsumer {
     /// Its number, never used before.
     pub(super) id: u64,
     /// The index of its queue.
     pub(super) queue: usize,
-    /// The most messages it holds.
+    /// The most messages that it may hold.
     pub(super) prefetch: usize,
-    /// The way to its task; closed when it is finished.
+    /// The sender of messages to its task. Closed when the consumer is to end.
     pub(super) out: UnboundedSender<Vec<Leased>>,
 }

@@ -85,7 +85,7 @@ fn start(
     })
 }
 
-/// The queues to declare: those of the topology, the log of orders, and the queue that a dispatcher
+/// The queues to declare: those of the topology, the stream `postern.control`, and the queue that a dispatcher
 /// empties if an earlier version left messages in it.
 fn specs(store: &Store, options: &BrokerOptions) -> Result<Vec<QueueSpec>, StoreError> {
     let mut specs = options.topology.queues();
@@ -97,8 +97,7 @@ fn specs(store: &Store, options: &BrokerOptions) -> Result<Vec<QueueSpec>, Store
     Ok(specs)
 }
 
-/// The queues of the store and those of `specs`. One that is no longer declared is kept with its
-/// messages.
+/// The queues of the store and those of `specs`. A queue that is no longer declared is kept with its messages.
 fn read_queues(store: &Store, specs: &[QueueSpec]) -> Result<StoredQueues, StoreError> {
     let mut queues = StoredQueues { delayed: DelayedMessages::read(store)?, ..StoredQueues::default() };
     let mut ids = BTreeSet::new();
@@ -109,7 +108,7 @@ fn read_queues(store: &Store, specs: &[QueueSpec]) -> Result<StoredQueues, Store
                 queue = name,
                 behind,
                 "the embedded store contains messages behind the end of a queue: it was damaged; the \
-                 messages are recovered; check the disk"
+                 messages are recovered; check the disk, then run `postern store check`"
             );
             position.tail = end;
         }

@@ -1,12 +1,12 @@
-//! A queue in memory: who holds which of its messages, and where reading goes on. The messages
-//! themselves stay in the store, but for a few that were read ahead.
+//! A queue in memory: which consumer holds which of its messages, and where reading continues. The messages
+//! themselves stay in the store, except a few that were read ahead.
 
 use super::record::{Position, Spoiled, StoredMessage};
 use super::store::{Chunk, Note, Range, Store};
 use postern_broker::{Envelope, QueueName, topology::QueueLimit};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The most that is read ahead of the consumers: messages, and bytes.
+/// The most that is read ahead of the consumers, in messages and in bytes.
 const AHEAD: (usize, u64) = (256, 256 * 1024);
 
 /// A message that a consumer holds.
@@ -18,10 +18,10 @@ pub(super) struct Lease {
     pub(super) size: u64,
 }
 
-/// A message that waits, or is to go: whether it was handed out before, and the bytes of its record.
+/// A message that waits or is to be removed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WaitingRecord {
-    /// Whether it was handed out before.
+    /// Whether it was delivered before.
     pub(super) redelivered: bool,
     /// The bytes of its record.
     pub(super) size: u64,
@@ -34,23 +34,23 @@ pub(super) struct Leased {
     pub(super) sequence: u64,
     /// The message.
     pub(super) envelope: Envelope,
-    /// Whether it was handed out before.
+    /// Whether it was delivered before.
     pub(super) redelivered: bool,
-    /// How often the process that had it ended without a word.
+    /// How often a process crashed while it held the message.
     pub(super) returned: u32,
 }
 
 /// How a message's earlier leases ended.
 #[derive(Debug, Clone, Copy, Default)]
 struct Past {
-    /// So many of them with their process.
+    /// How many leases ended with a crash of their process.
     lost: u32,
-    /// Whether the store holds a note of one that began in this process.
+    /// Whether the store holds a note of a lease that began in this process, or is about to.
     noted: bool,
 }
 
-/// A queue. Each of its stored messages is in exactly one of: not read yet (from `cursor` on),
-/// `ahead`, `released`, `leased`, `settled`, `spoiled`, `unreadable`.
+/// A queue. Each of its stored messages is either not read yet (from `cursor` on) or in exactly one of `ahead`,
+/// `released`, `leased`, `settled`, `spoiled` and `unreadable`.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     /// Its name.
@@ -59,33 +59,33 @@ pub(super) struct Queue {
     pub(super) declared: bool,
     /// How far it may grow.
     pub(super) limit: Option<QueueLimit>,
-    /// As the store has it.
+    /// The position that is in the store.
     pub(super) position: Position,
-    /// Consumers that want more, and whose turn is next.
+    /// The consumers that want more messages, in the order of their turns.
     pub(super) consumers: VecDeque<u64>,
-    /// Messages that consumers hold.
+    /// The messages that consumers hold.
     pub(super) leased: BTreeMap<u64, Lease>,
-    /// Acked, and still stored.
+    /// Messages that are acknowledged but still stored.
     pub(super) settled: BTreeMap<u64, WaitingRecord>,
-    /// Undecodable records, to become dead letters.
+    /// Undecodable records, which will become dead letters.
     pub(super) spoiled: BTreeMap<u64, Spoiled>,
-    /// The disk does not give them; left alone.
+    /// Messages that cannot be read from the disk; they are left alone.
     unreadable: BTreeSet<u64>,
-    /// Handed back, or read and not handed out: delivered before all that is ahead.
+    /// Messages that were requeued, or read but not delivered. They come before those in `ahead`.
     released: BTreeMap<u64, WaitingRecord>,
     ahead: VecDeque<(u64, Envelope, u64)>,
-    /// Taken out before they would have been read, or had their turn: reading passes them over.
+    /// Messages that were removed before their turn; reading skips them.
     out_of_turn: BTreeSet<u64>,
     cursor: u64,
     handed: u64,
-    /// Below, messages may have been handed out by an earlier broker.
+    /// Messages with numbers below this may have been delivered by an earlier process.
     handed_before: u64,
-    /// Below, a lease is noted in the store before the message is handed out: what was here when
-    /// the store was opened may be what ended the process before.
+    /// The lease of a message with a number below this is noted in the store before delivery: a message that
+    /// was there when the store was opened may have crashed the earlier process.
     noted_below: u64,
-    /// Messages with a note, or about to have one.
+    /// Messages that have a note or will get one.
     past: BTreeMap<u64, Past>,
-    /// Messages whose note is to be written before they are handed out.
+    /// Messages whose note must be written before they are delivered.
     unwritten: Vec<u64>,
 }
 
@@ -102,17 +102,17 @@ impl Queue {
         }
     }
 
-    /// Whether messages to be sent wait in it.
+    /// Whether it holds messages for a backend.
     pub(super) fn is_outbound(&self) -> bool {
         QueueName::stored(&self.name).backend().is_some()
     }
 
-    /// Takes over a note that an earlier process left.
+    /// Adds a note that an earlier process left.
     pub(super) fn remember(&mut self, sequence: u64, lost: u32) {
         self.past.insert(sequence, Past { lost, noted: false });
     }
 
-    /// The notes to be written before what was [leased](Self::lease) is handed out.
+    /// Takes the notes that must be written before the [leased](Self::lease) messages are delivered.
     pub(super) fn notes(&mut self) -> Vec<Note> {
         let (id, past) = (self.position.id, &self.past);
         let note =
@@ -120,7 +120,7 @@ impl Queue {
         std::mem::take(&mut self.unwritten).into_iter().map(note).collect()
     }
 
-    /// The notes as they are when every lease is taken back in order.
+    /// The notes that remain if every lease ends without a crash.
     pub(super) fn clean_leases(&self) -> impl Iterator<Item = Note> + '_ {
         let noted = self.past.iter().filter(|(_, past)| past.noted);
         noted.map(|(sequence, past)| (self.position.id, *sequence, past.lost))
@@ -131,7 +131,7 @@ impl Queue {
         self.past.contains_key(&sequence)
     }
 
-    /// Forgets a message that is gone, and whose note is.
+    /// Forgets a message that was removed together with its note.
     pub(super) fn forget(&mut self, sequence: u64) {
         self.past.remove(&sequence);
         self.out_of_turn.remove(&sequence);
@@ -143,23 +143,23 @@ impl Queue {
         self.position.count.saturating_sub(out as u64)
     }
 
-    /// What will be stored when everything settled is gone.
+    /// The number of messages that stay stored when all settled ones are removed.
     pub(super) fn kept(&self) -> u64 {
         self.position.count.saturating_sub((self.settled.len() + self.spoiled.len()) as u64)
     }
 
-    /// Whether something is to be written.
+    /// Whether messages have to be removed from the store.
     pub(super) fn dirty(&self) -> bool {
         !self.settled.is_empty() || !self.spoiled.is_empty()
     }
 
-    /// Above the highest sequence number that was handed out.
+    /// One more than the highest sequence number that was delivered.
     pub(super) fn handed(&self) -> u64 {
         self.handed
     }
 
-    /// Takes a lease back from `consumer`: to be removed where it is `done`, else to be delivered
-    /// again. False where the consumer has no such lease (any more).
+    /// Ends a lease of `consumer`. If it is `done`, the message will be removed, else delivered again. Returns
+    /// whether the consumer still had the lease.
     pub(super) fn settle(&mut self, consumer: u64, sequence: u64, done: bool) -> bool {
         match self.leased.get(&sequence) {
             Some(lease) if lease.consumer == consumer => {
@@ -173,7 +173,7 @@ impl Queue {
         }
     }
 
-    /// Takes all leases back from `consumer`.
+    /// Ends all leases of `consumer`; the messages will be delivered again.
     pub(super) fn release_all(&mut self, consumer: u64) {
         let its: Vec<u64> =
             self.leased.iter().filter(|(_, lease)| lease.consumer == consumer).map(|(n, _)| *n).collect();
@@ -182,7 +182,7 @@ impl Queue {
         }
     }
 
-    /// What is known of the message `number`, if it waits.
+    /// The record of the message `number`. `None` if it does not wait.
     pub(super) fn waiting(&self, store: &Store, number: u64) -> Option<WaitingRecord> {
         let ahead = || self.ahead.binary_search_by_key(&number, |(number, ..)| *number).ok();
         let size = if let Some(known) = self.released.get(&number) {
@@ -197,7 +197,7 @@ impl Queue {
         Some(WaitingRecord { redelivered: number < self.handed_before, size })
     }
 
-    /// Takes a message out of what [waits](Self::waiting), whichever are before it.
+    /// Takes a message that [waits](Self::waiting) out of the queue, before its turn.
     pub(super) fn take_out(&mut self, number: u64) {
         if self.released.remove(&number).is_none() {
             self.ahead.retain(|(ahead, ..)| *ahead != number);
@@ -211,12 +211,12 @@ impl Queue {
         out.chain(&self.unreadable).copied().collect()
     }
 
-    /// Puts back what [`evict`](Self::evict) or [`take_out`](Self::take_out) took: it comes next.
+    /// Undoes [`evict`](Self::evict) or [`take_out`](Self::take_out): the message comes next.
     pub(super) fn put_back(&mut self, sequence: u64, known: WaitingRecord) {
         self.released.insert(sequence, known);
     }
 
-    /// The next message for `consumer`, leased to it; `None` when all are out.
+    /// Leases the next message to `consumer`. `None` if none waits.
     pub(super) fn lease(&mut self, store: &Store, consumer: u64) -> Option<Leased> {
         let (sequence, envelope, known) = match self.next_released(store) {
             Some(next) => next,
@@ -235,7 +235,7 @@ impl Queue {
         Some(Leased { sequence, envelope, redelivered: known.redelivered || returned > 0, returned })
     }
 
-    /// Sees to it that the lease of a message is noted; how many earlier ones were lost.
+    /// Has the lease of a message noted if necessary. Returns how many earlier leases were lost.
     fn note(&mut self, sequence: u64) -> u32 {
         if sequence >= self.noted_below {
             return 0;
@@ -247,7 +247,7 @@ impl Queue {
         past.lost
     }
 
-    /// The oldest message that nobody holds, taken out of what waits.
+    /// Takes the oldest waiting message out of the queue.
     pub(super) fn evict(&mut self, store: &Store) -> Option<(u64, WaitingRecord)> {
         if let Some((sequence, known)) = self.released.pop_first() {
             return Some((sequence, known));
@@ -265,7 +265,7 @@ impl Queue {
                         return Some((sequence, envelope, known));
                     }
                 }
-                // Dropped by a write that failed and was stored all the same.
+                // It was removed by a write that failed but was stored all the same.
                 Ok(None) => {}
                 Err(error) => self.set_aside([sequence].into(), &error),
             }
@@ -273,7 +273,7 @@ impl Queue {
         None
     }
 
-    /// Reads on where nothing is ahead; true when that came to the queue's end.
+    /// Reads more messages if `ahead` is empty. Returns whether that reached the queue's end.
     fn read_ahead(&mut self, store: &Store) -> bool {
         let mut read = false;
         while self.ahead.is_empty() && self.cursor < self.position.tail {
@@ -297,7 +297,7 @@ impl Queue {
         }
     }
 
-    /// The number, the message and its size, unless it cannot be decoded.
+    /// The number, the message and its size. If it cannot be decoded, adds it to `spoiled`.
     fn sound(&mut self, message: StoredMessage) -> Option<(u64, Envelope, u64)> {
         let StoredMessage { number, size, envelope } = message;
         match envelope {
@@ -324,7 +324,8 @@ impl Queue {
         self.unreadable.extend(numbers);
     }
 
-    /// Everything has been read, nothing is released: what is ahead must be what was counted.
+    /// Corrects the count if the messages in `ahead` are not as many. Only when everything was read and nothing
+    /// is in `released`.
     fn count_again(&mut self) {
         let known = self.ahead.len() as u64;
         let ready = self.ready();
@@ -334,14 +335,13 @@ impl Queue {
                 counted = ready,
                 found = known,
                 "the embedded store contains a different number of messages than it counted: it was damaged; \
-                 check the disk"
+                 check the disk, then run `postern store check`"
             );
             self.position.count = (self.position.count + known).saturating_sub(ready);
         }
     }
 
-    /// Takes over what a store that was opened again says, after a write that may or may not have
-    /// been stored.
+    /// Takes over the state of a store that was opened again after a write that may or may not have been stored.
     pub(super) fn reopen(&mut self, store: &Store, position: Option<Position>) {
         if let Some(position) = position {
             self.position = position;

@@ -1,4 +1,4 @@
-//! All queues of the store, and what is known of the delayed messages.
+//! All queues of the store, and the state of the delayed messages.
 
 use super::{queue::Queue, record::Position, store::Store};
 use crate::sqlite::StoreError;
@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 /// All queues, and the delayed messages.
 #[derive(Debug, Default)]
 pub(super) struct StoredQueues {
-    /// By index; none is ever removed.
+    /// The queues by index. No queue is ever removed.
     pub(super) all: Vec<Queue>,
     /// The index of each name.
     pub(super) by_name: HashMap<String, usize>,
@@ -19,24 +19,24 @@ pub(super) struct StoredQueues {
     pub(super) delayed: DelayedMessages,
 }
 
-/// What is known of the delayed messages.
+/// The state of the delayed messages.
 #[derive(Debug, Default)]
 pub(super) struct DelayedMessages {
-    /// How many of them return to the queue of each name.
+    /// How many of them will return to the queue of each name.
     pub(super) counts: HashMap<String, u64>,
-    /// The id of the next one.
+    /// The id for the next delayed message.
     pub(super) next_id: i64,
-    /// When the first of them is due (ms since 1970), as far as known.
+    /// When the first of them is due, in milliseconds since 1970. `None` if that is not known.
     pub(super) next_due: Option<u64>,
-    /// Those that the disk does not give.
+    /// The ids of those that cannot be read from the disk.
     pub(super) unreadable: BTreeSet<i64>,
 }
 
 impl DelayedMessages {
-    /// What the store says of them.
+    /// Reads the state from the store.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The store cannot be read.
     pub(super) fn read(store: &Store) -> Result<Self, StoreError> {
         let (counts, next_id) = store.delayed()?;
         let mut unreadable = BTreeSet::new();
@@ -46,7 +46,7 @@ impl DelayedMessages {
 }
 
 impl StoredQueues {
-    /// Declares the queues of `specs`; those that the store lacks are made. Nothing is changed after an error.
+    /// Declares the queues of `specs`. Those that the store lacks are created. After an error nothing has changed.
     ///
     /// # Errors
     /// The store cannot be written.
@@ -74,14 +74,14 @@ impl StoredQueues {
         Ok(())
     }
 
-    /// The indexes of the queues of `specs` that are there.
+    /// The indexes of the queues of `specs` that exist.
     pub(super) fn indexes(&self, specs: Vec<QueueSpec>) -> Vec<(QueueName, usize)> {
         let index = |spec: QueueSpec| Some((spec.name.clone(), *self.by_name.get(spec.name.as_str())?));
         specs.into_iter().filter_map(index).collect()
     }
 
-    /// The index of the queue `name`, if it is declared or a backend's that was declared once, else that of
-    /// `postern.unrouted`.
+    /// The index of the queue `name` if it is declared, or if it belongs to a backend and was declared once.
+    /// Otherwise the index of `postern.unrouted`.
     pub(super) fn returns_to(&self, name: &str) -> usize {
         match self.by_name.get(name) {
             Some(index) if self.all[*index].declared || self.all[*index].is_outbound() => *index,

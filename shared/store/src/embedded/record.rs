@@ -1,7 +1,7 @@
 //! How messages and positions are laid out in the columns of the store.
 //!
-//! A message is its texts, its headers as a JSON object (NULL where it has none) and its body. A
-//! checksum (CRC-32) over all of them and the row's key tells a row that was altered on the disk.
+//! A message consists of its texts, its headers as a JSON object (NULL if it has none) and its body. A checksum
+//! (CRC-32) over these and the row's key detects a row that was altered on the disk.
 
 use bytes::Bytes;
 use crc32fast::Hasher;
@@ -19,18 +19,18 @@ macro_rules! message_columns {
 }
 pub(super) use message_columns;
 
-/// A row that this program cannot read, and why; never what it holds.
+/// Why this program cannot read a row. The text never quotes what the row holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum MalformedRecord {
-    /// Its columns are not what was written.
+    /// Its columns are not those that were written.
     #[error("its checksum is wrong")]
     Altered,
-    /// A column of it cannot be what Postern wrote.
+    /// A column holds something that Postern never writes.
     #[error("it is damaged: {0}")]
     Damaged(&'static str),
 }
 
-/// A message as it is stored.
+/// A message in the form in which it is stored.
 #[derive(Debug)]
 pub(super) struct Record {
     message_id: Option<String>,
@@ -38,11 +38,11 @@ pub(super) struct Record {
     content_type: Option<String>,
     headers: Option<String>,
     body: Bytes,
-    /// Of all of these.
+    /// The checksum of the fields above.
     checksum: u32,
 }
 
-/// A row with a message, read.
+/// A message that was read from a row.
 #[derive(Debug)]
 pub(super) struct StoredMessage {
     /// Its number in the queue.
@@ -56,7 +56,7 @@ pub(super) struct StoredMessage {
 /// A message that cannot be decoded.
 #[derive(Debug, Clone)]
 pub(super) struct Spoiled {
-    /// Why.
+    /// Why it cannot be decoded.
     pub(super) why: MalformedRecord,
     /// Its body as it was found.
     pub(super) body: Bytes,
@@ -65,7 +65,7 @@ pub(super) struct Spoiled {
 }
 
 impl Spoiled {
-    /// A dead letter around it, which was in `queue`. When it died is not noted.
+    /// A dead letter for this message, which was in `queue`. It does not hold the time.
     pub(super) fn dead_letter(self, queue: &str) -> Envelope {
         Envelope { body: self.body, ..Envelope::default() }
             .with(header::REASON, "its stored record cannot be decoded; the body is the one that was found")
@@ -76,7 +76,7 @@ impl Spoiled {
 }
 
 impl Record {
-    /// `envelope` as it is stored.
+    /// The record of `envelope`.
     pub(super) fn of(envelope: Envelope) -> Self {
         let headers = headers_text(&envelope.headers);
         let Envelope { message_id, kind, content_type, body, .. } = envelope;
@@ -94,8 +94,8 @@ impl Record {
         (texts.into_iter().flatten().map(String::len).sum::<usize>() + self.body.len()) as u64
     }
 
-    /// What a statement is given that inserts it: the id of the row and the columns of the message, and of a
-    /// delayed one when it is due and its queue.
+    /// The parameters of a statement that inserts the record: the row's id and the columns of the message; for
+    /// a delayed message also when it is due, and its queue.
     pub(super) fn row<'r>(&'r self, key: RowKey<'r>) -> impl Params + 'r {
         let value = |text: &'r Option<String>| text.as_deref().map_or(ValueRef::Null, ValueRef::from);
         let (id, due, queue) = match key {
@@ -111,12 +111,12 @@ impl Record {
     }
 }
 
-/// What belongs to a message's row besides the message.
+/// The part of a row that is not the message itself.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum RowKey<'k> {
-    /// Its id among the messages.
+    /// The row's id in the table of messages.
     Message(i64),
-    /// Its id among the delayed ones, when it is due, and its queue.
+    /// The row's id in the table of delayed messages, when the message is due, and its queue.
     Delayed(i64, i64, &'k str),
 }
 
@@ -135,7 +135,7 @@ impl RowKey<'_> {
     }
 }
 
-/// The bytes that `envelope` takes in the store: those of its texts, its headers and its body.
+/// The bytes that `envelope` takes in the store: its texts, its headers and its body.
 pub(super) fn size(envelope: &Envelope) -> u64 {
     let texts = [&envelope.message_id, &envelope.kind, &envelope.content_type];
     let texts: usize = texts.into_iter().flatten().map(String::len).sum();
@@ -144,7 +144,7 @@ pub(super) fn size(envelope: &Envelope) -> u64 {
 }
 
 fn headers_text(headers: &Headers) -> Option<String> {
-    // Texts by texts and numbers always make an object.
+    // Texts and numbers can always be written as JSON.
     (!headers.is_empty()).then(|| serde_json::to_string(headers).unwrap_or_default())
 }
 
@@ -159,10 +159,10 @@ fn update(hasher: &mut Hasher, column: Option<&[u8]>) {
     }
 }
 
-/// The message of a row whose columns from `first` on are those from `message_id` to `checksum`.
+/// Reads the message of a row. The columns from `first` on must be those from `message_id` to `checksum`.
 ///
 /// # Errors
-/// SQLite's. What the columns hold is no such error.
+/// SQLite's. Columns with wrong contents are not an error: the message is then [`Spoiled`].
 pub(super) fn decode(
     row: &Row<'_>,
     first: usize,
@@ -205,14 +205,14 @@ fn envelope(columns: [Option<&[u8]>; 5], body: Bytes) -> Result<Envelope, Malfor
     })
 }
 
-/// Above every number that a queue can come to in its life.
+/// Greater than any number that a queue can reach.
 pub(super) const BEYOND: u64 = 1 << crate::sqlite::NUMBER_BITS;
 
-/// Above every queue's id.
+/// Greater than any queue's id.
 const QUEUES: u32 = 1 << 18;
 
-/// Where a queue stands: written in the transaction that changes it, so that opening the store reads
-/// one row for each queue and no message.
+/// The counters of a queue. They are written in the transaction that changes the queue, so that opening the store
+/// reads one row for each queue and no message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Position {
     /// The queue's id.
@@ -223,12 +223,12 @@ pub(super) struct Position {
     pub(super) count: u64,
     /// The bytes of their columns.
     pub(super) bytes: u64,
-    /// Above the highest number that was handed out when this was written.
+    /// One more than the highest number that was delivered when this was written.
     pub(super) handed: u64,
 }
 
 impl Position {
-    /// The columns `next`, `messages`, `bytes` and `handed`.
+    /// The values of the columns `next`, `messages`, `bytes` and `handed`.
     pub(super) fn numbers(&self) -> [i64; 4] {
         [self.tail, self.count, self.bytes, self.handed]
             .map(|number| i64::try_from(number).unwrap_or(i64::MAX))
@@ -243,10 +243,10 @@ impl Position {
         i64::from(hasher.finalize())
     }
 
-    /// The position in a row that is `id`, `name`, the [numbers](Self::numbers) and the checksum.
+    /// Reads the position from a row with `id`, `name`, the [numbers](Self::numbers) and the checksum.
     ///
     /// # Errors
-    /// The row is not one that was written.
+    /// SQLite's, and in the inner result that the row was altered.
     pub(super) fn decode(row: &Row<'_>) -> rusqlite::Result<Result<(String, Self), MalformedRecord>> {
         let mut numbers = [0; 5];
         for (number, column) in numbers.iter_mut().zip([0, 2, 3, 4, 5]) {
@@ -291,7 +291,7 @@ mod tests {
         }
     }
 
-    /// What is read of the columns of `record`, after `change` to them.
+    /// What is read from the columns of `record` after `change` was made to them.
     fn read(record: &Record, key: RowKey<'_>, change: &str) -> (Result<Envelope, Spoiled>, u64) {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch("CREATE TABLE t (id, a, b, c, d, e, f, due, queue)").unwrap();

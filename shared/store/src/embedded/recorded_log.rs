@@ -1,5 +1,4 @@
-//! The message log in the broker's own file, as whoever reads it sees it: what it has to write goes to the
-//! broker's writer.
+//! The message log in the broker's own file, for its readers. It leaves all writing to the broker's writer.
 
 use super::{
     op::{Op, Ops},
@@ -22,14 +21,14 @@ use std::{
 };
 use tokio::sync::{oneshot, watch};
 
-/// The log in the store of the folder `dir`, to which the writer behind `ops` writes.
+/// The message log in the store of the folder `dir`, which the writer behind `ops` writes to.
 pub(super) fn recorded_log(recording: &Recording, dir: &Path, ops: &Ops) -> Arc<dyn MessageLog> {
     let (changes, closed) = (recording.changes().clone(), AtomicBool::new(false));
     let writer = BrokerJobs { ops: ops.clone(), changes, closed };
     Arc::new(SqliteLog::written_by(Box::new(writer), dir.join(FILE), recording.keeping.clone()))
 }
 
-/// The broker's writer, as the log gives it work.
+/// Passes the message log's jobs to the broker's writer.
 struct BrokerJobs {
     ops: Ops,
     changes: watch::Sender<u64>,
@@ -55,7 +54,7 @@ impl Jobs for BrokerJobs {
         self.changes.subscribe()
     }
 
-    /// The broker's writer ends with the broker.
+    /// Takes no further jobs. The broker's writer itself ends with the broker.
     async fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
     }

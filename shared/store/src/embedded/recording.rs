@@ -1,4 +1,5 @@
-//! The message log in the broker's own file: events are written in the transaction of what they belong to.
+//! The message log in the broker's own file: events are written in the transaction of the change that they are
+//! about.
 
 use crate::{
     message_log::{
@@ -15,19 +16,19 @@ use std::sync::{
 };
 use tokio::sync::{oneshot, watch};
 
-/// What became of the events since the broker was opened.
+/// The numbers of events that were written or lost since the broker was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RecordedEvents {
     /// How many were written.
     pub recorded: u64,
-    /// How many were not, though what they belong to was stored: the log's tables took none of them.
+    /// How many were lost although the change itself was stored: the message log's tables could not take them.
     pub failed: u64,
 }
 
 /// What the writer needs to write events. Clones share the counters.
 #[derive(Debug, Clone)]
 pub(super) struct Recording {
-    /// What the log keeps.
+    /// What the message log keeps.
     pub(super) keeping: Keeping,
     changes: watch::Sender<u64>,
     recorded: Arc<AtomicU64>,
@@ -35,20 +36,20 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    /// Nothing was written yet.
+    /// A recording that has not written anything yet.
     pub(super) fn new(keeping: Keeping) -> Self {
         let (changes, recorded, failed) = (watch::Sender::new(0), Arc::default(), Arc::default());
         Self { keeping, changes, recorded, failed }
     }
 
-    /// Takes note of events that are on the disk.
+    /// Counts events that are on the disk now.
     pub(super) fn wrote(&self, events: u64) {
         self.recorded.fetch_add(events, Ordering::Relaxed);
         self.changes.send_modify(|changes| *changes += 1);
     }
 
-    /// Writes `events` in the transaction that is open on `connection`. Returns whether the tables took them: if
-    /// not, some of them may be written, and the transaction is to be rolled back.
+    /// Writes `events` in the transaction that is open on `connection`. Returns whether the tables took them:
+    /// if not, some events may be written, and the transaction must be rolled back.
     ///
     /// # Errors
     /// Nothing at all can be written.
@@ -63,17 +64,17 @@ impl Recording {
         }
     }
 
-    /// Takes note of events that the tables did not take.
+    /// Counts events that the tables did not take.
     fn missed(&self, events: &[Event], error: &rusqlite::Error) {
         self.failed.fetch_add(events.len() as u64, Ordering::Relaxed);
         tracing::error!(
             events = events.len(), %error,
-            "events are missing in the message log: its tables did not accept them, but their messages are \
+            "events are missing from the message log: its tables did not accept them, but their messages are \
              stored; run `postern store check`"
         );
     }
 
-    /// Does `job` in the store of `connection`, and passes the answer on.
+    /// Does `job` in the store of `connection`, and sends the answer.
     pub(super) fn run(
         &self,
         connection: &Connection,
@@ -84,32 +85,32 @@ impl Recording {
         if done.is_ok() && !matches!(job, WriteJob::EmptyWal) {
             self.changes.send_modify(|changes| *changes += 1);
         }
-        // Who asked may have given up.
+        // The asker may have given up.
         let _ = answer.send(done);
     }
 
-    /// What became of the events.
+    /// The numbers of written and lost events.
     pub(super) fn events(&self) -> RecordedEvents {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         RecordedEvents { recorded: read(&self.recorded), failed: read(&self.failed) }
     }
 
-    /// Changes when something was written.
+    /// A counter that changes when something was written.
     pub(super) fn changes(&self) -> &watch::Sender<u64> {
         &self.changes
     }
 }
 
-/// Sees that the file has the tables of the message log, of this version and written under the same key.
+/// Makes sure that the file has the message log's tables, in this version and written with the same key.
 ///
 /// # Errors
-/// It has not, and cannot get them.
+/// The file does not have them, and they cannot be created.
 pub(super) fn prepare(connection: &Connection, keeping: &Keeping) -> Result<(), StoreError> {
     let prepare = || {
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         sqlite::prepare(&transaction, keeping)?;
         transaction.commit()?;
-        // Also of what the queues held: whoever is forgotten lies in no free page.
+        // Also for the queues' messages: no free page may hold a person who was forgotten.
         connection.pragma_update(None, "secure_delete", "ON")?;
         Ok(())
     };
@@ -119,7 +120,7 @@ pub(super) fn prepare(connection: &Connection, keeping: &Keeping) -> Result<(), 
     })
 }
 
-/// Whether an error is of the whole file, and not of the rows that were to be written.
+/// Whether an error concerns the whole file, and not the rows that were to be written.
 fn is_of_the_file(error: &rusqlite::Error) -> bool {
     use ErrorCode::{
         CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, FileLockingProtocolFailed, OutOfMemory, ReadOnly,

@@ -1,5 +1,4 @@
-//! The statements that the broker runs on `postern.db`. Each is prepared once and found again by its
-//! text.
+//! The statements that the broker runs on `postern.db`. Each is prepared once, and found again by its text.
 
 mod delayed;
 mod leases;
@@ -39,19 +38,18 @@ const SET_POSITION: &str = "INSERT INTO queue (id, name, next, messages, bytes, 
 /// How many statements of this file stay prepared.
 const STATEMENTS: usize = 32;
 
-/// The frames of the write-ahead log that are moved into the file at once: 4 MiB.
+/// The frames of the write-ahead log after which they are moved into the file: 4 MiB.
 const CHECKPOINT: i64 = 1000;
 
 /// The open store; closed when it is dropped.
 pub(super) struct Store {
     connection: Database,
-    /// How many frames the log may hold that are not in the file, before they are moved there.
+    /// How many frames the write-ahead log may hold before they are moved into the file.
     checkpoint_at: i64,
 }
 
 impl Store {
-    /// Opens the store in `folder`, making it where there is none; with the tables of the message log, if it
-    /// is to keep that.
+    /// Opens the store in `folder`, or creates it. With `keeping`, it also has the tables of the message log.
     pub(super) fn open(folder: &Folder, keeping: Option<&Keeping>) -> Result<Self, StoreError> {
         let connection = sqlite::open(folder)?;
         if let Some(keeping) = keeping {
@@ -61,7 +59,7 @@ impl Store {
         Ok(Self { connection, checkpoint_at: CHECKPOINT })
     }
 
-    /// Does `job` on the message log, and passes the answer on.
+    /// Does `job` on the message log, and sends the answer.
     pub(super) fn run(
         &self,
         recording: &Recording,
@@ -74,8 +72,7 @@ impl Store {
     /// Every queue that the store knows, with its position.
     ///
     /// # Errors
-    /// The disk does not give them, or they are not what was written: then nothing can be told of what
-    /// is in them.
+    /// The rows cannot be read from the disk, or were altered: then nothing is known about the queues' messages.
     pub(super) fn queues(&self) -> Result<Vec<(String, Position)>, StoreError> {
         let read = || {
             let mut statement = self.connection.prepare_cached(QUEUES)?;
@@ -92,7 +89,7 @@ impl Store {
         Ok(queues)
     }
 
-    /// The id of a queue that has messages, and is none of `known`.
+    /// The id of a queue that has messages but is not in `known`.
     pub(super) fn stray(&self, known: &BTreeSet<u32>) -> Result<Option<i64>, StoreError> {
         let mut from = i64::MIN;
         let next = |from: i64| {
@@ -113,7 +110,7 @@ impl Store {
         messages::read(&self.connection, range, most, None)
     }
 
-    /// The same, past a place where the disk is damaged: see [`messages::read_past_damage`].
+    /// The messages of `range` that can be read if the disk is damaged: see [`messages::read_past_damage`].
     pub(super) fn read_past_damage(&self, range: Range, most: (usize, u64)) -> Chunk {
         messages::read_past_damage(&self.connection, range, most, None)
     }
@@ -123,7 +120,7 @@ impl Store {
         messages::get(&self.connection, id, number)
     }
 
-    /// The number behind the last message of queue `id`, if there are messages from `tail` on.
+    /// One more than the number of the last message of queue `id`, if there are messages from `tail` on.
     pub(super) fn beyond(&self, id: u32, tail: u64) -> Result<Option<u64>, StoreError> {
         let last = || {
             let mut statement = self.connection.prepare_cached(LAST)?;
@@ -133,10 +130,10 @@ impl Store {
         Ok(last.map(|last| number(last) + 1))
     }
 
-    /// Begins to write; nothing is stored before [`WriteTransaction::commit`].
+    /// Begins a transaction. Nothing is stored before [`WriteTransaction::commit`].
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The store cannot be written.
     pub(super) fn batch(&self) -> Result<WriteTransaction<'_>, StoreError> {
         let begin = || {
             let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
@@ -147,19 +144,19 @@ impl Store {
         begin().map_err(|error: rusqlite::Error| StoreError::sqlite("cannot be written", &error))
     }
 
-    /// Writes next to nothing, to see whether that is possible.
+    /// Makes a minimal write, to see whether the store can be written.
     ///
     /// # Errors
-    /// It is not.
+    /// The store cannot be written.
     pub(super) fn touch(&self) -> Result<(), StoreError> {
         written(self.connection.execute("UPDATE store SET opened = opened", []))
     }
 
-    /// Moves the log into the file, if it has grown: between two writes, so that none waits long. What
-    /// fails here has failed nobody, and is tried again.
+    /// Moves the write-ahead log into the file if it has grown. This is done between two writes, so that none
+    /// waits long. If it fails, nothing is lost, and it is retried.
     ///
     /// # Errors
-    /// The disk fails: it is not known what it has of the log.
+    /// The disk fails: it is not known what it holds of the write-ahead log.
     pub(super) fn checkpoint(&mut self) -> Result<(), StoreError> {
         let state = |mode: &str| {
             let mut statement = self.connection.prepare_cached(mode)?;
@@ -174,7 +171,7 @@ impl Store {
         };
         match done() {
             Ok(None) => {}
-            // What a reader beside it still needs stays where it is.
+            // Frames that another connection still reads stay in the write-ahead log.
             Ok(Some(left)) => self.checkpoint_at = left + CHECKPOINT,
             Err(error) => {
                 let error: rusqlite::Error = error;
@@ -189,23 +186,23 @@ impl Store {
         Ok(())
     }
 
-    /// Makes room in the log, where that is possible without more of the disk.
+    /// Makes room in the write-ahead log, if that is possible without more space on the disk.
     ///
     /// # Errors
-    /// As [`checkpoint`](Self::checkpoint).
+    /// Those of [`checkpoint`](Self::checkpoint).
     pub(super) fn make_room(&mut self) -> Result<(), StoreError> {
         self.checkpoint_at = 0;
         self.checkpoint()
     }
 
-    /// Closes the file and leaves the log as it is: what the disk has of it is not known.
+    /// Closes the file without touching the write-ahead log, since it is not known what the disk holds of it.
     pub(super) fn abandon(self) {
         if let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
             tracing::warn!(%error, "the write-ahead log of the embedded store may be moved into its file on close");
         }
     }
 
-    /// The bytes of the file that hold nothing.
+    /// The unused bytes of the file.
     pub(super) fn free_bytes(&self) -> u64 {
         let pages = self.connection.pragma_query_value(None, "freelist_count", |row| row.get::<_, i64>(0));
         let size = self.connection.pragma_query_value(None, "page_size", |row| row.get::<_, i64>(0));
@@ -215,10 +212,10 @@ impl Store {
         }
     }
 
-    /// Gives `pages` of the file that hold nothing back to the disk.
+    /// Returns `pages` unused pages of the file to the disk.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The file cannot be written.
     pub(super) fn shrink(&self, pages: u32) -> Result<(), StoreError> {
         let step = || {
             let mut statement = self.connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
@@ -230,7 +227,7 @@ impl Store {
     }
 }
 
-/// What is to be written together, or not at all. Dropped, nothing of it is stored.
+/// Changes that are written together or not at all. If it is dropped, nothing is stored.
 pub(super) struct WriteTransaction<'s> {
     put: CachedStatement<'s>,
     remove: CachedStatement<'s>,
@@ -243,8 +240,8 @@ impl WriteTransaction<'_> {
         written(self.put.execute(record.row(RowKey::Message(row_id(id, number)))))
     }
 
-    /// Adds `events` to the message log. Returns whether its tables took them: if not, the batch is to be
-    /// dropped, with what else is in it.
+    /// Adds `events` to the message log. Returns whether its tables took them: if not, the whole transaction
+    /// must be dropped.
     ///
     /// # Errors
     /// Nothing at all can be written.
@@ -267,7 +264,7 @@ impl WriteTransaction<'_> {
     /// Writes everything and waits until it is on the disk.
     ///
     /// # Errors
-    /// Nothing of it is stored if the error [is undone](StoreError::is_undone); else it may be.
+    /// If the error [is undone](StoreError::is_undone), nothing is stored; otherwise the changes may be stored.
     pub(super) fn commit(self) -> Result<(), StoreError> {
         let Self { put, remove, transaction } = self;
         drop((put, remove));
@@ -289,7 +286,7 @@ fn row_id(id: u32, number: u64) -> i64 {
     (i64::from(id) << NUMBER_BITS) + i64::try_from(number).unwrap_or(i64::MAX >> 1)
 }
 
-/// The number of the message in the row `row_id`.
+/// The message's number in the row id `row_id`.
 fn number(row_id: i64) -> u64 {
     u64::try_from(row_id & ((1 << NUMBER_BITS) - 1)).unwrap_or_default()
 }

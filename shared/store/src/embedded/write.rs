@@ -1,31 +1,31 @@
-//! What is stored together.
+//! Writes, whose parts are stored together.
 
 use super::record::Record;
 use postern_shared::event::Event;
 
-/// A message with its way, ready to be stored.
+/// A message with its destination, ready to be stored.
 #[derive(Debug)]
 pub(super) enum QueueEntry {
-    /// Into the queue of this index.
+    /// A message for the queue with this index.
     Now(usize, Record),
-    /// Into the delayed messages: due at this time (ms since 1970), and then into this queue.
+    /// A delayed message, which is due at this time (ms since 1970) and then goes into this queue.
     Later(u64, String, Record),
 }
 
 impl QueueEntry {
-    /// The bytes of its columns.
+    /// The bytes of the message's columns.
     pub(super) fn size(&self) -> u64 {
         let (Self::Now(_, record) | Self::Later(_, _, record)) = self;
         record.size()
     }
 }
 
-/// What is stored together.
+/// A publish, whose parts are stored together.
 #[derive(Debug)]
 pub(super) struct Publish {
-    /// For the queues.
+    /// The messages for the queues.
     pub(super) entries: Vec<QueueEntry>,
-    /// For the message log: what happens to messages by that.
+    /// The events for the message log.
     pub(super) events: Vec<Event>,
 }
 
@@ -41,21 +41,21 @@ impl Publish {
     }
 }
 
-/// Messages of one queue, and what is to be stored in place of each.
+/// Messages of one queue, with what is stored in place of each.
 #[derive(Debug)]
 pub(super) struct Replace {
     /// The queue's index.
     pub(super) queue: usize,
-    /// By their numbers.
+    /// The messages by their numbers, each with its replacement.
     pub(super) messages: Vec<(u64, Publish)>,
 }
 
-/// What is written together, or not at all.
+/// Changes that are written together or not at all.
 #[derive(Debug)]
 pub(super) enum Write {
     /// Messages are added.
     Publish(Publish),
-    /// Messages are replaced, those that still wait.
+    /// Messages that still wait are replaced.
     Replace(Replace),
 }
 

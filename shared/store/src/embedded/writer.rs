@@ -1,5 +1,5 @@
-//! The thread that owns the store: it takes what has queued up, writes it as one batch, answers,
-//! and hands messages out.
+//! The thread that owns the store: it takes the requests that have queued up, writes them as one batch, answers
+//! them, and delivers messages.
 
 mod consumers;
 mod recovery;
@@ -29,24 +29,24 @@ use std::{
 };
 use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 
-/// What is taken up at most before it is written.
+/// The most requests, and bytes, that are taken before they are written.
 const AT_ONCE: (usize, u64) = (4096, 8 * 1024 * 1024);
-/// How often a full disk is looked at again.
+/// How often a full disk is checked again.
 const RECHECK: Duration = Duration::from_millis(250);
-/// How long after a failure it is tried again: at first, and at most.
+/// The pauses before a retry after a failure.
 fn retry_backoff() -> Backoff {
     Backoff::new(Duration::from_millis(250), Duration::from_secs(10))
 }
-/// How long closing waits for the consumers' last words.
+/// How long closing waits for the consumers' last settlements.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// The bytes of removed messages after which the file's free pages are looked at.
+/// The bytes of removed messages after which the file's free pages are checked.
 const REMOVED: u64 = 8 * 1024 * 1024;
-/// The free bytes that the file keeps for what comes next.
+/// The free bytes that the file keeps for new messages.
 const KEPT_FREE: u64 = 8 * 1024 * 1024;
-/// How many pages are given back to the disk at a time, and how long other work goes first.
+/// How many pages are returned to the disk at a time, and the pause in between for other work.
 const SHRINK: (u32, Duration) = (256, Duration::from_millis(20));
 
-/// Who takes messages from a queue.
+/// A consumer of a queue.
 #[derive(Debug)]
 struct QueueConsumer {
     queue: usize,
@@ -64,19 +64,19 @@ pub(super) struct Writer {
     consumers: HashMap<u64, QueueConsumer>,
     disk: Disk,
     store_error: Option<StoreError>,
-    /// When it is tried again to write, or to open the store if there is none.
+    /// When a write is retried, or opening the store if it is not open.
     retry: Option<(Instant, Backoff)>,
-    /// What waits for the next write.
+    /// The requests for the next write.
     writes: Vec<(Write, WriteAnswer)>,
     /// `None`: there is no message log.
     recording: Option<Recording>,
-    /// Work on the message log that waits for the next write to be done.
+    /// Jobs on the message log. They are done between writes.
     log_jobs: VecDeque<(WriteJob, oneshot::Sender<Result<u64, LogError>>)>,
-    /// The queues that may have something for someone.
+    /// The queues that may have something to deliver.
     ready: BTreeSet<usize>,
-    /// Bytes of messages that were removed since the file's free pages were looked at.
+    /// The bytes of messages that were removed since the file's free pages were checked.
     removed: u64,
-    /// When the next of the file's free pages go back to the disk.
+    /// When the next free pages of the file are returned to the disk.
     shrink: Option<Instant>,
     closing: Option<(Instant, Vec<oneshot::Sender<()>>)>,
     status: watch::Sender<BrokerStatus>,
@@ -84,7 +84,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// On an open store whose queues are known.
+    /// A writer for an open store whose queues were read.
     pub(super) fn new(
         folder: Folder,
         store: Store,
@@ -95,7 +95,7 @@ impl Writer {
     ) -> Self {
         Self {
             disk: Disk::new(folder.path().to_owned(), min_free_disk),
-            // What an earlier process left is looked at as well.
+            // The free pages that an earlier process left are checked, too.
             removed: REMOVED,
             folder,
             store: Some(store),
@@ -114,16 +114,16 @@ impl Writer {
         }
     }
 
-    /// The same, writing what happens to messages as `recording` says.
+    /// The same writer, which also records what happens to messages by `recording`.
     pub(super) fn recording(self, recording: Option<Recording>) -> Self {
         Self { recording, ..self }
     }
 
-    /// Works until it is closed.
+    /// Runs until the broker is closed.
     pub(super) fn run(self) {
         let status = self.status.clone();
         if catch_unwind(AssertUnwindSafe(|| self.work())).is_err() {
-            let why = "the embedded store stopped working after an internal error (see the log); restart the process";
+            let why = "the embedded store stopped working after an internal error (see the log output); restart the process";
             status.send_replace(BrokerStatus::Blocked(why.to_owned()));
         }
     }
@@ -143,26 +143,26 @@ impl Writer {
             }
         }
         if let Some(store) = self.store.take() {
-            // What is still out is taken back in order.
-            if let Err(store_error) = store.note_leases(self.queues.all.iter().flat_map(Queue::clean_leases))
-            {
+            // Leases that are still open did not end with a crash.
+            if let Err(error) = store.note_leases(self.queues.all.iter().flat_map(Queue::clean_leases)) {
                 tracing::warn!(
-                    ?store_error,
-                    "leases of a clean shutdown may count as lost at the next start"
+                    %error,
+                    "unacknowledged messages of this shutdown not recorded: each may count as one lost \
+                     delivery (dispatcher.max_deliveries)"
                 );
             }
         }
         let Self { folder, closing, status, inbox, .. } = self;
         drop(folder);
         status.send_replace(BrokerStatus::Closed);
-        // From here on nobody is heard; who has just asked learns it from the dropped answer.
+        // From here on no request is read. Dropping the answers tells the latest callers.
         drop(inbox);
         for answer in closing.into_iter().flat_map(|(_, answers)| answers) {
             let _ = answer.send(());
         }
     }
 
-    /// Waits for something to do, and takes what has queued up, as far as one write should hold.
+    /// Waits for a request, and takes all that have queued up, as far as one write should hold them.
     fn take_up(&mut self) {
         let first = match self.patience() {
             Some(patience) => self.inbox.recv_timeout(patience).ok(),
@@ -178,7 +178,7 @@ impl Writer {
         }
     }
 
-    /// How long nothing needs to be done unasked.
+    /// How long the writer may wait for a request before something else is due.
     fn patience(&self) -> Option<Duration> {
         let due = self.queues.delayed.next_due.filter(|_| self.store_error.is_none());
         let due = due.map(|due| Duration::from_millis(due.saturating_sub(now_ms())));
@@ -218,7 +218,7 @@ impl Writer {
 
     fn declare(&mut self, specs: Vec<QueueSpec>) -> Result<Vec<(QueueName, usize)>, StoreError> {
         let Some(store) = &self.store else {
-            return Err(StoreError::Broken("cannot be written now (see the log)".to_owned()));
+            return Err(StoreError::Broken("cannot be written now (see the log output)".to_owned()));
         };
         self.queues.declare(store, &specs)?;
         Ok(self.queues.indexes(specs))
@@ -228,7 +228,7 @@ impl Writer {
         let (_, answers) = self.closing.get_or_insert_with(|| (Instant::now() + LAST_WORDS, Vec::new()));
         answers.push(answer);
         for consumer in self.consumers.values_mut() {
-            // The task ends when it can hear no more, after it has passed on the last of them.
+            // The consumer's task ends when its sender is closed, after it has passed on the last messages.
             #[expect(clippy::disallowed_methods, reason = "nobody hears it")]
             let nobody = tokio::sync::mpsc::unbounded_channel().0;
             consumer.out = nobody;
@@ -242,7 +242,7 @@ impl Writer {
         self.consumers.is_empty() || Instant::now() >= *end
     }
 
-    /// Stages and writes what was asked for, and answers.
+    /// Stages and writes the requests, and answers them.
     fn write(&mut self) {
         let writes = std::mem::take(&mut self.writes);
         let failing = self.store_error.is_some();
@@ -259,7 +259,7 @@ impl Writer {
         let full = self.disk.problem(bytes).map(str::to_owned);
         for (write, answer) in writes {
             let admitted = match &full {
-                // What only removes makes room.
+                // A write that only removes messages makes room.
                 Some(why) if write.size() > 0 => Err(BrokerError::Blocked(why.clone())),
                 _ => staged.admit(&mut self.queues, store, write),
             };
@@ -274,7 +274,7 @@ impl Writer {
             staged.write(&mut self.queues, store, self.recording.as_ref())
         } else {
             self.queues.delayed.next_due = staged.next_due();
-            // With nothing else to write, this shows whether it works again.
+            // If there is nothing else to write, this shows whether writing works again.
             let touched = if failing { store.touch() } else { Ok(()) };
             touched.map(|()| WriteChanges::default())
         };
@@ -289,12 +289,12 @@ impl Writer {
         }
     }
 
-    /// Does one step of what is asked for of the message log: publishes come between two.
+    /// Does one job on the message log. Publishes come between two jobs.
     fn work_on_log(&mut self) {
         let Some((job, answer)) = self.log_jobs.pop_front() else { return };
         match (&self.store, &self.recording) {
             (Some(store), Some(recording)) => store.run(recording, &job, answer),
-            // Dropping the answer says that there is nobody who works on it now.
+            // Dropping the answer says that nothing works on the message log now.
             _ => drop(answer),
         }
     }

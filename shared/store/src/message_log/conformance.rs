@@ -1,8 +1,8 @@
-//! The behaviour of every message log, as named cases that run against any of them, as
-//! [`postern_broker::conformance`] is for brokers.
+//! The behaviour that every message log must have, as named cases that run against any of them. It corresponds to
+//! [`postern_broker::conformance`] for brokers.
 //!
-//! A [`LogStorage`] is what a log keeps its rows in: a folder, a database. Every case gets one that is empty
-//! and that no other case sees.
+//! A [`LogStorage`] is where a log keeps its rows: a folder or a database. Every case gets an empty one, which
+//! no other case uses.
 
 mod asking;
 mod erasing;
@@ -23,7 +23,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 /// A place for rows that outlives the logs opened on it.
 #[async_trait]
 pub trait LogStorage: Send + Sync {
-    /// Opens the log that is there; several may be open at once.
+    /// Opens the log in this storage. Several may be open at once.
     async fn open(&self, keeping: Keeping) -> Result<Arc<dyn MessageLog>>;
 }
 
@@ -78,10 +78,10 @@ mod cases {
 /// How long a case may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Runs the case `name` on `storage`, which is empty and used by nobody else.
+/// Runs the case `name` on `storage`, which must be empty and not used by anybody else.
 ///
 /// # Errors
-/// What the log did wrong, or that no case has this name.
+/// What the log did wrong, or that there is no case with this name.
 pub async fn run(name: &str, storage: Arc<dyn LogStorage>) -> Result<()> {
     let case = case(name).with_context(|| format!("no case is called {name}"))?;
     match tokio::time::timeout(PATIENCE, case(storage)).await {
@@ -98,7 +98,7 @@ fn states(key: &str) -> Keeping {
     Keeping::states(HashKey::new(&Secret::from(key.to_owned())))
 }
 
-/// The time `milliseconds` after some moment of today.
+/// The time `milliseconds` after a fixed moment.
 fn at(milliseconds: i64) -> Result<Timestamp> {
     Ok(Timestamp::from_millisecond(1_764_000_000_000 + milliseconds)?)
 }
@@ -107,12 +107,12 @@ fn person(number: usize) -> Result<Identity> {
     Ok(format!("+1555{number:07}").parse()?)
 }
 
-/// An event at [`at`] that milliseconds, through the backend `clinic`.
+/// An event at [`at`] `milliseconds`, through the backend `clinic`.
 fn event(id: MessageId, milliseconds: i64, kind: EventKind) -> Result<Event> {
     Ok(Event { at: at(milliseconds)?, ..Event::new(kind, id, "clinic".parse()?) })
 }
 
-/// An application's message to those people was accepted.
+/// The event that an application's message to `people` was accepted.
 fn accepted(id: MessageId, milliseconds: i64, people: &[usize]) -> Result<Event> {
     let content = Content {
         direction: Direction::Outbound,
@@ -126,13 +126,13 @@ fn accepted(id: MessageId, milliseconds: i64, people: &[usize]) -> Result<Event>
     Ok(Event { by, content: Some(content), ..event(id, milliseconds, EventKind::Accepted)? })
 }
 
-/// The same message, accepted with a callback.
+/// The same event, with a callback.
 fn with_callback(event: Event, token: &str) -> Event {
     Event { callback: Some(token.to_owned()), ..event }
 }
 
-/// The client of a message was answered that it has so many recipients, after it had said what `fingerprint`
-/// stands for.
+/// The event that the client of a message was answered with the number of `recipients`, to a request with this
+/// `fingerprint`.
 fn answered(id: MessageId, milliseconds: i64, fingerprint: &str, recipients: usize) -> Result<Event> {
     let answer = Map::from_iter([("identities".to_owned(), recipients.into())]);
     let first_answer = Some(FirstAnswer { fingerprint: fingerprint.to_owned(), answer });
@@ -140,7 +140,7 @@ fn answered(id: MessageId, milliseconds: i64, fingerprint: &str, recipients: usi
     Ok(Event { by, first_answer, ..event(id, milliseconds, EventKind::Accepted)? })
 }
 
-/// How many recipients the client was answered, and whether it says the same now.
+/// Whether the client's request is the same as the one before, and the number of recipients in the first answer.
 async fn known_answer(
     log: &Arc<dyn MessageLog>,
     id: MessageId,
@@ -151,7 +151,7 @@ async fn known_answer(
     Ok(known.map(|known| (known.is_same, count(&known.answer))))
 }
 
-/// A message from a person was received.
+/// The event that a message from a person was received.
 fn received(id: MessageId, milliseconds: i64, from: usize) -> Result<Event> {
     let content = Content {
         direction: Direction::Inbound,
@@ -165,7 +165,7 @@ fn received(id: MessageId, milliseconds: i64, from: usize) -> Result<Event> {
     Ok(Event { external_id: Some(format!("in-{from}")), content: Some(content), ..event })
 }
 
-/// The provider took the message to that person over.
+/// The event that the provider accepted the message to a person.
 fn sent(id: MessageId, milliseconds: i64, to: usize, external_id: &str) -> Result<Event> {
     Ok(Event {
         attempt: Some(1),
@@ -186,7 +186,7 @@ async fn message(log: &Arc<dyn MessageLog>, id: MessageId) -> Result<LoggedMessa
     log.message(id).await?.context("the message is not there")
 }
 
-/// The words of its recipients' states, in order.
+/// The states of the message's recipients as words, in order.
 fn words(message: &LoggedMessage) -> Result<Vec<String>> {
     let word = |state| serde_json::to_value(state)?.as_str().map(str::to_owned).context("a state is a word");
     message.recipients.iter().map(|recipient| word(recipient.state)).collect()

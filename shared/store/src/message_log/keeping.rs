@@ -1,4 +1,4 @@
-//! What the log keeps of people: their numbers and words, or keyed hashes only.
+//! What the log keeps about people: their numbers and texts, or only keyed hashes.
 
 use super::{Keep, LogError};
 use crate::sqlite::private;
@@ -19,21 +19,21 @@ use std::{
 };
 use uuid::Uuid;
 
-/// What the log keeps of a message, and the key of the hashes that take the place of numbers.
+/// What the log keeps of a message, and the key of the hashes that replace numbers.
 #[derive(Clone)]
 pub struct Keeping {
     keep: Keep,
     key: Option<HashKey>,
 }
 
-/// The key of the hashes that take the place of numbers. `Debug` hides it.
+/// The key of the hashes that replace numbers. `Debug` hides it.
 #[derive(Clone)]
 pub struct HashKey(Hmac<Sha256>);
 
-/// What a hashed identity begins with, so that nobody takes it for a number.
+/// The prefix of a hashed identity, so that it is not taken for a number.
 const HASHED: &str = "hmac:";
 
-/// The name of the file with a random key, beside the log's own.
+/// The name of the file with a random key, in the same folder as the log's file.
 const KEY_FILE: &str = "log-hash.key";
 
 impl Keeping {
@@ -42,12 +42,12 @@ impl Keeping {
         Self { keep: Keep::Full, key: None }
     }
 
-    /// Keeps no text, no fields, no details and no callbacks, and of a number only its hash under `key`.
+    /// Keeps no text, no fields, no details and no callbacks. Numbers are replaced by their hashes with `key`.
     pub fn states(key: HashKey) -> Self {
         Self { keep: Keep::States, key: Some(key) }
     }
 
-    /// What was hashed under `key`, when the log kept states only, is still found and forgotten.
+    /// Also finds and forgets what was hashed with `key` when the log kept only states.
     #[must_use]
     pub fn with_earlier_key(self, key: HashKey) -> Self {
         Self { key: Some(key), ..self }
@@ -66,8 +66,7 @@ impl Keeping {
         }
     }
 
-    /// Every form in which rows may hold the identity: rows stay as they were written when `log.keep` is
-    /// changed.
+    /// Every form in which rows may hold the identity: a change of `log.keep` does not change existing rows.
     pub(super) fn forms(&self, identity: &Identity) -> Vec<String> {
         let hashed = self.key.iter().map(|key| key.hash(identity));
         hashed.chain([identity.as_str().to_owned()]).collect()
@@ -84,13 +83,13 @@ impl Keeping {
         kept.then(|| serde_json::to_string(&content.fields).unwrap_or_default())
     }
 
-    /// What a client wants to be told, as a row holds it. Its address may hold a number.
+    /// The callbacks that a client asked for, as a row holds them. Their address may hold a number.
     pub(super) fn callback<'a>(&self, event: &'a Event) -> Option<&'a str> {
         event.callback.as_deref().filter(|_| self.words())
     }
 
-    /// The fingerprint of what a client said, as a row holds it: without the key, whoever reads the row could
-    /// find out the number and the text by trying.
+    /// The fingerprint of a client's request, as a row holds it. If it were not hashed with the key, a reader
+    /// of the row could find the number and the text by trying.
     pub(super) fn fingerprint<'a>(&self, fingerprint: &'a str) -> Cow<'a, str> {
         match (self.keep, &self.key) {
             (Keep::States, Some(key)) => Cow::Owned(key.fingerprint(fingerprint)),
@@ -98,7 +97,7 @@ impl Keeping {
         }
     }
 
-    /// Whether a row that holds `kept` has that fingerprint, in whatever form it was written.
+    /// Whether `kept`, the value in a row, is this fingerprint in any of its forms.
     pub(super) fn is_fingerprint(&self, kept: &str, fingerprint: &str) -> bool {
         kept == fingerprint || self.key.as_ref().is_some_and(|key| key.fingerprint(fingerprint) == kept)
     }
@@ -108,13 +107,13 @@ impl Keeping {
         event.detail.as_deref().filter(|_| self.words())
     }
 
-    /// What the log remembers to see that it is opened with the same key again. It tells nothing of the key.
+    /// The value by which the log checks that it is opened with the same key again. It does not reveal the key.
     pub(super) fn key_check(&self) -> Option<String> {
         self.key.as_ref().map(|key| key.digest("postern message log"))
     }
 }
 
-/// Whether a row holds the hash of an identity in its place.
+/// Whether a row's identity is a hash.
 pub(super) fn is_hashed(identity: &str) -> bool {
     identity.starts_with(HASHED)
 }
@@ -125,11 +124,11 @@ impl HashKey {
         Self::of(secret.expose().as_bytes())
     }
 
-    /// The random key in the file `log-hash.key` of `folder`, which is made, readable for its owner only, if
-    /// it is not there. Whoever has this key can find out whose a hash is by trying every number.
+    /// The random key in the file `log-hash.key` of `folder`. If the file is missing, it is created, readable
+    /// for its owner only. With this key, somebody can find the number behind a hash by trying every number.
     ///
     /// # Errors
-    /// [`LogError::Broken`] if the file can be neither read nor made, or is empty.
+    /// [`LogError::Broken`] if the file can be neither read nor created, or is empty.
     pub fn in_folder(folder: &Path) -> Result<Self, LogError> {
         let path = folder.join(KEY_FILE);
         let broken = |why: &dyn fmt::Display| {
@@ -170,8 +169,8 @@ impl HashKey {
     }
 }
 
-/// Makes a random key in the file at `path`, which is there whole or not at all: of several processes that
-/// start together, all read the key of the first.
+/// Creates a random key in the file at `path`, which appears complete or not at all. If several processes start
+/// together, all read the key of the first.
 fn make_key(folder: &Path, path: &Path) -> io::Result<()> {
     let own = folder.join(format!("{KEY_FILE}.{}", Uuid::new_v4().simple()));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&own)?;

@@ -1,12 +1,12 @@
 //! The message log in PostgreSQL, for several processes at once.
 //!
 //! Writers take turns: each transaction that writes holds an advisory lock until it is committed. So the
-//! numbers of messages become visible in the order in which they grow, and a reader that goes on from a
-//! number misses none.
+//! numbers of messages become visible in increasing order, and a reader that continues from a number misses
+//! none.
 //!
-//! What is erased ([`forget`](super::MessageLog::forget)) is deleted, and the tables are vacuumed behind it:
-//! the dead rows' space is free then, and is overwritten as new rows take it. Until then, and in PostgreSQL's
-//! write-ahead log, its archive, replicas' files and backups, the bytes are there.
+//! [`forget`](super::MessageLog::forget) deletes rows and then vacuums the tables: the space of the dead rows
+//! is free then, and is overwritten by new rows. Until then, the bytes are still there; so they are in
+//! PostgreSQL's write-ahead log, its archive, replicas' files and backups.
 
 mod complete;
 mod connection;
@@ -41,22 +41,22 @@ pub struct PostgresLog {
 }
 
 impl PostgresLog {
-    /// The log in the database that `url` names, `postgres://user:password@host:port/database`, with
-    /// `?sslmode=disable`, `prefer` or `require`. It is connected to when it is needed, and the schema is made
-    /// then; [`check`](Self::check) does that at once.
+    /// The log in the database at `url`, `postgres://user:password@host:port/database`, with
+    /// `?sslmode=disable`, `prefer` or `require`. The first operation connects and creates the schema;
+    /// [`check`](Self::check) does that at once.
     ///
     /// # Errors
-    /// [`LogError::Broken`] if `url` is no such URL, or the platform's certificates cannot be read.
+    /// [`LogError::Broken`] if `url` is not of this form, or the platform's certificates cannot be read.
     pub fn new(url: &Secret, keeping: Keeping) -> Result<Self, LogError> {
         let connections = ConnectionPool::new(url, keeping.clone())?;
         Ok(Self { keeping, connections, changes: watch::Sender::new(0) })
     }
 
-    /// Connects, and makes the schema if it is not there.
+    /// Connects, and creates the schema if it does not exist.
     ///
     /// # Errors
-    /// [`LogError::Unavailable`] if the server does not answer, [`LogError::Broken`] if it lets Postern not in,
-    /// the schema is of a newer version, or the hashes in it were made with another key.
+    /// [`LogError::Unavailable`] if the server does not answer; [`LogError::Broken`] if it rejects Postern's
+    /// login, the schema is of a newer version, or the hashes in it were made with another key.
     pub async fn check(&self) -> Result<(), LogError> {
         self.connections.run(async |_| Ok(())).await
     }

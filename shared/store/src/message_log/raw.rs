@@ -1,4 +1,4 @@
-//! Rows of the tables, which every store has, and what they are as values.
+//! Rows of the tables, which are the same in both databases, and their conversion to values.
 
 use super::{
     Keeping, KnownAnswer, LoggedCallback, LoggedMessage, LoggedRecipient, SentMessage, keeping::is_hashed,
@@ -11,7 +11,7 @@ use postern_shared::{
 };
 use std::collections::HashMap;
 
-/// A row that this version cannot read. Says which column is at fault, not what it holds.
+/// A row that this version cannot read. The text names the column, not its value.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "contains a row with a `{0}` that this version does not know: a newer version or another program wrote \
@@ -19,12 +19,12 @@ use std::collections::HashMap;
 )]
 pub(super) struct UnreadableRow(pub(super) &'static str);
 
-/// A value that either database can hold in a column.
+/// A value that both databases can hold in a column.
 pub(super) trait Value: rusqlite::types::FromSql + for<'a> tokio_postgres::types::FromSql<'a> {}
 
 impl<T: rusqlite::types::FromSql + for<'a> tokio_postgres::types::FromSql<'a>> Value for T {}
 
-/// A row of either database.
+/// A row of one of the databases.
 pub(super) trait Columns {
     type Error;
 
@@ -54,14 +54,14 @@ pub(super) struct RawMessage {
     pub(super) fields: Option<String>,
 }
 
-/// The columns of `messages` that are about its client.
+/// The columns of `messages` about the answer to the client.
 pub(super) struct RawAnswer {
     pub(super) fingerprint: String,
     pub(super) answer: String,
 }
 
 impl RawAnswer {
-    /// The answer, and whether it was given to what `fingerprint` stands for.
+    /// The answer, and whether it was given to a request with this `fingerprint`.
     pub(super) fn read(self, keeping: &Keeping, fingerprint: &str) -> Result<KnownAnswer, UnreadableRow> {
         let is_same = keeping.is_fingerprint(&self.fingerprint, fingerprint);
         let answer = serde_json::from_str(&self.answer).map_err(|_| UnreadableRow("answer"))?;
@@ -70,7 +70,7 @@ impl RawAnswer {
 }
 
 impl LoggedCallback {
-    /// What a row of `messages` says, if there is one.
+    /// The callbacks by a row of `messages`, if there is one.
     pub(super) fn of_row(row: Option<Option<String>>) -> Self {
         match row {
             None => Self::UnknownMessage,
@@ -104,7 +104,7 @@ pub(super) struct RawEvent {
 }
 
 impl RawMessage {
-    /// Its number, and the row.
+    /// Reads a row, with the message's number.
     pub(super) fn of<R: Columns>(row: &R) -> Result<(i64, Self), R::Error> {
         let raw = Self {
             id: row.id(1)?,
@@ -118,7 +118,7 @@ impl RawMessage {
         Ok((row.value(0)?, raw))
     }
 
-    /// The message with those recipients, and those events.
+    /// The message with these recipients and events.
     pub(super) fn with(
         self,
         recipients: Vec<RawRecipient>,
@@ -150,7 +150,7 @@ impl RawMessage {
 }
 
 impl RawRecipient {
-    /// Its message's number, and the row.
+    /// Reads a row, with the number of its message.
     pub(super) fn of<R: Columns>(row: &R) -> Result<(i64, Self), R::Error> {
         let raw = Self {
             recipient: row.value(1)?,
@@ -168,7 +168,7 @@ impl RawRecipient {
 }
 
 impl SentMessage {
-    /// That of a row of an id, an identity, which may be hashed, and a callback.
+    /// Reads a row with an id, an identity, which may be hashed, and a callback.
     pub(super) fn of<R: Columns>(row: &R) -> Result<Self, R::Error> {
         let identity = row.value::<Option<String>>(1)?.filter(|identity| !is_hashed(identity));
         let identity = identity.and_then(|identity| identity.parse().ok());
@@ -177,7 +177,7 @@ impl SentMessage {
 }
 
 impl RawEvent {
-    /// The row.
+    /// Reads a row.
     pub(super) fn of<R: Columns>(row: &R) -> Result<Self, R::Error> {
         Ok(Self {
             recipient: row.value(0)?,

@@ -3,10 +3,9 @@
 //! The tables' functions take a connection, so that the embedded broker can write events in the transaction
 //! of the queue entries that they belong to. [`SqliteLog`] has a file of its own.
 //!
-//! What is erased ([`forget`](crate::message_log::MessageLog::forget)) is overwritten with zeros in the file
-//! (`secure_delete`), and the write-ahead log, which holds older pages, is emptied behind it. Not erased is
-//! what lies elsewhere: backups, snapshots of the file system, and blocks of the disk that the emptied
-//! write-ahead log gave back.
+//! [`forget`](crate::message_log::MessageLog::forget) overwrites rows with zeros in the file (`secure_delete`),
+//! and then empties the write-ahead log, which holds older pages. Copies elsewhere are not erased: backups,
+//! snapshots of the file system, and blocks of the disk that the emptied write-ahead log released.
 
 mod erase;
 mod failure;
@@ -46,28 +45,28 @@ use std::{
 use tokio::sync::{Semaphore, watch};
 use writer::LogWriter;
 
-/// How many questions are answered at the same time.
+/// How many queries run at the same time.
 const READERS: usize = 2;
 
-/// A message log in a SQLite file, written by one thread: a file of its own, or the embedded broker's. Other
-/// processes may read the file meanwhile, and write to one of its own.
+/// A message log in a SQLite file: a separate file, or the embedded broker's. One thread writes it. Other
+/// processes may read the file meanwhile, and may also write if it is a separate file.
 ///
-/// An operation has ten seconds. [`forget`](MessageLog::forget) takes as many steps as it needs, each within
-/// this.
+/// An operation has ten seconds. [`forget`](MessageLog::forget) takes as many steps as it needs, each with this
+/// limit.
 pub struct SqliteLog {
     keeping: Keeping,
     writer: Box<dyn Jobs>,
     readers: Arc<Readers>,
-    /// The folder of an embedded broker's store that no gateway has: none starts on it meanwhile.
+    /// The locked folder of an embedded broker's store if no gateway uses it, so that none starts on it meanwhile.
     _alone: Option<Folder>,
 }
 
-/// What a log beside the process that it belongs to is opened for.
+/// What a log that belongs to another process is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Only to read: whatever writes, fails.
+    /// Only for reading. Every write fails.
     Read,
-    /// To erase, too.
+    /// For reading and erasing.
     Write,
 }
 
@@ -79,11 +78,12 @@ struct Readers {
 }
 
 impl SqliteLog {
-    /// Opens the log in `folder`, which is made if it is not there, both readable for their owner only.
+    /// Opens the log in `folder`. The folder and the file are created if they are missing, readable for their
+    /// owner only.
     ///
     /// # Errors
-    /// [`LogError::Unavailable`] if the file cannot be opened or written to now, [`LogError::Broken`] if it is
-    /// damaged, is no message log, or was written under another key.
+    /// [`LogError::Unavailable`] if the file cannot be opened or written now; [`LogError::Broken`] if it is
+    /// damaged, is not a message log, or was written with another key.
     pub async fn open(folder: &Path, keeping: Keeping) -> Result<Self, LogError> {
         let (folder, kept) = (folder.to_owned(), keeping.clone());
         let opened = tokio::task::spawn_blocking(move || {
@@ -100,22 +100,22 @@ impl SqliteLog {
         Ok(Self::written_by(Box::new(writer), file, keeping))
     }
 
-    /// The log in `file`, which holds the tables, and to which `writer` alone writes.
+    /// The log in `file`, which must have the tables, and which only `writer` writes.
     pub(crate) fn written_by(writer: Box<dyn Jobs>, file: PathBuf, keeping: Keeping) -> Self {
         Self { keeping, writer, readers: Readers::new(file, file::reading), _alone: None }
     }
 
-    /// The file of the log in `folder`.
+    /// The path of the log's file in `folder`.
     pub fn file_in(folder: &Path) -> PathBuf {
         folder.join(file::NAME)
     }
 
-    /// Opens the log in `file`, which a gateway may have open meanwhile: it is not made, and its tables are
-    /// not changed.
+    /// Opens the log in the existing `file`, which a gateway may have open. The file is not created, and the
+    /// tables are not updated.
     ///
     /// # Errors
-    /// [`LogError::Unavailable`] if the file cannot be opened now, [`LogError::Broken`] if there is no log in
-    /// it, or it is damaged or was written under another key.
+    /// [`LogError::Unavailable`] if the file cannot be opened now; [`LogError::Broken`] if it has no log, is
+    /// damaged, or was written with another key.
     pub async fn beside(file: &Path, keeping: Keeping, access: Access) -> Result<Self, LogError> {
         let (file, kept) = (file.to_owned(), keeping.clone());
         let opened = tokio::task::spawn_blocking(move || {
@@ -136,8 +136,8 @@ impl SqliteLog {
         Ok(Self { keeping, writer: Box::new(writer), readers, _alone: alone })
     }
 
-    /// The bytes that the log's rows take in the file; about as many, if it is an embedded broker's, whose
-    /// queues do not count.
+    /// The bytes that the log's rows take in the file. For an embedded broker's file this is an estimate,
+    /// without the queues.
     ///
     /// # Errors
     /// [`LogError`].
@@ -231,9 +231,9 @@ impl MessageLog for SqliteLog {
     }
 }
 
-/// Takes the folder of an embedded broker's store if no gateway has it, and moves the end of the store out of
-/// its write-ahead log, which whoever erases empties: the next start would take it for lost. `None`: a gateway
-/// has the store, or the file is the log's own.
+/// Locks the folder of an embedded broker's store if no gateway uses it, and moves the write-ahead log into the
+/// file. Erasing empties the write-ahead log, and the next start would otherwise take its end for lost. `None`:
+/// a gateway uses the store, or the file is a separate one.
 fn tidied(file: &Path) -> Result<Option<Folder>, LogError> {
     let Some(dir) = file.parent().filter(|_| file.ends_with(FILE)) else { return Ok(None) };
     let broken =
@@ -259,7 +259,7 @@ impl Readers {
         Arc::new(Self { file, connect, free: Semaphore::new(READERS), idle: Mutex::default() })
     }
 
-    /// What `ask` answers on a connection that only reads.
+    /// Runs `ask` on a connection that only reads.
     async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         ask: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -283,7 +283,7 @@ impl Readers {
         match tokio::time::timeout(DEADLINE, answer).await {
             Ok(answer) => answer,
             Err(_) => {
-                // The thread ends its question; until then the next one may wait for it.
+                // The thread ends its query soon; until then the next query may have to wait.
                 if let Ok(interrupt) = interruptible.await {
                     interrupt.interrupt();
                 }

@@ -1,4 +1,4 @@
-//! What became of one recipient, told from the events: pure, and the same in every store.
+//! The state of one recipient, computed from the events. It is a pure function, and the same in both databases.
 
 use super::LoggedState;
 use postern_shared::{
@@ -10,30 +10,30 @@ use postern_shared::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Standing {
     pub(super) state: LoggedState,
-    /// When the event happened that says so, the last one if there are several: milliseconds since 1970.
+    /// When the last event with this state happened, in milliseconds since 1970.
     pub(super) since: i64,
 }
 
-/// What an event means for the state of a recipient.
+/// An event that may change the state of a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Happened {
-    /// When, in milliseconds since 1970.
+    /// When it happened, in milliseconds since 1970.
     pub(super) at: i64,
     pub(super) event: EventKind,
 }
 
-/// An event that may be older than what the state was told from: the state has to be told from all events
-/// again ([`Standing::told_from`]).
+/// The error for an event that may be older than those behind the state: the state must be computed from all
+/// events again ([`Standing::told_from`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Late;
 
 impl Standing {
-    /// The state of a recipient of whom nothing is known but that the message is there.
+    /// The state of a recipient before any event but the message itself.
     pub(super) fn new(direction: Direction, at: i64) -> Self {
         Self { state: start(direction), since: at }
     }
 
-    /// The state after all of `events`, which may be in any order. `None` if there are none.
+    /// The state after all `events`, which may be in any order. `None` if there are none.
     pub(super) fn told_from(direction: Direction, mut events: Vec<Happened>) -> Option<Self> {
         events.sort_by_key(|happened| (happened.at, rank(happened.event)));
         let first = Self::new(direction, events.first()?.at);
@@ -42,7 +42,7 @@ impl Standing {
 
     /// The state after one more event.
     pub(super) fn after(self, direction: Direction, happened: Happened) -> Result<Self, Late> {
-        // An event that did not count behind a final state would count behind a redrive.
+        // An event that was ignored after a final state would count after a redrive.
         let redriven = happened.event == EventKind::Redriven;
         let earlier = (happened.at, rank(happened.event)) < (self.since, rank_of_state(self.state));
         if redriven || earlier { Err(Late) } else { Ok(self.then(direction, happened)) }
@@ -65,13 +65,13 @@ impl Standing {
     }
 }
 
-/// Whether an event without a recipient is about all of them, however many they are. Of other kinds, it is a
-/// delivery report that does not say whose it is.
+/// Whether an event of this kind without a recipient is about all recipients. An event of another kind without a
+/// recipient is a delivery report that does not name one.
 pub(super) fn is_about_all(event: EventKind) -> bool {
     matches!(event, EventKind::Accepted | EventKind::Received | EventKind::Redriven | EventKind::Forwarded)
 }
 
-/// Which way a message goes of which no more is known than that `event` happened to it.
+/// The direction of a message of which only `event` is known.
 pub(super) fn direction_of(event: EventKind) -> Direction {
     match event {
         EventKind::Received | EventKind::Forwarded => Direction::Inbound,
@@ -86,7 +86,7 @@ fn start(direction: Direction) -> LoggedState {
     }
 }
 
-/// Which of two events of the same millisecond counts as the later one: the greater.
+/// The rank of an event among those of the same millisecond: a higher rank counts as later.
 fn rank(event: EventKind) -> u8 {
     match event {
         EventKind::Received | EventKind::Accepted | EventKind::Redriven => 0,
@@ -140,7 +140,7 @@ mod tests {
     }
 
     proptest! {
-        /// Told event by event, in any order, a state is the one that all of them tell.
+        /// Computed event by event, in any order, the state is the same as from all events together.
         #[test]
         fn the_order_in_which_events_come_does_not_matter(
             kinds in prop::collection::vec((0..20_i64, 0..EventKind::ALL.len()), 1..12)

@@ -6,15 +6,15 @@ use postern_shared::{
     event::{Direction, EventKind},
 };
 
-/// A value that a column holds as a word.
+/// A value that is stored in a column as a word.
 pub(super) trait Word: Copy + 'static {
     /// Every value.
     const ALL: &'static [Self];
 
-    /// The word.
+    /// The word for the value.
     fn word(self) -> &'static str;
 
-    /// The value of a word. `None` if no value has it.
+    /// The value that `word` stands for. `None` if there is none.
     fn of_word(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|value| value.word() == word)
     }

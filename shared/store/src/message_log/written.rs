@@ -1,5 +1,4 @@
-//! How messages, states and places in a list are written in the API and on a command line, and read from
-//! there.
+//! How messages, states and cursors are written and read in the API and on a command line.
 
 use super::{Cursor, LoggedState};
 use jiff::Timestamp;
@@ -12,7 +11,7 @@ use postern_shared::{
 use serde::{Serialize, Serializer};
 use std::{fmt, num::ParseIntError, str::FromStr};
 
-/// Writes events without what their message says already: its id, its backend and its content.
+/// Writes events without what their message already has: its id, its backend and its content.
 pub(super) fn without_the_message<S: Serializer>(events: &[Event], serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct LeanEvent<'a> {
@@ -87,7 +86,7 @@ impl LoggedState {
     }
 }
 
-/// A name that is none of [`LoggedState`]'s. The message lists them.
+/// The error for a name that is not a [`LoggedState`]. Its text lists the names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnknownState;
 

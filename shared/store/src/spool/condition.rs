@@ -1,10 +1,10 @@
-//! How the spool and the broker behind it fare, in one status.
+//! The status of the spool and the broker behind it, combined.
 
 use super::{Core, SpoolUsage};
 use postern_broker::{Broker as _, BrokerStatus};
 use std::sync::Arc;
 
-/// Keeps the status true until the spool is closed.
+/// Keeps the combined status up to date until the spool is closed.
 pub(super) async fn watch(core: Arc<Core>) {
     let (mut broker, mut store) = (core.broker.status(), core.store.status());
     let mut usage = core.usage.watch();
@@ -16,7 +16,7 @@ pub(super) async fn watch(core: Arc<Core>) {
             "the spool contains undelivered messages from an earlier run"
         );
     }
-    // What changed before this was looking.
+    // For changes before this task began to watch.
     core.tell();
     loop {
         let changed = tokio::select! {
@@ -25,7 +25,7 @@ pub(super) async fn watch(core: Arc<Core>) {
             changed = usage.changed() => changed,
             () = core.closed() => return,
         };
-        // The broker or the store is gone: the process is about to end.
+        // If the broker or the store is gone, the process is about to end.
         if changed.is_err() {
             return core.closed().await;
         }
@@ -42,7 +42,7 @@ pub(super) async fn watch(core: Arc<Core>) {
 }
 
 impl Core {
-    /// Sets the status to what is the case now.
+    /// Sets the combined status to the present state.
     pub(super) fn tell(&self) {
         let (broker, store) = (self.broker.status().borrow().clone(), self.store.status().borrow().clone());
         let now = combined(broker, &store, self.usage.usage(), &self.dir);
@@ -56,7 +56,7 @@ impl Core {
     }
 }
 
-/// What can be said of both together.
+/// The combined status.
 fn combined(broker: BrokerStatus, store: &BrokerStatus, usage: SpoolUsage, dir: &str) -> BrokerStatus {
     let unwritable = match store {
         BrokerStatus::Starting(why)
@@ -77,7 +77,7 @@ fn combined(broker: BrokerStatus, store: &BrokerStatus, usage: SpoolUsage, dir: 
             BrokerStatus::Connecting(format!("{broker}; {why}"))
         }
         (Some(why), BrokerStatus::Blocked(broker)) => BrokerStatus::Blocked(format!("{broker}; {why}")),
-        // What goes behind spooled messages has no place; everything else goes to the broker.
+        // Messages that must go behind spooled ones cannot be stored; all others go to the broker.
         (Some(why), BrokerStatus::Ready) if usage.messages > 0 => BrokerStatus::Blocked(why),
         (Some(_), broker) => broker,
     }

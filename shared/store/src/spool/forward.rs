@@ -1,5 +1,5 @@
-//! Hands the messages of one of the spool's queues to the broker, in order: each only when those before it are
-//! confirmed.
+//! Publishes the messages of one of the spool's queues to the broker, in order: a batch only when all before it
+//! are confirmed.
 
 use super::{Core, Counters, PARTING, queue::SpoolQueue, routing_headers};
 use crate::{embedded, sqlite};
@@ -15,11 +15,10 @@ use std::{
 };
 use tokio::time::{sleep, timeout};
 
-/// The most messages that are in hand, and on their way to the broker together. After a crash so
-/// many may come twice.
+/// The most messages that are held, and published together. After a crash, this many may be published twice.
 const MOST: u16 = 128;
 
-/// A message in hand.
+/// A message that was read from the spool but is not settled yet.
 struct HeldMessage {
     delivery: Delivery,
     address: Address,
@@ -28,7 +27,7 @@ struct HeldMessage {
     bytes: u64,
 }
 
-/// How many go together, and how long to wait after a failure.
+/// How many messages are published together, and how long to wait after a failure.
 struct ForwardPace {
     together: usize,
     pauses: Backoff,
@@ -36,8 +35,8 @@ struct ForwardPace {
 }
 
 impl ForwardPace {
-    /// Longest before the jitter, which may double it. A broker that is known to be away is not
-    /// asked at all; this is for one that says it is well and confirms nothing.
+    /// The longest pause before the jitter, which may double it. It is for a broker that is connected but confirms
+    /// nothing: while the broker is known to be unusable, nothing is published.
     const LONGEST: Duration = Duration::from_secs(15);
 
     fn new() -> Self {
@@ -45,13 +44,13 @@ impl ForwardPace {
         Self { together: 1, pauses, failing: false }
     }
 
-    /// Twice as many the next time.
+    /// Doubles the number that is published together.
     fn succeeded(&mut self) {
         let together = (self.together * 2).min(usize::from(MOST));
         *self = Self { together, ..Self::new() };
     }
 
-    /// One at a time, so that few come twice, after a pause.
+    /// Reduces the number to one, so that few messages are published twice. Returns the pause.
     fn failed(&mut self) -> Duration {
         self.together = 1;
         self.failing = true;
@@ -92,7 +91,7 @@ impl Forwarder {
                 more = ready => if !more { break },
                 () = core.closed() => break,
             }
-            // What is under way may end, lest it comes twice.
+            // Messages under way get time to be confirmed, so that they are not published twice.
             let over = async {
                 core.closed().await;
                 sleep(PARTING).await;
@@ -106,12 +105,13 @@ impl Forwarder {
                 () = core.closed() => break,
             }
         }
-        // What is in hand goes back to the store.
+        // The held messages are requeued in the store.
         self.hand.clear();
         let _ = timeout(PARTING, self.consumer.close()).await;
     }
 
-    /// Takes what there is, at least one; `false` when the store is closed. Safe to cancel.
+    /// Waits for at least one message and takes all that are ready. Returns `false` if the store is closed.
+    /// Safe to cancel.
     async fn fill(&mut self) -> bool {
         if self.hand.is_empty() {
             self.spool_queue.set_oldest(None);
@@ -134,7 +134,7 @@ impl Forwarder {
         self.hand.push_back(HeldMessage { delivery, address, envelope, at, bytes });
     }
 
-    /// Publishes the first in hand; how long to wait then.
+    /// Publishes the first held messages. Returns how long to wait afterwards.
     async fn send(&mut self) -> Duration {
         let some = self.hand.iter().take(self.pace.together);
         let some: Vec<_> = some.map(|held| (held.address.clone(), held.envelope.clone())).collect();
@@ -145,7 +145,7 @@ impl Forwarder {
                 self.done(count)
             }
             Err(BrokerError::Refused(why)) if count == 1 => self.bury(&why).await,
-            // One of them: alone it will be found.
+            // The broker refuses one of them. Publishing them one by one finds it.
             Err(BrokerError::Refused(_)) => {
                 self.pace.together = 1;
                 Duration::ZERO
@@ -154,7 +154,7 @@ impl Forwarder {
         }
     }
 
-    /// The first `count` in hand are where they belong.
+    /// Settles the first `count` held messages, which need not be forwarded any more.
     fn done(&mut self, count: usize) -> Duration {
         self.pace.succeeded();
         self.spool_queue.set_full(false);
@@ -177,7 +177,8 @@ impl Forwarder {
         self.pace.failed()
     }
 
-    /// The broker will never take the first in hand: it must not hold up the others.
+    /// Publishes the first held message in pieces or dead-letters it, since the broker will never accept it and
+    /// it must not hold up the others.
     async fn bury(&mut self, why: &str) -> Duration {
         let Some(HeldMessage { address, envelope, .. }) = self.hand.front() else { return Duration::ZERO };
         let queue = self.spool_queue.queue();
@@ -207,7 +208,7 @@ impl Forwarder {
     }
 }
 
-/// Writes a body into a file of its own below `dir`; the file's path.
+/// Writes a body into a new file below `dir`. Returns the file's path.
 fn set_aside(dir: &Path, body: &[u8]) -> io::Result<String> {
     use std::io::Write as _;
     let folder = dir.join("refused");

@@ -11,13 +11,13 @@ use std::{
     time::Duration,
 };
 
-/// What of one queue's is in the spool.
+/// What the spool holds for one queue of the broker.
 #[derive(Debug)]
 pub(super) struct SpoolQueue {
     queue: QueueName,
-    /// Messages that are stored, being stored, or being forwarded.
+    /// The number of messages that are stored, being stored, or being forwarded.
     held: AtomicU64,
-    /// When the first of them was stored (ms since 1970); 0: not known, or none.
+    /// When the first of them was stored (ms since 1970); 0 if that is not known, or there are none.
     oldest: AtomicU64,
     /// Whether the broker's queue is at its limit.
     full: AtomicBool,
@@ -28,14 +28,14 @@ impl SpoolQueue {
         &self.queue
     }
 
-    /// So many more.
+    /// Counts `messages` more messages.
     pub(super) fn enter(&self, messages: u64) {
         self.held.fetch_add(messages, SeqCst);
     }
 
-    /// So many fewer.
+    /// Counts `messages` fewer messages.
     pub(super) fn leave(&self, messages: u64) {
-        // More than were counted come where the store counted wrongly: it was damaged.
+        // If the store was damaged, its count may have been too low.
         let _ = self.held.fetch_update(SeqCst, SeqCst, |held| Some(held.saturating_sub(messages)));
     }
 
@@ -47,18 +47,18 @@ impl SpoolQueue {
         self.full.store(full, SeqCst);
     }
 
-    /// Whether the broker's queue is at its limit: then it takes no more here either.
+    /// Whether the broker's queue is at its limit. Then the spool takes no more messages for it, either.
     pub(super) fn is_full(&self) -> bool {
         self.full.load(SeqCst)
     }
 }
 
-/// All queues of the spool that were ever needed.
+/// All queues that the spool has needed so far.
 #[derive(Debug, Default)]
 pub(super) struct SpoolQueues(RwLock<HashMap<QueueName, Arc<SpoolQueue>>>);
 
 impl SpoolQueues {
-    /// The spool's queue for `queue`; where there is none yet, a new one that was given to `begin`.
+    /// The spool's queue for `queue`. If there is none yet, makes one and calls `begin` with it.
     pub(super) fn get_or_begin(
         &self,
         queue: &QueueName,
@@ -79,13 +79,13 @@ impl SpoolQueues {
         spool_queue
     }
 
-    /// Whether something of `queue`'s is in the spool.
+    /// Whether the spool holds messages for `queue`.
     pub(super) fn is_busy(&self, queue: &QueueName) -> bool {
         let spool_queues = self.0.read().unwrap_or_else(PoisonError::into_inner);
         spool_queues.get(queue).is_some_and(|spool_queue| spool_queue.held.load(SeqCst) > 0)
     }
 
-    /// For how long the oldest message has waited.
+    /// How long the oldest message has waited. `None` if none waits.
     pub(super) fn oldest(&self) -> Option<Duration> {
         let spool_queues = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let oldest = spool_queues

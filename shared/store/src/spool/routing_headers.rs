@@ -1,4 +1,5 @@
-//! Where a spooled message is to go and since when it waits: headers that it has only in the store.
+//! The headers of a spooled message with its destination and the time since when it waits. It has them only in the
+//! store.
 
 use crate::embedded;
 use postern_broker::{Address, Envelope, HeaderValue, QueueName, header};
@@ -9,7 +10,8 @@ const KEY: &str = "x-postern-spool-key";
 /// Milliseconds since 1970.
 const AT: &str = "x-postern-spool-at";
 
-/// `message` as it is stored. What is for the message log alone has no queue of its own in the store.
+/// `message` with the headers, and its address in the store. A message for the message log only has no queue of
+/// its own there.
 pub(super) fn put((address, envelope): (Address, Envelope), now: u64) -> (Address, Envelope) {
     let envelope = envelope
         .with(EXCHANGE, address.exchange())
@@ -19,7 +21,7 @@ pub(super) fn put((address, envelope): (Address, Envelope), now: u64) -> (Addres
     (place, envelope)
 }
 
-/// The bytes that [`put`] makes of it in the store.
+/// The bytes in the store of a message after [`put`].
 pub(super) fn stored_bytes(address: &Address, envelope: &Envelope) -> u64 {
     let bare = |headers| Envelope { headers, ..Envelope::default() };
     let (_, stamped) = put((address.clone(), bare(envelope.headers.clone())), clock::now_ms());
@@ -27,8 +29,8 @@ pub(super) fn stored_bytes(address: &Address, envelope: &Envelope) -> u64 {
     embedded::stored_bytes(envelope) - headers + embedded::stored_bytes(&stamped)
 }
 
-/// What [`put`] was given, and when. What has no such headers, a dead letter of the store's own around a
-/// record that could not be read, or one that means nothing, goes to the dead letters of `nobody`.
+/// Undoes [`put`]: the address, the message, and when it was stored. A message without valid headers, such as the
+/// store's own dead letter for a record that could not be decoded, goes to the dead letters of `nobody`.
 pub(super) fn take(mut stored: Envelope, nobody: &BackendName) -> (Address, Envelope, Option<u64>) {
     let mut text = |name: &str| match stored.headers.remove(name) {
         Some(HeaderValue::Text(text)) => text,

@@ -1,4 +1,4 @@
-//! What the broker did not take goes into the store, if there is room.
+//! Stores the messages that the broker did not take, if there is room.
 
 use super::{Core, Counters, queue::SpoolQueue, routing_headers};
 use crate::embedded::stored_bytes;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::time::timeout;
 
 impl Core {
-    /// Stores `messages`; `why` the broker did not take them.
+    /// Stores `messages`. `why` says why the broker did not take them.
     pub(super) async fn store(
         self: &Arc<Self>,
         messages: Vec<(Address, Envelope)>,
@@ -22,14 +22,14 @@ impl Core {
         stored.map_err(|refused| {
             Counters::add(&self.counters.refused, count);
             match refused {
-                // It may be stored all the same.
+                // The messages may still be stored.
                 BrokerError::TimedOut(_) | BrokerError::Closed => refused,
                 refused => BrokerError::Blocked(format!("{why}; {refused}")),
             }
         })
     }
 
-    /// Makes room, and has whatever comes from now on go behind `messages`.
+    /// Reserves room for `messages`. Later messages for their queues are stored behind them.
     fn reserve(
         self: &Arc<Self>,
         messages: &[(Address, Envelope)],
@@ -42,7 +42,9 @@ impl Core {
         let bytes =
             messages.iter().map(|(address, envelope)| routing_headers::stored_bytes(address, envelope)).sum();
         let reserved = self.usage.reserve(messages.len() as u64, bytes);
-        reserved.map_err(|limit| BrokerError::Full(format!("the spool in {} holds {limit}", self.dir)))?;
+        reserved.map_err(|limit| {
+            BrokerError::Full(format!("the spool in {} is full: it holds {limit}", self.dir))
+        })?;
         spool_queues.iter().for_each(|spool_queue| spool_queue.enter(1));
         Ok(spool_queues)
     }
@@ -53,7 +55,7 @@ impl Core {
         spool_queues: Vec<Arc<SpoolQueue>>,
     ) -> Result<(), BrokerError> {
         let core = Arc::clone(self);
-        // A task of its own, since the count must be right also where the caller gives up.
+        // A separate task keeps the count correct even if the caller gives up.
         let storing = self.tasks.spawn(async move {
             let now = clock::now_ms();
             let stamped: Vec<_> =

@@ -1,11 +1,11 @@
-//! The spool before a broker that does as it is told.
+//! The spool in front of a broker in memory that the tests control.
 
 use super::*;
 use postern_broker::{HeaderValue, header, memory::MemoryBroker};
 use postern_shared::message::Priority;
 use std::{os::unix::fs::PermissionsExt as _, path::Path};
 
-/// The broker in memory, which can be away.
+/// The broker in memory, which can be made unavailable.
 fn broker() -> Arc<MemoryBroker> {
     Arc::default()
 }
@@ -18,7 +18,7 @@ fn comes_back(broker: &MemoryBroker) {
     broker.status.send_replace(BrokerStatus::Ready);
 }
 
-/// The names of what it was given since the last time.
+/// The names of the messages that the broker got since the last call.
 fn taken(broker: &MemoryBroker) -> Vec<String> {
     broker.take().iter().map(|(_, envelope)| name(envelope)).collect()
 }
@@ -60,7 +60,7 @@ async fn post(spool: &Spool, address: Address, name: &str) -> Result<(), BrokerE
     spool.publish(vec![(address, letter(name))]).await
 }
 
-/// Waits until the spool holds so many.
+/// Waits until the spool holds this many messages.
 async fn holds(spool: &Spool, messages: u64) {
     let mut usage = spool.0.usage.watch();
     let reached = usage.wait_for(|usage| usage.messages == messages);
@@ -143,7 +143,7 @@ async fn what_is_for_the_message_log_alone_is_stored_and_forwarded_too() {
 async fn what_comes_later_goes_behind_until_the_queue_is_drained_and_other_queues_are_free() {
     let (dir, broker) = (tempfile::tempdir().unwrap(), broker());
     let spool = open(dir.path(), &broker).await;
-    // One queue confirms nothing, the other is well.
+    // One queue confirms nothing, the other works.
     broker.answer(|messages| match messages[0].0 {
         Address::Inbound(_) => Err(BrokerError::TimedOut(Duration::from_secs(5))),
         _ => Ok(()),
@@ -246,7 +246,7 @@ async fn a_message_that_is_refused_for_ever_becomes_a_dead_letter_and_the_others
     for name in ["1", "2", "poison", "3", "venom", "4"] {
         post(&spool, inbound(), name).await.unwrap();
     }
-    // One is refused where it was to go, the other among the dead letters, too.
+    // One message is refused by its own queue, the other also as a dead letter.
     broker.answer(|messages| {
         let refused = |(address, envelope): &(Address, Envelope)| {
             let poison = name(envelope) == "poison" && matches!(address, Address::Inbound(_));
@@ -294,7 +294,7 @@ async fn messages_of_a_backend_that_is_no_longer_configured_are_forwarded() {
     spool.close().await;
     let fewer = SpoolOptions { backends: ["a".parse().unwrap()].into(), ..options(dir.path()) };
     let spool = Spool::open(fewer, broker.clone()).await.unwrap();
-    // And one to a backend that never was.
+    // A message to a backend that never existed.
     post(&spool, Address::Outbound("z".parse().unwrap(), Priority::Normal), "2").await.unwrap();
     comes_back(&broker);
     holds(&spool, 0).await;

@@ -7,24 +7,24 @@ use tokio::sync::watch;
 /// How much the spool may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpoolLimits {
-    /// Messages.
+    /// The most messages.
     pub messages: u64,
-    /// Bytes of their records: bodies and properties. The files take somewhat more.
+    /// The most bytes of their records (bodies and properties). The files take somewhat more.
     pub bytes: u64,
 }
 
 /// How much the spool holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SpoolUsage {
-    /// Messages.
+    /// The number of messages.
     pub messages: u64,
-    /// Bytes of their records.
+    /// The bytes of their records.
     pub bytes: u64,
-    /// Whether it had no room for the last message, and has given none away since.
+    /// Whether it had no room for the last message, and nothing was removed since.
     pub full: bool,
 }
 
-/// The limit that was met.
+/// The limit that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Met {
     Messages(u64),
@@ -42,7 +42,7 @@ impl fmt::Display for Met {
     }
 }
 
-/// Counts what goes in and out.
+/// Counts the messages and bytes in the spool.
 #[derive(Debug)]
 pub(super) struct UsageCounter {
     limits: SpoolLimits,
@@ -50,27 +50,27 @@ pub(super) struct UsageCounter {
 }
 
 impl UsageCounter {
-    /// One that holds what was `found`, be it more than the limits allow.
+    /// A counter that begins with what was `found`, even if that is more than the limits allow.
     pub(super) fn new(limits: SpoolLimits, found: &[FoundQueue]) -> Self {
         let messages = found.iter().map(|found| found.messages).sum();
         let bytes = found.iter().map(|found| found.bytes).sum();
         Self { limits, usage: watch::Sender::new(SpoolUsage { messages, bytes, full: false }) }
     }
 
-    /// What there is.
+    /// The present usage.
     pub(super) fn usage(&self) -> SpoolUsage {
         *self.usage.borrow()
     }
 
-    /// Each change of it.
+    /// A receiver of each change of the usage.
     pub(super) fn watch(&self) -> watch::Receiver<SpoolUsage> {
         self.usage.subscribe()
     }
 
-    /// Takes in so much.
+    /// Adds messages and bytes.
     ///
     /// # Errors
-    /// There is no room for all of it.
+    /// There is no room for all of them; then nothing is added. The limit that was reached.
     pub(super) fn reserve(&self, messages: u64, bytes: u64) -> Result<(), Met> {
         let mut met = None;
         self.usage.send_if_modified(|usage| {
@@ -88,7 +88,7 @@ impl UsageCounter {
         met.map_or(Ok(()), Err)
     }
 
-    /// Lets go of so much.
+    /// Removes messages and bytes.
     pub(super) fn release(&self, messages: u64, bytes: u64) {
         self.usage.send_modify(|usage| {
             *usage = SpoolUsage {

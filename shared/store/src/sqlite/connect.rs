@@ -1,4 +1,4 @@
-//! A connection to a file of SQLite's, as every part of Postern has it.
+//! Opening a connection to a SQLite file, in the same way for all parts of Postern.
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 use std::{
@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long another program may have the file locked.
+/// How long to wait while another program has the file locked.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// What every connection needs. A commit is on the disk before it returns.
+/// The settings of every connection. A commit is on the disk before it returns.
 const PRAGMAS: &str = "
     PRAGMA temp_store = MEMORY;
     PRAGMA trusted_schema = OFF;
@@ -17,27 +17,27 @@ const PRAGMAS: &str = "
     PRAGMA synchronous = FULL;
 ";
 
-/// Opens `file`, which is there, and of which the connection keeps `statements` prepared.
+/// Opens the existing `file`. The connection keeps up to `statements` statements prepared.
 pub(crate) fn connect(file: &Path, access: OpenFlags, statements: usize) -> rusqlite::Result<Connection> {
-    // One thread has it at a time.
+    // Only one thread uses the connection at a time.
     let connection = Connection::open_with_flags(file, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(statements);
-    // Or else a statement is compiled again for each other value of its LIMIT.
+    // Otherwise a statement is compiled again for each new value of its LIMIT.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.execute_batch(PRAGMAS)?;
     Ok(connection)
 }
 
-/// Has the file written through a write-ahead log, if its file system allows one. Answers the journal mode
-/// that the file has then: "wal", or what it had before.
+/// Turns on the write-ahead log, if the file system supports it. Returns the file's journal mode: "wal", or the
+/// mode that it had before.
 ///
 /// # Errors
 /// Another program keeps the file locked, or it cannot be written.
 pub(crate) fn use_wal(connection: &Connection) -> rusqlite::Result<String> {
     let begun = Instant::now();
     loop {
-        // Here SQLite itself does not wait for another connection, as it does in every other statement.
+        // Unlike for other statements, SQLite does not wait for other connections here.
         let mode = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0));
         match &mode {
             Err(error)

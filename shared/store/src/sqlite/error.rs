@@ -1,26 +1,31 @@
-//! Why the store cannot go on, and what its user can do about it.
+//! Why the store cannot be used, and what its user can do about it.
 
 use postern_broker::BrokerError;
 use rusqlite::{ErrorCode, ffi};
 use std::io;
 
-/// Why the store cannot go on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why the store cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum StoreError {
-    /// Another broker has it.
+    /// Another broker uses the folder.
+    #[error("another process uses the folder")]
     Locked,
-    /// Another program keeps the file locked; what was begun is undone.
+    /// Another program keeps the file locked. The transaction is undone.
+    #[error("another program keeps postern.db locked")]
     Busy,
-    /// The disk took nothing more: no room, or a quota used up. What was begun is undone.
+    /// The disk accepts nothing more: it is full, or a quota is used up. The transaction is undone.
+    #[error("{0}")]
     Full(String),
-    /// The disk fails: what of the last write it holds is not known.
+    /// The disk fails: it is not known how much of the last write it holds.
+    #[error("{0}")]
     Unwritable(String),
-    /// Anything else, and what to do.
+    /// Any other error, with what to do about it.
+    #[error("{0}")]
     Broken(String),
 }
 
 impl StoreError {
-    /// What a caller learns of it, about the folder `path`.
+    /// The error for callers, about the store in the folder `path`.
     pub(crate) fn explain(self, path: String) -> BrokerError {
         match self {
             Self::Locked => BrokerError::Locked { path },
@@ -36,7 +41,7 @@ impl StoreError {
         }
     }
 
-    /// Whether the transaction that failed is undone for certain, and the connection can be used on.
+    /// Whether the failed transaction is undone for certain, so that the connection can still be used.
     pub(crate) fn is_undone(&self) -> bool {
         matches!(self, Self::Busy | Self::Full(_))
     }
@@ -59,14 +64,14 @@ impl StoreError {
     /// An error of SQLite while `doing`.
     pub(crate) fn sqlite(doing: &str, error: &rusqlite::Error) -> Self {
         let rusqlite::Error::SqliteFailure(cause, _) = error else {
-            // A column holds what cannot be in it.
+            // A column holds an impossible value.
             return Self::damaged(doing, &error.to_string());
         };
         match cause.code {
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Busy,
             ErrorCode::DiskFull => Self::Full("no space is left on the disk".to_owned()),
             ErrorCode::SystemIoFailure => match cause.extended_code {
-                // Also what SQLite does not tell from a broken disk: a quota, a limit of the process.
+                // SQLite also reports a used-up quota, or a limit of the process, as a failed write.
                 ffi::SQLITE_IOERR_WRITE => Self::Full("the disk accepts no more data".to_owned()),
                 ffi::SQLITE_IOERR_READ | ffi::SQLITE_IOERR_SHORT_READ | ffi::SQLITE_IOERR_CORRUPTFS => {
                     Self::damaged(doing, &error.to_string())
@@ -81,7 +86,7 @@ impl StoreError {
         }
     }
 
-    /// The store is not what it should be.
+    /// The error for a damaged store.
     pub(crate) fn damaged(doing: &str, why: &str) -> Self {
         Self::Broken(format!(
             "{doing}: it is damaged or belongs to another program ({why}); restore it from a copy, or move \

@@ -9,11 +9,11 @@ use std::{
     time::Duration,
 };
 
-/// Makes the folder at `path` where it is missing, and those above it: for this user only, since
-/// messages lie in it.
+/// Creates the folder at `path` and those above it, if they are missing. They are for this user only, since they
+/// hold messages.
 ///
 /// # Errors
-/// It cannot be made.
+/// A folder cannot be created.
 pub(crate) fn private(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
@@ -23,20 +23,20 @@ pub(super) fn has_an_unreleased_store(dir: &Path) -> bool {
     dir.join("store").join("version").exists()
 }
 
-/// What the last process that had the folder left in it, as its file `lock` says.
+/// The state in which the last process left the folder, read from the file `lock`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LastUse {
-    /// No store was made here yet, or it was copied here without its lock.
+    /// No store was created here yet, or it was copied here without the file `lock`.
     None,
-    /// The store was closed in order: all is in its file.
+    /// The store was closed in order: everything is in its file.
     Closed,
-    /// The process ended without a word, or is still at work: the end of the store is in its
-    /// write-ahead log.
+    /// The process crashed, or is still running: the end of the store is in its write-ahead log.
     Open,
 }
 
 impl LastUse {
-    /// All have one length, so that overwriting one with another needs no room on the disk.
+    /// The text in the file `lock`. All texts have the same length, so that overwriting one needs no space on
+    /// the disk.
     const fn text(self) -> &'static str {
         match self {
             Self::None => "",
@@ -46,19 +46,18 @@ impl LastUse {
     }
 }
 
-/// The folder, for this process alone.
+/// The folder, locked for this process.
 #[derive(Debug)]
 pub(crate) struct Folder {
     path: PathBuf,
-    // Locked as long as it is open.
+    // The lock ends when this file is closed.
     lock: File,
 }
 
 impl Folder {
-    /// Makes the folder where it is missing and locks it. Waits a
-    /// moment for a broker that is just being dropped.
+    /// Creates the folder if it is missing, and locks it. Waits a moment for a broker that is just being dropped.
     pub(crate) fn lock(path: &Path) -> Result<Self, StoreError> {
-        private(path).map_err(|error| StoreError::io("cannot be made", &error))?;
+        private(path).map_err(|error| StoreError::io("cannot be created", &error))?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -87,25 +86,25 @@ impl Folder {
         self.path.join(FILE)
     }
 
-    /// What the last process left.
+    /// The state in which the last process left the folder.
     pub(super) fn last_use(&self) -> Result<LastUse, StoreError> {
         let mut text = [0; 7];
         match self.lock.read_at(&mut text, 0) {
             Ok(0) => Ok(LastUse::None),
             Ok(_) if text == *LastUse::Closed.text().as_bytes() => Ok(LastUse::Closed),
-            // Cut short, it tells at least that there was a store.
+            // A text that was cut short shows at least that there was a store.
             Ok(_) => Ok(LastUse::Open),
             Err(error) => Err(StoreError::io("cannot be read", &error)),
         }
     }
 
-    /// Says that the store is open, until the returned value is dropped.
+    /// Marks the store as open in the file `lock`, until the returned value is dropped.
     ///
     /// # Errors
-    /// That cannot be written.
+    /// The file cannot be written.
     pub(super) fn note_open(&self) -> Result<OpenNote, StoreError> {
         let open = || {
-            // The same lock: a copy does not lock or unlock anything by itself.
+            // The copy shares the lock.
             let note = OpenNote(self.lock.try_clone()?);
             write(&note.0, LastUse::Open)?;
             Ok(note)
@@ -114,7 +113,7 @@ impl Folder {
     }
 }
 
-/// The folder's file says "open" as long as this lives.
+/// The file `lock` says "open" until this is dropped.
 #[derive(Debug)]
 pub(super) struct OpenNote(File);
 
@@ -122,8 +121,8 @@ impl Drop for OpenNote {
     fn drop(&mut self) {
         if let Err(error) = write(&self.0, LastUse::Closed) {
             tracing::warn!(%error,
-                "the file lock of the store's folder cannot be written: the next start will treat the \
-                 store as not closed");
+                "the file `lock` in the store's folder cannot be written: the next start will treat this \
+                 shutdown as unclean");
         }
     }
 }

@@ -1,18 +1,19 @@
-//! Whether opening the file left out the end of its write-ahead log.
+//! Detects whether SQLite ignored the end of the write-ahead log when it opened the file.
 //!
-//! After a crash SQLite reads the log up to the first frame that is not whole, and says nothing. Usually that
-//! is a transaction that nobody was told to be stored. After damage in the middle, finished ones follow. The
-//! layout is the documented one (sqlite.org/fileformat2.html, 4.1): a header of 32 bytes, then frames, each a
-//! header of 24 bytes and a page. In both headers are two numbers, the salt, which change whenever the log
-//! is begun anew; in a frame's, there is a number other than 0 if it ends a transaction.
+//! After a crash SQLite reads the log up to the first incomplete frame, silently. Usually that frame belongs to
+//! a transaction that was not confirmed to anybody. But if the log was damaged in the middle, finished
+//! transactions follow. The layout is the documented one (sqlite.org/fileformat2.html, 4.1): a header of 32
+//! bytes, then frames, each with a header of 24 bytes and a page. Both headers have two numbers, the salt,
+//! which change whenever the log is restarted; a frame's header has a number other than 0 if the frame ends a
+//! transaction.
 
 use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
 const HEADER: u64 = 32;
 const FRAME_HEADER: u64 = 24;
 
-/// How many finished transactions lie behind the first `taken` frames of the log at `path`, with pages of
-/// `page` bytes. To be called before anything is written to the log.
+/// How many finished transactions come after the first `taken` frames of the log at `path`, with pages of `page`
+/// bytes. Must be called before anything is written to the log.
 pub(super) fn transactions_left_out(path: &Path, taken: u64, page: u64) -> io::Result<usize> {
     let log = match File::open(path) {
         Ok(log) => log,
@@ -30,7 +31,7 @@ pub(super) fn transactions_left_out(path: &Path, taken: u64, page: u64) -> io::R
     let frame = |number: u64| HEADER + number * (FRAME_HEADER + page);
     let header = salt_at(16)?;
     let first = salt_at(frame(0) + 8)?;
-    // The header may be what is damaged, unless the log was just begun anew: then its salt is the next one.
+    // The header may be damaged, unless the log was just restarted: then its salt is one higher.
     let begun_anew = (first >> 32) as u32 == ((header >> 32) as u32).wrapping_sub(1);
     let salt = if taken == 0 && !begun_anew { first } else { header };
     let mut left_out = 0;

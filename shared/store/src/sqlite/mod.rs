@@ -1,7 +1,7 @@
 //! The file `postern.db` of a folder: who may open it, what is in it, and what its errors mean.
 //!
-//! One process at a time writes it: the one that has the folder's file `lock` locked. Others may read
-//! beside it. `schema` has the tables and the steps from one version to the next.
+//! One process at a time writes it: the one that holds the lock on the folder's file `lock`. Others may read
+//! meanwhile. `schema` has the tables and the steps from one version to the next.
 
 mod connect;
 mod error;
@@ -20,10 +20,10 @@ pub(crate) use usage::queued_bytes;
 
 use std::path::Path;
 
-/// The name of the file that a folder's messages are in.
+/// The name of the file with a folder's messages.
 pub const FILE: &str = "postern.db";
 
-/// Whether the folder `dir` holds a store, be it of an unreleased version of Postern.
+/// Whether the folder `dir` holds a store, also one of an unreleased version of Postern.
 pub fn is_used(dir: &Path) -> bool {
     dir.join(FILE).exists() || folder::has_an_unreleased_store(dir)
 }

@@ -14,25 +14,25 @@ use std::{
     path::Path,
 };
 
-/// Up to this many bytes, a file's structure is checked whenever it is opened: some 50 ms.
+/// The structure of a file of at most this many bytes is checked whenever it is opened, which takes about 50 ms.
 const CHECKED: u64 = 32 * 1024 * 1024;
 
 /// How many statements stay prepared.
 const STATEMENTS: usize = 32;
 
-/// The pages in memory are few: messages are read once, in order, and a large cache would only hold the
-/// past. Who writes moves the log's pages into the file itself.
+/// Few pages are cached: messages are read once, in order, so a large cache would hold only what nobody reads
+/// again. The write-ahead log is not checkpointed automatically: the writer does that.
 const PRAGMAS: &str = "
     PRAGMA cache_size = -2048;
     PRAGMA wal_autocheckpoint = 0;
     PRAGMA journal_size_limit = 16777216;
 ";
 
-/// The file, open to be written by this process alone. Dropped, it is closed, and with that what is in its
-/// write-ahead log moves into it.
+/// The file, open for writing by this process only. Dropping it closes the file and moves the write-ahead log
+/// into it.
 #[derive(Debug)]
 pub(crate) struct Database {
-    // Before the connection: once that is closed, the log may be gone.
+    // Dropped before the connection: when that is closed, the write-ahead log may be gone.
     _open: OpenNote,
     connection: Connection,
 }
@@ -45,11 +45,10 @@ impl Deref for Database {
     }
 }
 
-/// Opens the file of `folder` to write it, making it where there is none, and brings it to the newest
-/// schema.
+/// Opens the file of `folder` for writing, or creates it, and updates it to the newest schema.
 ///
 /// # Errors
-/// It cannot be read or written, is damaged, another program's or of a later version, or it is gone.
+/// The file cannot be read or written, is damaged, belongs to another program or a later version, or has vanished.
 pub(crate) fn open(folder: &Folder) -> Result<Database, StoreError> {
     let path = folder.file();
     let last_use = folder.last_use()?;
@@ -71,7 +70,7 @@ pub(crate) fn open(folder: &Folder) -> Result<Database, StoreError> {
     write_again(&connection, &log)?;
     check(&connection, size)?;
     schema::bring_forward(&connection, version)?;
-    // The first write: what cannot be written is not opened.
+    // A store that cannot be written is not opened: this is the first write.
     connection
         .execute("UPDATE store SET opened = opened + 1", [])
         .map_err(|error| StoreError::sqlite("cannot be written", &error))?;
@@ -79,10 +78,10 @@ pub(crate) fn open(folder: &Folder) -> Result<Database, StoreError> {
     Ok(Database { _open: note, connection })
 }
 
-/// Opens the file of the folder `dir` to read it, also while another process writes it.
+/// Opens the file of the folder `dir` for reading, also while another process writes it.
 ///
 /// # Errors
-/// There is none, it cannot be read, or it is damaged, another program's or of a later version.
+/// There is no file, it cannot be read, is damaged, or belongs to another program or a later version.
 pub(crate) fn read_beside(dir: &Path) -> Result<Connection, StoreError> {
     let path = dir.join(FILE);
     if !path.exists() {
@@ -95,7 +94,7 @@ pub(crate) fn read_beside(dir: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// The bytes of the file at `path`, which is made where there never was one.
+/// The size of the file at `path`, in bytes. The file is created if there never was one.
 fn find_or_make(folder: &Folder, path: &Path, last_use: LastUse) -> Result<u64, StoreError> {
     let size = match fs::metadata(path) {
         Ok(file) => Some(file.len()),
@@ -112,22 +111,24 @@ fn find_or_make(folder: &Folder, path: &Path, last_use: LastUse) -> Result<u64, 
         (Some(size), _) => Ok(size),
         (None, LastUse::None) => match missing(folder.path()) {
             Some(earlier) => Err(earlier),
-            None => make(folder, path).map(|()| 0).map_err(|error| StoreError::io("cannot be made", &error)),
+            None => {
+                make(folder, path).map(|()| 0).map_err(|error| StoreError::io("cannot be created", &error))
+            }
         },
     }
 }
 
-/// Why there is no file, if an unreleased version was used here.
+/// The error for a missing file if an unreleased version was used here.
 fn missing(dir: &Path) -> Option<StoreError> {
     folder::has_an_unreleased_store(dir).then(|| {
         StoreError::Broken(
-            "holds a store of a version of Postern that was never released (the folder store/), which this one cannot read; let that version send what is in it, then move store/ away"
+            "contains the store of an unreleased version of Postern (the folder store/), which this version cannot read: run that version until its queues are empty, then move store/ away"
                 .to_owned(),
         )
     })
 }
 
-/// An empty file, for this user only. SQLite gives its log the same mode.
+/// Creates an empty file, for this user only. SQLite gives its write-ahead log the same mode.
 fn make(folder: &Folder, path: &Path) -> io::Result<()> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     File::open(folder.path())?.sync_all()
@@ -145,7 +146,7 @@ fn open_file(path: &Path, access: OpenFlags) -> Result<Connection, StoreError> {
 fn write_through_wal(connection: &Connection, new: bool) -> Result<(), StoreError> {
     let switch = || {
         if new {
-            // Has to be said before there are tables.
+            // This must be set before there are tables.
             connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         }
         use_wal(connection)
@@ -159,8 +160,8 @@ fn write_through_wal(connection: &Connection, new: bool) -> Result<(), StoreErro
     }
 }
 
-/// Says that the end of the log is lost, and keeps what there is of it: SQLite removes a log of which it
-/// can use nothing more.
+/// Logs that the end of the write-ahead log is lost, and keeps a copy of it: SQLite deletes a log that it
+/// cannot use.
 fn tell_of_the_log(folder: &Folder, log: &Path, transactions: usize) {
     let mut copy = log.as_os_str().to_owned();
     copy.push(".damaged");
@@ -168,18 +169,18 @@ fn tell_of_the_log(folder: &Folder, log: &Path, transactions: usize) {
     tracing::error!(
         path = %folder.path().display(),
         transactions,
-        kept,
-        "the end of the store's write-ahead log postern.db-wal is missing or damaged: messages that were confirmed last may be lost, others may come again; check the disk"
+        copy = kept,
+        "the end of the store's write-ahead log postern.db-wal is missing or damaged: the last confirmed messages may be lost, others may be delivered again; check the disk, then run `postern store check`"
     );
 }
 
-/// Writes the log's bytes to the disk once more. What of it a disk that failed has lost may still be in the
-/// system's memory, and be read from there: what is appended behind it would be lost with it.
+/// Writes the bytes of the write-ahead log to the disk once more. If the disk has failed before, lost bytes may
+/// still be in the system's memory and be read from there: anything appended to them would later be lost, too.
 fn write_again(connection: &Connection, log: &Path) -> Result<(), StoreError> {
     if bytes(log)? == 0 {
         return Ok(());
     }
-    // Nobody appends meanwhile.
+    // The transaction keeps others from appending.
     let alone = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
         .map_err(|error| StoreError::sqlite("cannot be written", &error))?;
     let copy = || {
@@ -202,7 +203,7 @@ fn write_again(connection: &Connection, log: &Path) -> Result<(), StoreError> {
     alone.rollback().map_err(|error| StoreError::sqlite("cannot be written", &error))
 }
 
-/// How many finished transactions of the log SQLite did not take.
+/// How many finished transactions of the write-ahead log SQLite ignored.
 fn left_out(connection: &Connection, log: &Path) -> Result<usize, StoreError> {
     let number = |sql, column| connection.query_row(sql, [], |row| row.get::<_, i64>(column));
     let state = || Ok((number("PRAGMA wal_checkpoint(NOOP)", 1)?, number("PRAGMA page_size", 0)?));

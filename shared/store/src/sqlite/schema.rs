@@ -1,35 +1,34 @@
 //! The tables of `postern.db`, version by version.
 //!
-//! A version of the schema is never changed once it is released: what is new is a further step. The
-//! file's `user_version` says which it has; older ones are brought forward when the file is opened, in
-//! one transaction, and one that is newer is refused.
+//! A released version of the schema is never changed: each change is a further step. The file's `user_version`
+//! says which version it has. An older file is updated when it is opened, in one transaction; a newer one is
+//! refused.
 
 use super::StoreError;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-/// "Pstn": tells Postern's files from other programs'.
+/// "Pstn": tells Postern's files from those of other programs.
 const APPLICATION_ID: i32 = 0x5073_746e;
 
-/// A message's row is found by its queue's id, shifted to the left by so many bits, and the number that
-/// it has in the queue.
+/// A message's row id is its queue's id, shifted to the left by this many bits, plus its number in the queue.
 pub(crate) const NUMBER_BITS: u32 = 44;
 
 /// The newest version of the schema, which this program writes.
 const NEWEST: usize = STEPS.len();
 
-/// From each version to the next; the first makes a new file.
+/// The steps from each version to the next. The first step makes the tables of a new file.
 const STEPS: [&str; 1] = [VERSION_1];
 
-/// - `store`: one row; how often the file was opened to be written.
-/// - `queue`: where each queue stands. Changed in the transaction that changes its messages, so that
+/// - `store`: one row, with the number of times that the file was opened for writing.
+/// - `queue`: the counters of each queue. They change in the transaction that changes its messages, so that
 ///   opening the file reads no message.
-/// - `message`: what waits. The key is the queue's id and a number that only grows; both are in one
+/// - `message`: the messages that wait. The key is the queue's id and a number that only grows; both are in one
 ///   integer, which costs less than a key of two columns.
-/// - `delayed`: what waits for its time (`due`, in ms since 1970), and `delayed_count` how many of them
-///   return to each queue.
-/// - `lease`: which messages were out when a process ended without a word, and how often.
+/// - `delayed`: the messages that wait until they are due (`due`, in ms since 1970); `delayed_count`: how many of
+///   them will return to each queue.
+/// - `lease`: which messages consumers held when a process crashed, and how often.
 ///
-/// A `checksum` is over the row's other columns: SQLite has none for its pages. The view is for people.
+/// A `checksum` covers the row's other columns, since SQLite has none for its pages. The view is for people.
 const VERSION_1: &str = "
     CREATE TABLE store (opened INTEGER NOT NULL) STRICT;
     INSERT INTO store VALUES (0);
@@ -79,10 +78,10 @@ pub(super) fn is_new(connection: &Connection) -> Result<bool, StoreError> {
     Ok(empty && number(connection, "application_id")? == 0 && number(connection, "user_version")? == 0)
 }
 
-/// Whose file it is, and whether this program can read it; its version.
+/// The version of the file's schema, if this program can read it.
 ///
 /// # Errors
-/// It is another program's, or of a later version of this one.
+/// The file belongs to another program or to a later version of Postern.
 pub(super) fn version(connection: &Connection) -> Result<usize, StoreError> {
     let id = number(connection, "application_id")?;
     if id != i64::from(APPLICATION_ID) {
@@ -101,7 +100,7 @@ pub(super) fn version(connection: &Connection) -> Result<usize, StoreError> {
     }
 }
 
-/// Brings the file from `version`, 0 if it is new, to the newest one.
+/// Updates the file from `version` (0 if it is new) to the newest version.
 pub(super) fn bring_forward(connection: &Connection, version: usize) -> Result<(), StoreError> {
     if version == NEWEST {
         return Ok(());

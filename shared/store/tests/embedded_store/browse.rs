@@ -6,7 +6,7 @@ async fn browse<'b>(broker: &'b EmbeddedBroker, named: &[&str]) -> Box<dyn Brows
     broker.browse(&queue(), &named).await.unwrap().expect("its queues can be looked at")
 }
 
-/// The numbers in the queue and the ids of all that is looked at.
+/// The numbers and ids of all browsed messages.
 async fn all(browse: &mut dyn Browse) -> Vec<(u64, Option<String>)> {
     let mut found = Vec::new();
     while let Some(message) = within(browse.next()).await.unwrap() {
@@ -19,7 +19,7 @@ fn ids(found: &[(u64, Option<String>)]) -> Vec<usize> {
     found.iter().map(|(_, id)| id.as_deref().unwrap().parse().unwrap()).collect()
 }
 
-/// Puts nothing in place of the message `number`.
+/// Replaces the message `number` by nothing.
 fn dropped(number: u64) -> Replacement {
     Replacement { number, messages: Vec::new() }
 }
@@ -28,7 +28,7 @@ fn dropped(number: u64) -> Replacement {
 async fn whoever_takes_meanwhile_sees_no_difference() {
     let dir = tempfile::tempdir().unwrap();
     let broker = open(dir.path()).await;
-    // More than is read at a time.
+    // More messages than are read at a time.
     post(&broker, 0..700).await;
     let mut consumer = broker.consume(&queue(), 2).await.unwrap();
     let held = [next(&mut consumer).await, next(&mut consumer).await];
@@ -50,7 +50,7 @@ async fn whoever_takes_meanwhile_sees_no_difference() {
     within(consumer.close()).await;
     broker.close().await;
 
-    // Nor whoever takes from the next broker.
+    // Consumers of the next broker do not get them, either.
     let broker = open(dir.path()).await;
     assert_eq!(all(&mut *browse(&broker, &[]).await).await.len(), 351);
     broker.close().await;
@@ -100,7 +100,8 @@ async fn what_is_replaced_is_gone_and_the_rest_keeps_its_order() {
     let mut look = browse(&broker, &[]).await;
     let found = all(&mut *look).await;
     let place = |id: usize| found.iter().find(|(_, known)| *known == Some(id.to_string())).unwrap().0;
-    // One that was read ahead, one that was not, one that is taken meanwhile, and one that is not there.
+    // A message that was read ahead, one that was not, one that is consumed meanwhile, and one that does not
+    // exist.
     let [second, ahead, far] = [1, 5, 590].map(place);
     first.ack();
     let second_delivery = next(&mut consumer).await;

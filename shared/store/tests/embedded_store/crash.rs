@@ -6,8 +6,8 @@ use std::{
     time::Instant,
 };
 
-/// As a child: publishes from many tasks, one in ten of them delayed, takes and acks half of what
-/// another queue gets, and says what was confirmed, until it is killed.
+/// As a child: publishes from many tasks, with a tenth of the messages delayed, consumes and acks half of another
+/// queue, and prints what was confirmed, until it is killed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child_publishes_until_killed() {
     let Some(dir) = child_folder() else { return };
@@ -47,7 +47,7 @@ async fn what_was_confirmed_survives_kill_nine() {
         let enough = 1000 * (round + 1);
         let start = Instant::now();
         let mut this_round = 0;
-        // The first line stands behind what the test harness says.
+        // The first line comes after the output of the test harness.
         let mut note = |line: &str| {
             let Some((said, n)) = line.rsplit_once(' ') else { return 0 };
             match said.rsplit(' ').next() {
@@ -65,10 +65,10 @@ async fn what_was_confirmed_survives_kill_nine() {
             assert!(output.read_line(&mut line).unwrap() > 0, "the child ended");
             this_round += note(line.trim_end());
         }
-        // SIGKILL: nothing in the child gets to tidy up.
+        // SIGKILL: the child cannot clean up.
         child.0.kill().unwrap();
-        // What it had already said. A last line without its end was cut short; a whole one counts, since
-        // what it says may have been stored.
+        // The rest of its output. A last line without its end was cut short; a complete one counts, since its
+        // message may have been stored.
         let mut rest = String::new();
         output.read_to_string(&mut rest).unwrap();
         rest.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).for_each(|line| {
@@ -78,7 +78,7 @@ async fn what_was_confirmed_survives_kill_nine() {
     }
 
     let broker = open(dir.path()).await;
-    // All delays have passed, or do so now.
+    // All delays have passed, or pass now.
     tokio::time::sleep(Duration::from_millis(300)).await;
     let found = drain(&broker, &queue()).await;
     let distinct: BTreeSet<_> = found.iter().copied().collect();
@@ -89,7 +89,7 @@ async fn what_was_confirmed_survives_kill_nine() {
     let lost: Vec<_> =
         confirmed.iter().map(|n| n + 1).filter(|n| !dead.contains(n) && !acked.contains(n)).collect();
     assert!(lost.is_empty(), "lost {lost:?}, which nobody acked");
-    // Both of a publish are there, or none.
+    // Either both messages of a publish are there, or none.
     let halves = dead.iter().filter(|n| !distinct.contains(&(*n - 1))).count();
     assert_eq!(halves, 0, "half a publish was stored");
     broker.close().await;

@@ -52,7 +52,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// What a crash leaves of a store: most of it is in the log.
+/// Leaves in `dir` what a crash leaves of a store: most of it is in the write-ahead log.
 async fn crash(dir: &Path) {
     let running = tempfile::tempdir().unwrap();
     let broker = open(running.path()).await;
@@ -64,7 +64,7 @@ async fn crash(dir: &Path) {
     broker.close().await;
 }
 
-/// A store with messages that wait in two queues and for their time, from which some were taken.
+/// Makes a store with messages in two queues and delayed messages, some of which were consumed.
 async fn make(dir: &Path) {
     let broker = open(dir).await;
     post(&broker, 0..MESSAGES).await;
@@ -108,9 +108,10 @@ fn harm(file: &Path, harm: Harm) {
     std::fs::write(file, bytes).unwrap();
 }
 
-/// What can still be read, within a moment after the last message; the writer may have stopped.
+/// The messages that can still be read. It ends a moment after the last message, since the writer may have
+/// stopped.
 async fn readable(broker: &EmbeddedBroker) -> BTreeSet<usize> {
-    // On a busy disk an acknowledgement, which lets the next come, takes a while.
+    // On a busy disk, an acknowledgement, after which the next message comes, takes a while.
     const MOMENT: Duration = Duration::from_secs(3);
     let mut found = BTreeSet::new();
     let Ok(mut consumer) = broker.consume(&queue(), 500).await else { return found };
@@ -124,8 +125,8 @@ async fn readable(broker: &EmbeddedBroker) -> BTreeSet<usize> {
     found
 }
 
-/// Every file of the store, damaged in many ways: either opening fails and says what to do, or the
-/// messages are there, or the log says that some are not.
+/// Every file of the store is damaged in many ways: either opening fails and says what to do, or all messages are
+/// there, or a log line says that some are not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn damage_is_never_silent() {
     let errors = Errors::default();
@@ -151,7 +152,7 @@ async fn damage_is_never_silent() {
     let mut outcomes = (0, 0, 0);
     for (pristine, name) in [(&closed, "postern.db"), (&crashed, "postern.db"), (&crashed, "postern.db-wal")]
     {
-        // That a log was longer is written nowhere else.
+        // Nothing else records that a write-ahead log was longer.
         let harms =
             harms.into_iter().filter(|harm| name == "postern.db" || !matches!(harm, Harm::Cut(0.1..)));
         for kind in harms {

@@ -13,8 +13,8 @@ fn say(what: &str) {
     writeln!(std::io::stdout().lock(), "child: {what}").unwrap();
 }
 
-/// As a child: publishes until writing fails, waits until it works again, and checks that all that
-/// was confirmed is there. Its parent limits the size of its files meanwhile.
+/// As a child: publishes until writing fails, waits until it works again, and checks that every confirmed
+/// message is there. Meanwhile, the parent limits the size of the child's files.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child_meets_a_full_disk() {
     let Some(dir) = child_folder() else { return };
@@ -46,7 +46,7 @@ async fn child_meets_a_full_disk() {
     }
     let status = broker.status().borrow().clone();
     assert!(matches!(&status, BrokerStatus::Blocked(why) if why.contains("cannot be written")), "{status:?}");
-    // What cannot be put in place of a message leaves it where it is.
+    // If a replacement cannot be stored, the message stays.
     let mut look = broker.browse(&queue(), &[]).await.unwrap().unwrap();
     let message = look.next().await.unwrap().unwrap();
     let large = Envelope { body: vec![1; 2 << 20].into(), ..letter(NEVER) };
@@ -54,7 +54,7 @@ async fn child_meets_a_full_disk() {
     let refused = look.replace(vec![replacement]).await;
     assert!(matches!(refused, Err(BrokerError::Blocked(_))), "{refused:?}");
     drop(look);
-    // Settled while nothing can be written: one is to be removed, one to come again.
+    // Two messages are settled while nothing can be written: one is acked, the other requeued.
     let [first, second] = held;
     first.ack();
     second.release();
@@ -75,7 +75,7 @@ async fn child_meets_a_full_disk() {
     within(consumer.close()).await;
     broker.close().await;
 
-    // What was refused may be there once, what was acked may not.
+    // A refused message may be there once; an acked one may not.
     let broker = open(&dir).await;
     let left = drain(&broker, &queue()).await;
     assert!(left.iter().all(|n| !confirmed.contains(n) && *n != 0), "{left:?}");
@@ -118,7 +118,7 @@ fn free(path: &Path) -> u64 {
 #[tokio::test]
 async fn below_the_kept_space_only_publishing_stops() {
     const SPARE: u64 = 12 << 20;
-    // In memory where possible: there, hardly anyone else takes space.
+    // In memory if possible: hardly anything else takes space there.
     let shm = Path::new("/dev/shm");
     let dir = if shm.is_dir() && free(shm) > 4 * SPARE {
         tempfile::tempdir_in(shm).unwrap()
@@ -153,7 +153,7 @@ async fn below_the_kept_space_only_publishing_stops() {
     .await;
     assert!(matches!(&refused, BrokerError::Blocked(why) if why.contains("free some space")), "{refused:?}");
     until_status(&broker, |status| matches!(status, BrokerStatus::Blocked(_))).await;
-    // Taking, acking and returning from a delay go on.
+    // Consuming, acking and the return of delayed messages go on.
     for n in 0..3 {
         let delivery = next(&mut consumer).await;
         assert_eq!(number(&delivery), n);

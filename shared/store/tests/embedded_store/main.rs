@@ -1,5 +1,5 @@
-//! What the embedded broker promises beyond the suite: locks, exact limits, damage, a full disk,
-//! a killed process.
+//! What the embedded broker promises beyond the suite: locks, exact limits, and behaviour with damage, a full
+//! disk or a killed process.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::disallowed_methods, reason = "it starts itself once more, to be killed or given no disk")]
 
@@ -60,7 +60,7 @@ async fn next(consumer: &mut Consumer) -> Delivery {
     within(consumer.next()).await.expect("the consumer ended")
 }
 
-/// Takes and acks all that waits in `queue`.
+/// Consumes and acks all messages that wait in `queue`.
 async fn drain(broker: &EmbeddedBroker, queue: &QueueName) -> Vec<usize> {
     let mut consumer = broker.consume(queue, 100).await.unwrap();
     let mut numbers = Vec::new();
@@ -88,8 +88,8 @@ fn tamper(dir: &Path, sql: &str) {
     rusqlite::Connection::open(dir.join(postern_store::FILE)).unwrap().execute_batch(sql).unwrap();
 }
 
-/// This test binary again, to run only `test` (which does nothing without the variable), as a
-/// process that may be limited and killed. Signals about too large files are ignored in it.
+/// A command that starts this test binary again to run only `test` (which does nothing without the variable) in a
+/// process that can be limited and killed. The process ignores the signal about too large files.
 fn child(test: &str, dir: &Path) -> std::process::Command {
     let mut command = std::process::Command::new("sh");
     command
@@ -107,7 +107,7 @@ fn child_folder() -> Option<std::path::PathBuf> {
     std::env::var_os("POSTERN_TEST_CHILD").map(Into::into)
 }
 
-/// A process that ends with its test, whatever becomes of that.
+/// A process that is killed when its test ends, also if the test fails.
 struct Child(std::process::Child);
 
 impl Child {

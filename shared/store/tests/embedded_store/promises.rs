@@ -76,7 +76,7 @@ async fn others_can_read_what_waits_beside_the_broker() {
         read("SELECT headers ->> 'x-postern-attempts' || queue FROM waiting WHERE message_id = '9'"),
         "2postern.dead"
     );
-    // What it reads is what there was; the broker goes on.
+    // The reader sees the store at one moment, while the broker goes on.
     let moment = reader.unchecked_transaction().unwrap();
     assert_eq!(read(waiting).len(), 23);
     assert_eq!(drain(&broker, &queue()).await, [0, 1, 2]);
@@ -107,7 +107,7 @@ async fn a_limit_is_kept_exactly_and_a_publish_is_refused_as_a_whole() {
     options.topology.max_messages = Some(10);
     let broker = EmbeddedBroker::open(dir.path(), options).await.unwrap();
     post(&broker, 0..8).await;
-    // The third of these has no room, so none is stored, in no queue.
+    // There is no room for the third message, so none is stored in any queue.
     let mut messages: Vec<_> = (8..11).map(|n| (address(), letter(n))).collect();
     messages.push((Address::Dead(alpha()), letter(99)));
     assert!(matches!(broker.publish(messages).await, Err(BrokerError::Full(_))));
@@ -115,7 +115,7 @@ async fn a_limit_is_kept_exactly_and_a_publish_is_refused_as_a_whole() {
     let refused = broker.publish(vec![(address(), letter(10))]).await.unwrap_err();
     assert!(refused.to_string().contains("postern.outbound.alpha"), "{refused}");
     assert_eq!(broker.depth(&QueueName::dead()).await.unwrap().ready, 0);
-    // A leased message counts, an acked one does not.
+    // A leased message counts for the limit, an acked one does not.
     let mut consumer = broker.consume(&queue(), 1).await.unwrap();
     let delivery = next(&mut consumer).await;
     assert!(broker.publish(vec![(address(), letter(10))]).await.is_err());
@@ -136,7 +136,7 @@ async fn the_oldest_reports_go_exactly_but_never_leased_ones() {
     broker.publish((0..50).map(report).collect()).await.unwrap();
     let mut consumer = broker.consume(&reports, 2).await.unwrap();
     let held = [next(&mut consumer).await, next(&mut consumer).await];
-    // More than the limit in one publish: its own oldest go, too.
+    // One publish exceeds the limit by itself: its own oldest messages are dropped, too.
     broker.publish((50..300).map(report).collect()).await.unwrap();
     assert_eq!(broker.depth(&reports).await.unwrap().ready, 98);
     held.into_iter().for_each(Delivery::release);
@@ -178,7 +178,7 @@ async fn after_a_restart_what_was_handed_out_says_so() {
     next(&mut consumer).await.ack();
     next(&mut consumer).await.ack();
     let _held = next(&mut consumer).await;
-    // So that the acks are written, and with them how far the queue was handed out.
+    // Waits until the acks are written, and with them how far the queue was delivered.
     while broker.depth(&queue()).await.unwrap().ready != 5 {
         tokio::task::yield_now().await;
     }
@@ -240,7 +240,7 @@ async fn an_undecodable_record_becomes_a_dead_letter_and_stops_nobody() {
     broker.close().await;
 }
 
-/// Whatever is found in place of the store, opening says what it is and what to do, and leaves it there.
+/// If there is something else in place of the store, opening says what it is and what to do, and leaves it there.
 #[tokio::test]
 async fn what_is_no_store_of_this_version_is_refused_with_what_to_do() {
     const FILE: &str = "postern.db";
@@ -277,7 +277,7 @@ async fn what_is_no_store_of_this_version_is_refused_with_what_to_do() {
                 std::fs::create_dir(dir.join("store")).unwrap();
                 std::fs::write(dir.join("store/version"), "3").unwrap();
             },
-            ["never released", "store/"],
+            ["unreleased version", "store/"],
         ),
     ];
     for (what, change, expected) in cases {
@@ -297,7 +297,7 @@ async fn what_is_no_store_of_this_version_is_refused_with_what_to_do() {
     }
 }
 
-/// What is handed back in order, or out when the broker is closed, was lost with no process.
+/// A message that was requeued, or was held when the broker was closed, does not count as lost in a crash.
 #[tokio::test]
 async fn closing_with_messages_out_is_no_crash() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Where an embedded broker's files lie, also after its process has crashed.
+//! The folder of an embedded broker's files, also after a crash of its process.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,22 +8,22 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-/// The folders of the brokers that were opened in turn; the last is in use.
+/// The folders of brokers that were opened one after the other. The last is in use.
 pub(crate) struct Folders(Mutex<Vec<tempfile::TempDir>>);
 
 impl Folders {
-    /// An empty one.
+    /// One empty folder.
     pub(crate) fn new() -> Self {
         Self(Mutex::new(vec![tempfile::tempdir().unwrap()]))
     }
 
-    /// The one in use.
+    /// The folder in use.
     pub(crate) fn last(&self) -> PathBuf {
         self.0.lock().unwrap().last().unwrap().path().to_owned()
     }
 
-    /// What a crash leaves is what the files hold while the process runs: a copy of them is in use
-    /// from now on, and the broker never learns of it.
+    /// Simulates a crash: copies the files while the broker still runs. From now on the copy is in use, and the
+    /// broker never learns of it.
     #[expect(clippy::disallowed_methods, reason = "a crash drops nothing")]
     pub(crate) fn crash(&self, broker: Arc<dyn Broker>) -> anyhow::Result<()> {
         let copy = tempfile::tempdir()?;

@@ -1,5 +1,4 @@
-//! What both measurements have in common: one backend's queue, filled by several tasks and emptied
-//! by one.
+//! The parts that both measurements share: one backend's queue, filled by several tasks and emptied by one.
 
 use anyhow::Context;
 use postern_broker::{Address, Broker, BrokerOptions, Envelope, testing};
@@ -13,17 +12,17 @@ fn backend() -> anyhow::Result<BackendName> {
     Ok("bench".parse()?)
 }
 
-/// Where the messages go.
+/// The address of the messages.
 pub(crate) fn address() -> anyhow::Result<Address> {
     Ok(Address::Outbound(backend()?, Priority::Normal))
 }
 
-/// A broker's options with that backend.
+/// The options of a broker with that backend.
 pub(crate) fn options(min_free_disk: u64) -> anyhow::Result<BrokerOptions> {
     Ok(BrokerOptions { min_free_disk, ..testing::options(testing::topology([backend()?])) })
 }
 
-/// `callers` tasks publish `messages` messages of `make`'s, each one after the other.
+/// Publishes `messages` messages from `make` with `callers` tasks, each one message after the other.
 pub(crate) async fn fill<B: Broker + 'static>(
     broker: &Arc<B>,
     messages: u64,

@@ -1,4 +1,4 @@
-"""The smallest RapidSMS whose HTTP backend hands each message to Celery on RabbitMQ."""
+"""The smallest RapidSMS whose HTTP backend passes each message to Celery on RabbitMQ."""
 
 import os
 

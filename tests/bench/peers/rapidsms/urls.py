@@ -1,4 +1,4 @@
-"""Where the backend receives."""
+"""The path at which the backend receives messages."""
 
 from django.urls import path
 from rapidsms.backends.http.views import GenericHttpBackendView

@@ -1,6 +1,6 @@
-//! A bare actix handler: a form becomes JSON, one persistent message to a quorum queue, whose
-//! confirm is awaited before the 200. Two fields are parsed and nothing is checked, counted or
-//! logged. One connection, and one channel for each of actix's threads.
+//! A bare actix handler: a form becomes JSON and one persistent message to a quorum queue, and the 200 waits for
+//! its confirm. Two fields are parsed, and nothing is checked, counted or logged. It has one connection, and one
+//! channel for each of actix's threads.
 
 use super::{ACCEPTED, Route, confirming, connect, ends_with_its_input};
 use actix_web::{App, HttpResponse, HttpServer, web};
@@ -10,7 +10,7 @@ use lapin::{BasicProperties, Channel, options::BasicPublishOptions};
 use serde::{Deserialize, Serialize};
 use std::sync::{Mutex, PoisonError};
 
-/// What it is told.
+/// The arguments of the handler.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The broker
@@ -33,7 +33,7 @@ struct Form {
     text: String,
 }
 
-/// As many fields as the message that Postern makes of it.
+/// As many fields as Postern's message for the same form.
 #[derive(Debug, Serialize)]
 struct Message {
     id: uuid::Uuid,
@@ -69,10 +69,10 @@ async fn publish(channel: &Channel, route: &Route, message: &Message) -> Result<
     Ok(())
 }
 
-/// Serves until its standard input ends, and calls `ending` then.
+/// Serves until its standard input ends, and then calls `ending`.
 ///
 /// # Errors
-/// It cannot reach the broker or listen.
+/// If it cannot reach the broker or listen.
 pub fn main(arguments: &Arguments, ending: fn()) -> Result<()> {
     ends_with_its_input(ending);
     actix_web::rt::System::new().block_on(async {

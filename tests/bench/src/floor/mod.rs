@@ -1,4 +1,4 @@
-//! The floors: the least code that does the same work, with the same libraries and guarantees.
+//! The floors: the least code that does the same work with the same libraries and guarantees.
 
 pub mod accept;
 pub mod send;
@@ -10,14 +10,15 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 
-/// What the bare handler publishes to.
+/// The queue that the bare handler publishes to.
 pub(crate) const ACCEPTED: &str = "floor.accepted";
-/// What the bare loop consumes.
+/// The queue that the bare loop consumes.
 pub(crate) const OUTBOUND: &str = "floor.outbound";
-/// What the bare loop reports to.
+/// The queue that the bare loop reports to.
 pub(crate) const REPORTS: &str = "floor.reports";
 
-/// A pipe from whoever started it: it does not outlive that one, however that one ends.
+/// Ends this process when its standard input ends: that is a pipe from its parent, so it never outlives the
+/// parent.
 fn ends_with_its_input(ending: fn()) {
     std::thread::spawn(move || {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
@@ -37,7 +38,7 @@ async fn confirming(connection: &Connection) -> Result<Channel> {
     Ok(channel)
 }
 
-/// Where a floor publishes to reach one queue.
+/// The exchange and key with which a floor publishes to one queue.
 #[derive(Debug, Clone)]
 struct Route {
     exchange: ShortString,
@@ -45,8 +46,8 @@ struct Route {
 }
 
 impl Route {
-    /// The way to `queue`, which is declared: straight, by the default exchange, or as to Postern's
-    /// queues, by a topic exchange of the same name that others may bind to.
+    /// Declares `queue` and returns the route to it: through the default exchange, or, like Postern's queues,
+    /// through a topic exchange of the same name that others may bind to.
     async fn to(channel: &Channel, queue: &str, by_topic: bool) -> Result<Self> {
         declare(channel, queue).await?;
         if !by_topic {
@@ -61,7 +62,7 @@ impl Route {
     }
 }
 
-/// A quorum queue, as Postern's are.
+/// Declares a quorum queue like Postern's.
 async fn declare(channel: &Channel, queue: &str) -> Result<()> {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));

@@ -1,7 +1,7 @@
-//! A bare loop: consume, POST with reqwest, publish a report to a quorum queue, await its confirm,
-//! acknowledge. Nothing is parsed but what the request needs; nothing is checked, tried again,
-//! counted or logged. So many tasks do that one message after the other; twice as many messages are
-//! prefetched. All publish on the channels given, a task always on the same.
+//! A bare loop: consume, POST with reqwest, publish a report to a quorum queue, wait for its confirm,
+//! acknowledge. It parses only what the request needs, and checks, retries, counts and logs nothing.
+//! `concurrency` tasks each handle one message after the other; twice as many messages are prefetched. A task
+//! always publishes on the same one of the channels.
 
 use super::{OUTBOUND, REPORTS, Route, confirming, connect, declare, ends_with_its_input};
 use anyhow::{Context, Result};
@@ -20,7 +20,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// What it is told.
+/// The arguments of the loop.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The broker
@@ -61,10 +61,10 @@ struct Report<'a> {
     at: jiff::Timestamp,
 }
 
-/// Sends until its standard input ends, and calls `ending` then.
+/// Sends until its standard input ends, and then calls `ending`.
 ///
 /// # Errors
-/// A message could not be sent or reported.
+/// If a message could not be sent or reported.
 pub async fn main(arguments: Arguments, ending: fn()) -> Result<()> {
     ends_with_its_input(ending);
     let (publishing, consuming) = (connect(&arguments.amqp).await?, connect(&arguments.amqp).await?);
@@ -134,7 +134,7 @@ async fn send(
     Ok(())
 }
 
-/// The client has no TLS provider of its own; plain connections need none either.
+/// The client has no TLS provider of its own, and plain connections need none.
 fn no_tls() -> Result<rustls::ClientConfig> {
     let ring = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(ring).with_safe_default_protocol_versions()?;

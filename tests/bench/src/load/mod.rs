@@ -3,33 +3,33 @@
 pub(crate) mod paced;
 pub(crate) mod wrk;
 
-/// A request that is sent over and over.
+/// A request that is sent repeatedly.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
-    /// `POST` or `GET`
+    /// The method, `POST` or `GET`.
     pub(crate) method: &'static str,
-    /// `http://127.0.0.1:PORT`
+    /// The server's address, `http://127.0.0.1:PORT`.
     pub(crate) base: String,
-    /// With its leading slash.
+    /// The path with its leading slash.
     pub(crate) path: String,
-    /// `Content-Type`
+    /// The `Content-Type`.
     pub(crate) content_type: &'static str,
     /// The body.
     pub(crate) body: String,
 }
 
 impl Request {
-    /// A form.
+    /// A POST of a form.
     pub(crate) fn form(base: &str, path: &str, body: &str) -> Self {
         Self::new(base, path, "application/x-www-form-urlencoded", body)
     }
 
-    /// JSON.
+    /// A POST of JSON.
     pub(crate) fn json(base: &str, path: &str, body: &serde_json::Value) -> Self {
         Self::new(base, path, "application/json", &body.to_string())
     }
 
-    /// A GET; `path` has the query.
+    /// A GET; `path` includes the query.
     pub(crate) fn get(base: &str, path: &str) -> Self {
         Self { method: "GET", ..Self::new(base, path, "text/plain", "") }
     }

@@ -1,5 +1,5 @@
-//! Open-loop load: requests are due at a fixed rate, whether or not earlier ones are answered, and
-//! their latency counts from when they were due. What waits behind a slow answer is seen.
+//! Open-loop load: requests are due at a fixed rate, whether or not earlier ones are answered, and latencies
+//! count from the due time. So requests that wait behind a slow answer count, too.
 
 use super::Request;
 use anyhow::{Context, Result, ensure};
@@ -31,10 +31,10 @@ impl Latencies {
     }
 }
 
-/// Sends `rate` requests a second on so many connections for so long.
+/// Sends `rate` requests a second over `connections` connections for `duration`.
 ///
 /// # Errors
-/// An answer was not 2xx, or a connection broke.
+/// If an answer is not 2xx or a connection breaks.
 pub(crate) async fn load(
     post: &Request,
     rate: f64,
@@ -57,7 +57,7 @@ pub(crate) async fn load(
             }
         });
     }
-    // A thread of its own: the runtime's timer is good for whole milliseconds only.
+    // In a thread of its own, because the runtime's timer is exact to whole milliseconds only.
     let pace = std::thread::spawn(move || {
         let (start, mut sent) = (Instant::now(), 0_u64);
         loop {
@@ -80,7 +80,7 @@ pub(crate) async fn load(
     Ok(Latencies::new(times))
 }
 
-/// A connection that sends one request over and over.
+/// A connection that sends one request repeatedly.
 #[derive(Debug)]
 pub(crate) struct Line {
     stream: TcpStream,
@@ -101,7 +101,7 @@ impl Line {
         Ok(Self { stream, request: request.into_bytes(), answer: Vec::with_capacity(1024) })
     }
 
-    /// One request and its answer, which must be 2xx and say its length.
+    /// Sends one request and reads its answer, which must be 2xx with a length.
     pub(crate) async fn ask(&mut self) -> Result<()> {
         self.stream.write_all(&self.request).await?;
         self.answer.clear();

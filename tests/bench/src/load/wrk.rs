@@ -1,29 +1,29 @@
-//! Closed-loop load by wrk: each connection sends the next request when it has the answer. Right
-//! for the highest rate; its latencies hide what a request would have waited for its turn.
+//! Closed-loop load by wrk: each connection sends the next request when it has the answer. Use it for the
+//! highest rate; its latencies leave out how long a request would have waited for its turn.
 
 use super::Request;
 use anyhow::{Context, Result, ensure};
 use std::{io::Write as _, time::Duration};
 use tokio::process::Command;
 
-/// What a run of load came to.
+/// The result of a run of load.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rate {
-    /// Answers 2xx a second.
+    /// 2xx answers a second.
     pub(crate) per_second: f64,
-    /// How many those were.
+    /// The number of 2xx answers.
     pub(crate) answers: f64,
 }
 
-/// In this form figures are not rounded to two digits.
+/// A script that prints the figures unrounded; wrk itself rounds them to two digits.
 const DONE: &str = "done = function(summary, latency, requests)\n\
          io.write(string.format('@ %d %d %d %d\\n', summary.duration, summary.requests, summary.errors.status,\n\
          summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout))\nend";
 
-/// Sends `post` on so many connections for so long.
+/// Sends `post` over `connections` connections for `duration`.
 ///
 /// # Errors
-/// wrk cannot run, or an answer was not 2xx.
+/// If wrk cannot run or an answer is not 2xx.
 pub(crate) async fn load(post: &Request, connections: usize, duration: Duration) -> Result<Rate> {
     let mut script = tempfile::Builder::new().suffix(".lua").tempfile()?;
     writeln!(

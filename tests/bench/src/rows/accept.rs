@@ -1,4 +1,4 @@
-//! Accepts a second: 2xx answers to requests whose messages are confirmed on a quorum queue.
+//! Accepted requests a second: 2xx answers to requests whose messages are confirmed by a quorum queue.
 
 use crate::{
     floor::ACCEPTED,
@@ -12,22 +12,22 @@ use postern_tests::usage;
 use serde_json::json;
 use std::time::Duration;
 
-/// Recipients of one request.
+/// The number of recipients in one request.
 const RECIPIENTS: usize = 100;
 const CONNECTIONS: [usize; 2] = [64, 256];
 
-/// The form that is posted, to Postern and to the floor.
+/// The form that is posted to Postern and to the floor.
 pub(crate) fn form(base: &str, path: &str) -> Request {
     Request::form(base, path, &format!("identity=%2B15551234567&text={}", TEXT.replace(' ', "+")))
 }
 
-/// The same as JSON, to so many recipients.
+/// The same message as JSON, to `recipients` recipients.
 pub(crate) fn json(base: &str, recipients: usize) -> Request {
     let identities: Vec<String> = (0..recipients).map(|n| format!("+1555{n:07}")).collect();
     Request::json(base, "/v1/messages", &json!({"backend": "bench", "identities": identities, "text": TEXT}))
 }
 
-/// One run: the rate of `post`, and what each costs `process`.
+/// One run: the rate of `post`, and what each request costs `process`.
 pub(crate) async fn run(post: &Request, process: u32, connections: usize, load: Duration) -> Result<Stretch> {
     let before = usage::cpu(process);
     let rate = wrk::load(post, connections, load).await?;

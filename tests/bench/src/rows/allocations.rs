@@ -1,5 +1,5 @@
-//! Bytes allocated for a message, counted by the allocator: a run of many messages less a run of a
-//! few, so that starting does not count. The gateway does both halves here, on RabbitMQ.
+//! Bytes allocated for a message, counted by the allocator. A run of few messages is subtracted from a run of
+//! many, so that the start does not count. Here the gateway does the work of both halves, with RabbitMQ.
 
 use super::accept::form;
 use crate::{
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 const COUNTED: &str = "postern-counted";
 
-/// What was allocated, and for how many messages.
+/// The bytes allocated, and for how many messages.
 struct Counted {
     bytes: f64,
     pieces: f64,

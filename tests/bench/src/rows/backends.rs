@@ -1,4 +1,4 @@
-//! What more backends in the configuration cost each message: it should be nothing.
+//! What each message costs with more configured backends: it should cost the same.
 
 use super::{
     accept::{form, run},
@@ -11,7 +11,7 @@ use crate::{
 use anyhow::Result;
 use postern_tests::{Launch, usage::memory};
 
-/// A message may cost so much more than with one backend: what the figures vary from run to run.
+/// How much more a message may cost than with one backend: as much as the figures vary from run to run.
 const FLAT: f64 = 1.15;
 
 pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
@@ -42,7 +42,7 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-/// What accepting costs, and the memory after it, in MB.
+/// The cost of accepting, and the memory afterwards in MB.
 async fn accepted(bench: &Bench, backends: usize) -> Result<(Stretch, f64)> {
     let config = bench.gateway(backends, Served::All, MessageLog::On);
     let gateway = Launch::gateway().config(&config).unread_log().start().await;

@@ -1,4 +1,5 @@
-//! The embedded broker, each message on the disk before its answer, beside the floors on RabbitMQ.
+//! The embedded broker, which has each message on the disk before it answers, compared with the floors on
+//! RabbitMQ.
 
 use super::{
     accept::{form, run},
@@ -18,7 +19,7 @@ use postern_store::{embedded::EmbeddedBroker, message_log::Keeping};
 use postern_tests::Launch;
 use std::{path::Path, time::Duration};
 
-/// What is asked of each, beside the floor and beside the same without the message log.
+/// The targets, compared with the floor and with the gateway without its message log.
 const ACCEPTED: Target = Target::AtLeast(2.5);
 const SENT: Target = Target::AtLeast(2.0);
 const RECORDING: Target = Target::AtLeast(0.75);
@@ -53,7 +54,7 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-/// Of each round the floor, the gateway without its message log, and the gateway with it.
+/// For each round: the floor, the gateway without its message log, and the gateway with it.
 #[derive(Debug, Default)]
 struct Rounds(Vec<[Stretch; 3]>);
 
@@ -62,7 +63,7 @@ impl Rounds {
         self.0.iter().map(|round| (figure(&round[ours]), figure(&round[theirs]))).collect()
     }
 
-    /// The gateway without its message log, and with it, beside the floor.
+    /// Compares the gateway without its message log, and with it, with the floor.
     fn beside_floor(
         &self,
         table: &mut Table,
@@ -76,7 +77,7 @@ impl Rounds {
         }
     }
 
-    /// The gateway with its message log beside the same without.
+    /// Compares the gateway with its message log and without.
     fn beside_without(&self, table: &mut Table, (what, unit): (&str, &'static str), target: Target) {
         let rates = self.pairs(2, 1, |stretch| stretch.rate);
         table.add(Row::paired(format!("{what}, log on"), unit, "log off", &rates).judged_by(target));
@@ -85,7 +86,7 @@ impl Rounds {
     }
 }
 
-/// How fast a gateway with nothing in its store accepts.
+/// How fast a gateway with an empty store accepts.
 pub(super) async fn accepts(bench: &Bench, connections: usize, log: MessageLog) -> Result<Stretch> {
     let config = bench.gateway(1, Served::None, log);
     let gateway = Launch::gateway().config(&config).unread_log().start().await;
@@ -95,7 +96,7 @@ pub(super) async fn accepts(bench: &Bench, connections: usize, log: MessageLog) 
     Ok(stretch)
 }
 
-/// How fast `messages` are sent that were there before the gateway started.
+/// How fast `messages` messages are sent that were in the store before the gateway started.
 pub(super) async fn drain(bench: &Bench, messages: u64, backends: usize, log: MessageLog) -> Result<Stretch> {
     let launch = Launch::gateway().config(&bench.gateway(backends, Served::All, log)).unread_log();
     fill(&launch.folder().path().join("data"), messages, log).await?;
@@ -106,8 +107,8 @@ pub(super) async fn drain(bench: &Bench, messages: u64, backends: usize, log: Me
     Ok(stretch)
 }
 
-/// Puts messages for `bench` into the embedded store in `folder`, as if a gateway had accepted them, and
-/// closes it.
+/// Stores messages for `bench` in the embedded store in `folder`, as if a gateway had accepted them, and closes
+/// the store.
 pub(super) async fn fill(folder: &Path, messages: u64, log: MessageLog) -> Result<()> {
     let backend: BackendName = "bench".parse()?;
     let log_route = match log {

@@ -1,6 +1,6 @@
-//! From the request to the provider, one message at a time in an idle system. Postern's figure is
-//! one stretch; the floor's is the sum of its halves: the bare handler's answer, and the bare loop's
-//! way from a publish to the provider.
+//! The time from the request to the provider, one message at a time in an idle system. Postern's figure covers
+//! the whole way. The floor's is the sum of its halves: the bare handler's answer, and the bare loop's time from
+//! a publish to the provider.
 
 use super::accept::{form, json};
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 use anyhow::Result;
 use std::time::{Duration, Instant};
 
-/// Between two messages.
+/// The time between two messages.
 const PAUSE: Duration = Duration::from_millis(5);
 
 pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {

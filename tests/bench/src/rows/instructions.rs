@@ -1,13 +1,13 @@
-//! Instructions of what Postern itself does for a message, by callgrind, beside those that are
-//! committed: the same count as `tests/bench/guard`'s.
+//! Instructions that Postern itself needs for a message, by callgrind, compared with the committed ones. It is
+//! the same count as in `tests/bench/guard`.
 
 use crate::table::{Row, Table, Target};
 use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
-/// What the guard allows.
+/// The growth that the guard allows.
 const GROWTH: f64 = 1.05;
-/// Runs of so few and so many messages: starting does not count.
+/// The messages in a short run and in a long one; the difference leaves out the start.
 const TIMES: (u32, u32) = (20, 220);
 const COMMITTED: &str = include_str!("../../instructions");
 

@@ -1,4 +1,4 @@
-//! Latency of accepting, with requests that come at half the highest rate: open loop.
+//! Latency of accepting when requests come at half the highest rate: open loop.
 
 use super::accept::form;
 use crate::{
@@ -20,7 +20,7 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
         let ingress = room.ingress(&bench.backends(1, 64)).await;
         let ours = form(&ingress.url(), "/backends/bench");
         let [here, there] = top_rates(bench, &ours, &bare).await?;
-        // What both can take.
+        // A rate that both can handle.
         let rate = half(here.min(there));
         add(bench, table, "form POST", (&ours, rate), (&bare, rate)).await?;
         spooled_nothing(&ingress).await?;
@@ -29,7 +29,7 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     let gateway = Launch::gateway().config(&config).unread_log().start().await;
     let ours = form(&gateway.url(), "/backends/bench");
     let [here, there] = top_rates(bench, &ours, &bare).await?;
-    // Each at half of its own rate: the floor cannot take the gateway's.
+    // Each at half of its own highest rate: the floor cannot handle the gateway's.
     add(bench, table, "embedded broker, log on, form POST", (&ours, half(here)), (&bare, half(there)))
         .await?;
     gateway.terminate().await;
@@ -40,7 +40,7 @@ fn half(rate: f64) -> f64 {
     (rate / 200.0).floor() * 100.0
 }
 
-/// The lower of two looks at the highest rate of each.
+/// The highest rate of each, as the lower of two measurements.
 async fn top_rates(bench: &Bench, ours: &Request, bare: &Request) -> Result<[f64; 2]> {
     let look = bench.effort.load.min(Duration::from_secs(4));
     let mut top = [f64::INFINITY; 2];
@@ -52,7 +52,7 @@ async fn top_rates(bench: &Bench, ours: &Request, bare: &Request) -> Result<[f64
     Ok(top)
 }
 
-/// The rows of `ours` beside the floor, each at its rate.
+/// Adds the rows that compare `ours` with the floor, each at its rate.
 async fn add(
     bench: &Bench,
     table: &mut Table,

@@ -1,4 +1,4 @@
-//! How soon the message log finds one message among many.
+//! How fast the message log finds one message among many.
 
 use crate::{
     load::paced::Latencies,
@@ -16,14 +16,14 @@ use postern_store::message_log::{Keeping, MessageLog, SqliteLog};
 use serde_json::Map;
 use std::time::Instant;
 
-/// Messages whose events are written in one transaction.
+/// How many messages' events are written in one transaction.
 const TOGETHER: u64 = 1_000;
-/// What happens to each message, and how many seconds after it was accepted.
+/// The events of each message, and how many seconds after its acceptance each happens.
 const EVENTS: [(EventKind, i64); 3] =
     [(EventKind::Accepted, 0), (EventKind::Sent, 1), (EventKind::Delivered, 5)];
-/// Messages that are looked up.
+/// How many messages are looked up.
 const ASKED: u64 = 5_000;
-/// How long a look-up may take, in milliseconds.
+/// The target for a look-up, in milliseconds.
 const SOON: f64 = 5.0;
 
 pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
@@ -45,12 +45,12 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     }
     let written = messages * EVENTS.len() as u64;
     let rate = written as f64 / begun.elapsed().as_secs_f64();
-    // As a process finds it that has just started.
+    // Opened again, as a process does that has just started.
     log.close().await;
     let log = SqliteLog::open(folder.path(), Keeping::full()).await?;
     let mut times = Vec::new();
     for number in 0..asked.len() {
-        // 7919 is a prime: each is asked for once, and none behind its neighbour.
+        // 7919 is a prime, so each is looked up once, and never right after its neighbour.
         let id = asked[number * 7919 % asked.len()];
         let begun = Instant::now();
         let found = log.message(id).await?.with_context(|| format!("{id} is not in the log"))?;
@@ -72,7 +72,7 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
 /// The events of message `number`.
 fn happened(id: MessageId, number: u64) -> Result<[Event; EVENTS.len()]> {
     let backend: BackendName = "bench".parse()?;
-    // Numbers come in no order.
+    // In no order, as real numbers are.
     let identity: Identity = format!("+1555{:07}", number * 7_654_321 % 10_000_000).parse()?;
     let accepted_at: Timestamp = Timestamp::now().round(jiff::Unit::Millisecond)?;
     let external_id = format!("SM{number:032}");

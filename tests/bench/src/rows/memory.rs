@@ -1,5 +1,5 @@
-//! Resident memory of each program: idle, while it accepts, with messages waiting, with messages in flight;
-//! and how soon it is ready with as many waiting.
+//! Resident memory of each program: idle, while it accepts, with messages waiting, with messages in flight; and
+//! how soon it is ready with waiting messages.
 
 use super::accept::form;
 use crate::{
@@ -11,20 +11,20 @@ use anyhow::Result;
 use postern_tests::{Launch, usage::memory};
 use std::time::{Duration, Instant};
 
-/// Bytes of a megabyte.
+/// The bytes in a megabyte.
 const MB: f64 = 1e6;
 const IN_FLIGHT: u64 = 2_000;
-/// The most that a process may take, in megabytes: idle, as one half and as the whole gateway; while the
-/// gateway accepts with its message log on; when it has started with many messages waiting; with
-/// [`IN_FLIGHT`] messages in flight.
+/// The most memory that a process may take, in megabytes: idle, as one half and as the whole gateway; while the
+/// gateway accepts with its message log on; after a start with many messages waiting; with [`IN_FLIGHT`]
+/// messages in flight.
 const IDLE_HALF: f64 = 30.0;
 const IDLE: f64 = 25.0;
 const ACCEPTING: f64 = 60.0;
 const WAITING: f64 = 30.0;
 const SENDING: f64 = 150.0;
-/// Until when the gateway has to be ready, in milliseconds.
+/// How soon the gateway must be ready, in milliseconds.
 const READY: f64 = 1_000.0;
-/// How long what starting took may still be given back.
+/// How long to wait until memory used for the start has been freed.
 const SETTLE: Duration = Duration::from_secs(2);
 
 pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
@@ -91,7 +91,7 @@ async fn in_flight(bench: &Bench, table: &mut Table) -> Result<()> {
     room.queues.fill("postern.outbound", "bench", messages).await?;
     let seen = bench.provider.expect(messages, Duration::from_secs(2));
     let dispatcher = room.dispatcher(&config).await;
-    // All of the first wave are in flight, and so on to the end.
+    // All of the first wave are in flight, and so are all later waves.
     until("the messages to be sent", Duration::from_secs(60), async || {
         Ok((seen.count() >= messages).then_some(()))
     })

@@ -1,4 +1,4 @@
-//! What is measured, in groups.
+//! The measurements, in groups.
 
 mod accept;
 mod allocations;
@@ -46,7 +46,7 @@ pub(crate) enum Group {
     Instructions,
     /// Memory: idle, accepting a million, starting with them, 2,000 in flight
     Memory,
-    /// The message log in PostgreSQL beside RabbitMQ: what it costs, how fast it is written
+    /// The message log in PostgreSQL, with RabbitMQ: what it costs, how fast it is written
     Recorder,
     /// A look-up among ten million events of the message log
     Lookup,
@@ -58,14 +58,14 @@ pub(crate) enum Group {
     Peers,
 }
 
-/// Those that were named, or all; the peers only where they are wanted.
+/// The groups in `only`, or all of them; the peers only if `peers` is set.
 pub(crate) fn chosen(only: &[Group], peers: bool) -> Vec<Group> {
     let all = if only.is_empty() { Group::value_variants() } else { only };
     all.iter().copied().filter(|group| peers || *group != Group::Peers || only.contains(group)).collect()
 }
 
 impl Group {
-    /// Measures it.
+    /// Measures the group's rows.
     pub(crate) async fn measure(self, bench: &Bench, table: &mut Table) -> Result<()> {
         match self {
             Self::Accept => accept::measure(bench, table).await,

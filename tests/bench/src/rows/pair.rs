@@ -1,4 +1,4 @@
-//! Two dispatchers on one backend's queue against one, where its concurrency is the limit.
+//! Two dispatchers on one backend's queue compared with one, when its concurrency is the limit.
 
 use crate::{
     rig::{Bench, Room, sending},

@@ -1,4 +1,4 @@
-//! Others that do the same work, each as its own documentation sets it up, in turn with Postern.
+//! Other programs that do the same work, each set up as its own documentation says, in turn with Postern.
 
 mod jasmin;
 mod kannel;
@@ -31,8 +31,8 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-/// Accepted a second beside a peer that may not be installed. One that does not start, or breaks
-/// down under the load, says so in the table, and nothing else is lost by it.
+/// The rows of accepted messages a second for a peer, which may not be installed. If it does not start or breaks
+/// down under load, the table says so, and all other rows are still measured.
 async fn optional<P>(
     (bench, room): (&Bench, &Room),
     started: Result<Option<P>>,
@@ -54,7 +54,7 @@ async fn optional<P>(
     }
 }
 
-/// Accepted a second: Postern's form POST beside the peer's way in.
+/// Accepted messages a second: Postern's form POST and the peer's own request.
 async fn accepts(
     bench: &Bench,
     room: &Room,
@@ -65,7 +65,7 @@ async fn accepts(
 ) -> Result<()> {
     let ingress = room.ingress(&bench.backends(1, 64)).await;
     let ours = form(&ingress.url(), "/backends/bench");
-    // Interpreters read their modules with the first requests.
+    // Interpreters load their modules with the first requests.
     wrk::load(theirs, 4, bench.effort.load.max(Duration::from_secs(3))).await?;
     let mut pairs = Vec::new();
     for _ in 0..bench.effort.rounds {
@@ -107,8 +107,8 @@ async fn kannel(bench: &Bench, room: &Room, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-/// Kannel has no broker beside it, and neither has Postern as one process: the like beside the like,
-/// but that Postern's answer means a message on the disk.
+/// Neither Kannel nor Postern as one process needs a separate broker, so these two are compared. But Postern's
+/// answer means that the message is on the disk.
 async fn embedded_accepts(bench: &Bench, kannel: &kannel::Kannel, table: &mut Table) -> Result<()> {
     let mut pairs = Vec::new();
     for _ in 0..bench.effort.rounds {
@@ -121,7 +121,7 @@ async fn embedded_accepts(bench: &Bench, kannel: &kannel::Kannel, table: &mut Ta
     Ok(())
 }
 
-/// Messages a second that Kannel brings to the provider, after it has accepted enough of them.
+/// How many messages a second Kannel sends to the provider, after it has accepted enough of them.
 async fn kannel_sends(bench: &Bench) -> Result<f64> {
     let kannel = kannel::Kannel::to_http(&bench.provider.url()).await?;
     let seen = bench.provider.expect(1_000_000, Duration::ZERO);

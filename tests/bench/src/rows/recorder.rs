@@ -1,4 +1,4 @@
-//! The message log beside RabbitMQ, in PostgreSQL: what it costs who accepts, and how fast it is written.
+//! The message log in PostgreSQL, with RabbitMQ: what it costs the ingress, and how fast it is written.
 
 use super::accept::{form, run};
 use crate::{
@@ -10,17 +10,17 @@ use postern_tests::{Postgres, Program, usage};
 use std::time::{Duration, Instant};
 
 const LOG_QUEUE: &str = "postern.log";
-/// What accepting with the log may be, of accepting without.
+/// The rate of accepting with the log, as a share of the rate without, must be at least this.
 const ACCEPTING: f64 = 0.6;
-/// Events a second that have to be written.
+/// How many events a second must be written.
 const RECORDED: f64 = 10_000.0;
-/// How long writing the events of one run may take.
+/// A limit for writing the events of one run.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     let server = tokio::task::spawn_blocking(Postgres::to_harm).await?;
     let config = bench.backends(1, 64);
-    // It serves a backend that has nothing to send: all that it does is to record.
+    // Its only backend has nothing to send, so all that it does is record.
     let recording = format!(
         "[log]\nurl = \"{}\"\n[dispatcher]\nbackends = [\"quiet\"]\n{config}\
          [backends.quiet]\ntype = \"console\"\n",
@@ -67,8 +67,8 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-/// How fast the events that wait are recorded, and the CPU time of the recorder for each, in microseconds:
-/// from when a tenth is recorded until a tenth is left.
+/// How fast the waiting events are recorded, and the recorder's CPU time for each in microseconds, from when a
+/// tenth is recorded until a tenth is left.
 async fn recorded(room: &Room, config: &str) -> Result<(f64, f64)> {
     let waiting = f64::from(room.queues.depth(LOG_QUEUE).await?);
     let recorder = room.dispatcher(config).await;
@@ -80,7 +80,7 @@ async fn recorded(room: &Room, config: &str) -> Result<(f64, f64)> {
     Ok((events / (ended - begun).as_secs_f64(), (after - before).as_secs_f64() * 1e6 / events))
 }
 
-/// Waits until `recorder` has recorded so many; how many there were then, the moment, and the CPU time that
+/// Waits until `recorder` has recorded `events` events. Returns how many there were, when, and the CPU time that
 /// it had used.
 async fn reach(recorder: &Program, events: f64) -> Result<(f64, Instant, Duration)> {
     until("the events to be recorded", PATIENCE, async || {

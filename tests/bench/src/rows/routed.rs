@@ -1,5 +1,5 @@
-//! The floors by Postern's own way into a queue: a topic exchange, to which applications may bind
-//! queues of their own. The default exchange, which the floors use elsewhere, costs RabbitMQ less.
+//! The floors with Postern's way into a queue: through a topic exchange, to which applications may bind queues
+//! of their own. The default exchange, which the floors use elsewhere, costs RabbitMQ less.
 
 use super::{
     accept::{form, run},

@@ -1,4 +1,4 @@
-//! Sent a second, one request for each recipient, to a provider that answers at once.
+//! Sent messages a second, one request for each recipient, to a provider that answers at once.
 
 use crate::{
     floor::{OUTBOUND, REPORTS},
@@ -13,7 +13,7 @@ pub(super) const CONCURRENCY: usize = 64;
 pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     let room = bench.room().await?;
     let config = bench.backends(1, CONCURRENCY);
-    // Each declares its queues when it first starts.
+    // Each declares its queues at its first start.
     room.dispatcher(&config).await.terminate().await;
     room.bare_loop(&bench.provider.url(), CONCURRENCY).await?.end().await?;
     let mut pairs = Vec::new();
@@ -30,7 +30,7 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-/// The bare loop with further arguments, on a queue that was filled before it starts.
+/// The bare loop with further arguments, on a queue that is filled before it starts.
 pub(crate) async fn bare(bench: &Bench, room: &Room, further: &[&str]) -> Result<Stretch> {
     let messages = bench.effort.messages;
     room.queues.fill("", OUTBOUND, messages).await?;
@@ -44,7 +44,7 @@ pub(crate) async fn bare(bench: &Bench, room: &Room, further: &[&str]) -> Result
     Ok(stretch)
 }
 
-/// The dispatcher, on a queue that was filled before it starts.
+/// The dispatcher, on a queue that is filled before it starts.
 pub(crate) async fn ours(bench: &Bench, room: &Room, config: &str) -> Result<Stretch> {
     let messages = bench.effort.messages;
     room.queues.fill("postern.outbound", "bench", messages).await?;

@@ -1,4 +1,4 @@
-//! Sent a second to a provider that takes its time: what the concurrency allows, and no thread each.
+//! Sent messages a second to a slow provider: as many as the concurrency allows, without a thread for each.
 
 use crate::{
     rig::Bench,
@@ -29,7 +29,7 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
         let threads = std::fs::read_dir(format!("/proc/{}/task", dispatcher.id()))?.count();
         room.queues.depth_becomes("postern.reports", messages).await?;
         dispatcher.terminate().await;
-        // They come in waves: from the beginning of the second to the beginning of the last.
+        // Messages come in waves: from the start of the second wave to the start of the last.
         let took = seen.at(messages - concurrency).duration_since(seen.at(concurrency));
         let rate = (messages - 2 * concurrency) as f64 / took.as_secs_f64();
         let what = format!("sent, provider takes 300 ms, {concurrency} in flight ({threads} threads)");

@@ -1,5 +1,5 @@
-//! What each message costs while more and more wait behind it: it should always be the same. RabbitMQ's own
-//! part is shown beside ours.
+//! What each message costs while more and more wait behind it: it should always cost the same. RabbitMQ's own
+//! share is shown, too.
 
 use super::embedded::fill;
 use crate::{
@@ -10,7 +10,7 @@ use anyhow::Result;
 use postern_tests::{Launch, usage::memory};
 use std::time::Duration;
 
-/// What a message may cost, of what it costs with the fewest waiting: figures vary by so much.
+/// How much more a message may cost than with the fewest waiting: as much as the figures vary from run to run.
 const FLAT: f64 = 1.15;
 const STEPS: [u64; 4] = [1_000, 10_000, 100_000, 1_000_000];
 
@@ -51,7 +51,7 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-/// Runs over the same queue, to take the median of.
+/// The number of runs over the same queue, of which the median counts.
 fn runs(bench: &Bench) -> usize {
     if bench.effort.rounds == 1 { 1 } else { 5 }
 }
@@ -63,7 +63,7 @@ fn middle(stretches: &[Stretch]) -> Stretch {
     }
 }
 
-/// The cost of a message, and the most memory that the gateway had, in MB.
+/// The cost of a message, and the highest memory of the gateway in MB.
 async fn from_embedded(bench: &Bench, waiting: u64) -> Result<(Stretch, f64)> {
     let measured = bench.effort.messages;
     let config = bench.gateway(1, Served::All, MessageLog::On);
@@ -85,7 +85,7 @@ async fn from_embedded(bench: &Bench, waiting: u64) -> Result<(Stretch, f64)> {
     Ok((middle(&stretches), size as f64 / 1e6))
 }
 
-/// The cost of a message for the dispatcher, and for RabbitMQ.
+/// The cost of a message to the dispatcher, and to RabbitMQ.
 async fn from_rabbit(bench: &Bench, waiting: u64) -> Result<[Stretch; 2]> {
     let measured = bench.effort.messages;
     let room = bench.room().await?;

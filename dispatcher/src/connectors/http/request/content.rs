@@ -1,4 +1,4 @@
-//! Whether a request holds anything of what its message says.
+//! Checks whether a request holds anything of its message's text.
 
 use minijinja::Value;
 use postern_config::backend::{
@@ -7,13 +7,14 @@ use postern_config::backend::{
 };
 use postern_shared::error::Failure;
 
-/// The templates that put into a request what its message says, where none of them always does: the
-/// others' requests hold the text anyway.
+/// The templates that put the message's text into a request, if none of them always does. If one does,
+/// every request holds the text anyway.
 #[derive(Debug)]
 pub(super) struct TextTemplates(Vec<Template>);
 
 impl TextTemplates {
-    /// Those of `table` that look at the text. `None` if there are none, or if no request can be without.
+    /// The templates of `table` that use the text. `None` if there are none, or if every request holds the
+    /// text.
     pub(super) fn of(table: &SendTable) -> Option<Self> {
         let sources = table.sources();
         let used = |source: &str| {
@@ -27,8 +28,8 @@ impl TextTemplates {
         Some(Self(chosen.into_iter().filter_map(|(_, source, _)| Template::parse(source).ok()).collect()))
     }
 
-    /// Refuses the request for what `scope` holds if nothing of a message that has a text would be in it:
-    /// a provider would send an empty one, and it would count as sent.
+    /// Refuses the request with the values of `scope` if the message has a text and the request would hold
+    /// nothing of it: the provider would send an empty message, which would count as sent.
     ///
     /// # Errors
     /// A failure of class `config`.

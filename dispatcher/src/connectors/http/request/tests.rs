@@ -1,4 +1,4 @@
-//! No value of a message leaves the parameter that it stands in.
+//! No value of a message gets out of its parameter.
 
 #![allow(clippy::disallowed_types, reason = "read once for thousands of cases")]
 
@@ -89,7 +89,7 @@ fn pairs(encoded: &[u8]) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
     form_urlencoded::parse(encoded).collect()
 }
 
-/// Whatever people write, and more often what means something in a URL, a header or JSON.
+/// Any text that people write, but more often characters with a meaning in a URL, a header or JSON.
 fn words() -> impl Strategy<Value = String> {
     prop_oneof![any::<String>(), "[./?#&=%+;@:\\\\\"'{}<>\r\n\t \u{0}é2eE😀-]{0,12}"]
 }
@@ -165,7 +165,7 @@ proptest! {
         prop_assert_eq!(&request.headers()["content-type"], "application/xml; charset=utf-8");
         let xml = String::from_utf8(body(&request).to_vec()).unwrap();
         let read = xml_within(&xml, JsonLimits { values: 10, name: 10, text: 10_000 }).unwrap();
-        // What XML cannot hold is left out.
+        // Characters that XML cannot hold are left out.
         let kept = |text: &str| -> String {
             let is_kept = |c: &char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..);
             text.chars().filter(is_kept).collect()

@@ -1,10 +1,10 @@
-//! What is signed as a template says, and Ed25519.
+//! Signatures of texts that a template makes, and Ed25519.
 
 use super::*;
 use postern_config::backend::auth::signature::Ed25519Auth;
 use postern_shared::value::Settings;
 
-/// By Slack's, Termii's and Plivo's documentation, made with Python's `hmac`.
+/// The signatures follow Slack's, Termii's and Plivo's documentation and are made with Python's `hmac`.
 #[test]
 fn what_is_signed_is_the_templates() {
     let time = json!({"header": "X-Time"});
@@ -51,13 +51,13 @@ fn what_is_signed_is_the_templates() {
         let verified = verify_at(target, &scheme(change, &["key"]), &headers, body.as_bytes(), NOW);
         assert_eq!(verified, wanted, "{change} {target} {signature} {body}");
     }
-    // What is no form has no parameters, so that nothing of it would be signed.
+    // A body that is not a form has no parameters, so nothing of it would be signed.
     let nothing = map(&[("x-signature", plain), ("x-nonce", "n1"), ("content-type", "application/json")]);
     let verified = verify(&scheme(&plivo, &["key"]), &nothing, form.as_bytes(), NOW);
     assert_eq!(verified, Err(RefusalReason::Unsigned));
 }
 
-/// Made with Python's `cryptography`, of the key whose secret is the bytes 0 to 31.
+/// The signature is made with Python's `cryptography` and the key whose secret is the bytes 0 to 31.
 #[test]
 fn an_ed25519_signature_is_known_by_the_public_key() {
     let base64 = "A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg=";

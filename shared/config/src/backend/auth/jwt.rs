@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use postern_shared::value::{HeaderName, Secrets};
 use serde::Deserialize;
 
-/// The claims that are times.
+/// The claims that are times, which are checked by themselves.
 const TIMES: [&str; 3] = ["exp", "nbf", "iat"];
 
 /// A JSON Web Token in a header, signed by HMAC-SHA256 (`HS256`). It must have `exp` or `iat`.
@@ -14,16 +14,18 @@ const TIMES: [&str; 3] = ["exp", "nbf", "iat"];
 pub struct JwtAuth {
     /// The key, as its UTF-8 bytes.
     pub secret: Secrets,
-    /// The header that holds it. Default: `Authorization`.
+    /// The header that holds the token. Default: `Authorization`.
     #[serde(default = "authorization")]
     pub header: HeaderName,
-    /// What stands before it, in either case. `None`: `Bearer ` in `Authorization`, nothing in any other header.
+    /// The text before the token in the header; upper and lower case are the same. `None`: `Bearer ` in
+    /// `Authorization`, nothing in any other header.
     prefix: Option<String>,
-    /// How long after its `exp`, how long before its `nbf` or `iat`, and, if it has no `exp`, how long after its
-    /// `iat` it is taken.
+    /// How long the token is accepted after its `exp` and before its `nbf` or `iat`; without an `exp`, also how
+    /// long after its `iat`.
     #[serde(default)]
     pub tolerance: Tolerance,
-    /// What further claims must be. One that looks at the body may be absent if there is no body.
+    /// The values that further claims must have. A claim that depends on the body may be absent if there is no
+    /// body.
     #[serde(default)]
     pub claims: IndexMap<String, ClaimText>,
 }
@@ -33,7 +35,7 @@ fn authorization() -> HeaderName {
 }
 
 impl JwtAuth {
-    /// What stands before the token in its header.
+    /// The text before the token in its header.
     pub fn prefix(&self) -> &str {
         let default = if self.header == authorization() { "Bearer " } else { "" };
         self.prefix.as_deref().unwrap_or(default)
@@ -44,7 +46,7 @@ impl JwtAuth {
         self.claims.values().any(|claim| claim.0.names("url"))
     }
 
-    /// What is wrong beyond the types: a key below `jwt`, and why.
+    /// The mistakes that the types do not rule out: a key below `jwt`, and what is wrong.
     pub(super) fn problems(&self) -> Vec<(String, &'static str)> {
         let times = self.claims.keys().filter(|name| TIMES.contains(&name.as_str()));
         let why = "is a time, which is always checked: remove it, and set tolerance";

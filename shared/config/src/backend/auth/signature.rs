@@ -4,11 +4,11 @@ use super::{signed_text::SignedText, tolerance::Tolerance};
 use postern_shared::value::{HeaderName, Secrets, Settings, from_base64};
 use serde::Deserialize;
 
-/// An HMAC (RFC 2104) in a header, of the body as it came or of what a template makes of the request.
+/// An HMAC (RFC 2104) in a header, over the body as it came or over what a template makes of the request.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HmacAuth {
-    /// The header that holds it, or several with commas between them.
+    /// The header that holds the HMAC, or several with commas between them.
     pub header: HeaderName,
     /// The key, as its UTF-8 bytes.
     pub secret: Secrets,
@@ -18,7 +18,8 @@ pub struct HmacAuth {
     /// How the header's bytes are written.
     #[serde(default)]
     pub encoding: SignatureEncoding,
-    /// What stands before each in the header, such as `sha256=`; those with another are passed over.
+    /// The text before each signature in the header, such as `sha256=`. Signatures with another prefix are
+    /// ignored.
     #[serde(default)]
     pub prefix: String,
     /// What is signed. `None`: the body, or, with a `timestamp`, that, a full stop and the body.
@@ -31,14 +32,14 @@ pub struct HmacAuth {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ed25519Auth {
-    /// The header that holds it, or several with commas between them.
+    /// The header that holds the signature, or several with commas between them.
     pub header: HeaderName,
     /// The provider's public key: 32 bytes in Base64 or as 64 hexadecimal digits.
     pub key: Secrets,
     /// How the header's bytes are written.
     #[serde(default = "base64")]
     pub encoding: SignatureEncoding,
-    /// What stands before each in the header; those with another are passed over.
+    /// The text before each signature in the header. Signatures with another prefix are ignored.
     #[serde(default)]
     pub prefix: String,
     /// What is signed. `None`: the body, or, with a `timestamp`, that, a full stop and the body.
@@ -47,7 +48,7 @@ pub struct Ed25519Auth {
     pub timestamp: Option<SignedTime>,
 }
 
-/// A hash for an HMAC.
+/// The hash of an HMAC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Algorithm {
@@ -67,7 +68,7 @@ pub enum SignatureEncoding {
     /// Hexadecimal digits of either case.
     #[default]
     Hex,
-    /// RFC 4648, section 4; `=` at the end may be absent.
+    /// Base64 (RFC 4648, section 4); `=` at the end may be absent.
     Base64,
 }
 
@@ -76,7 +77,7 @@ fn base64() -> SignatureEncoding {
 }
 
 impl SignatureEncoding {
-    /// The bytes that `text` writes; `None` if it is written otherwise.
+    /// The bytes that `text` stands for. `None` if it is not in this encoding.
     pub fn decode(self, text: &[u8]) -> Option<Vec<u8>> {
         match self {
             Self::Base64 => from_base64(text),
@@ -96,33 +97,34 @@ impl SignatureEncoding {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignedTime {
-    /// The header that holds it: seconds or milliseconds since 1970.
+    /// The header that holds the time: seconds or milliseconds since 1970.
     pub header: HeaderName,
-    /// What stands before it in the header, among other parts with commas between them, such as `t=`.
+    /// The text before the time in the header, such as `t=`. The header may have other parts, with commas
+    /// between them.
     #[serde(default)]
     pub prefix: String,
-    /// How far it may be from ours.
+    /// How far the time may be from ours.
     #[serde(default)]
     pub tolerance: Tolerance,
 }
 
-/// What is the same for every kind of signature in a header.
+/// The settings that all kinds of signature in a header share.
 #[derive(Debug, Clone, Copy)]
 pub struct SignatureShape<'c> {
-    /// The header that holds it.
+    /// The header that holds the signature.
     pub header: &'c HeaderName,
-    /// What stands before it.
+    /// The text before the signature.
     pub prefix: &'c str,
-    /// How it is written.
+    /// How the signature is written.
     pub encoding: SignatureEncoding,
-    /// What is signed.
+    /// The template of what is signed. `None`: the default.
     pub signed: Option<&'c SignedText>,
     /// The time that is signed.
     pub timestamp: Option<&'c SignedTime>,
 }
 
 impl HmacAuth {
-    /// What it shares with other signatures.
+    /// The settings that it shares with other signatures.
     pub fn shape(&self) -> SignatureShape<'_> {
         let Self { header, prefix, encoding, signed, timestamp, .. } = self;
         let (signed, timestamp) = (signed.as_ref(), timestamp.as_ref());
@@ -131,26 +133,26 @@ impl HmacAuth {
 }
 
 impl Ed25519Auth {
-    /// What it shares with other signatures.
+    /// The settings that it shares with other signatures.
     pub fn shape(&self) -> SignatureShape<'_> {
         let Self { header, prefix, encoding, signed, timestamp, .. } = self;
         let (signed, timestamp) = (signed.as_ref(), timestamp.as_ref());
         SignatureShape { header, prefix, encoding: *encoding, signed, timestamp }
     }
 
-    /// The public keys; `None` if a setting is not there, or one is no key.
+    /// The public keys. `None` if a setting is missing, or a value is not a key.
     pub fn keys(&self, settings: &Settings) -> Option<Vec<[u8; 32]>> {
         let written = self.key.resolved(settings)?;
         written.iter().map(|key| public_key(key.expose())).collect()
     }
 
-    /// Whether a key is there and is none.
+    /// Whether the settings are there, but a value is not a key.
     pub(super) fn has_wrong_key(&self, settings: &Settings) -> bool {
         self.key.resolved(settings).is_some() && self.keys(settings).is_none()
     }
 }
 
-/// What a public key must be, for errors.
+/// The rule for a public key, for errors.
 pub(super) const KEY_RULE: &str = "must be the provider's public key for Ed25519: 32 bytes in Base64 (44 characters) or as \
                         64 hexadecimal digits, without header lines";
 
@@ -162,7 +164,7 @@ fn public_key(text: &str) -> Option<[u8; 32]> {
 }
 
 impl SignatureShape<'_> {
-    /// What is wrong beyond the types: a key below the signature's table, and why.
+    /// The mistakes that the types do not rule out: a key below the signature's table, and what is wrong.
     pub(super) fn problems(&self) -> Vec<(&'static str, &'static str)> {
         let mut wrong = Vec::new();
         let mut check = |key, is_wrong: bool, why| {
@@ -186,7 +188,7 @@ impl SignatureShape<'_> {
         wrong
     }
 
-    /// Whether a body can be exchanged under one signature.
+    /// Whether the signature covers the address but not the body, so that the body could be replaced.
     pub(super) fn leaves_body_out(&self) -> bool {
         self.signed.is_some_and(|signed| signed.covers_address() && !signed.covers_body())
     }

@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-/// What is signed by an HMAC or with Ed25519: a template over the request as it came.
+/// The text that an HMAC or an Ed25519 signature is made over: a template over the request as it came.
 ///
 /// | name | what it is |
 /// | --- | --- |
@@ -20,15 +20,16 @@ use std::{
 /// | `headers` | the headers by their name in lower case; of several with one name, the last |
 /// | `parameters` | the names and values of an urlencoded body, decoded, sorted and with nothing between them |
 ///
-/// The filter `sha256` makes the SHA-256 of bytes in hexadecimal digits.
+/// The filter `sha256` makes the SHA-256 of bytes, in hexadecimal digits.
 #[derive(Debug, Clone)]
 pub struct SignedText {
     template: Template,
-    /// What it looks at.
+    /// The names that the template uses.
     names: BTreeSet<String>,
 }
 
-/// What a claim of a token must be: such a template, which sees `body`, `url`, `query` and `headers`.
+/// The value that a claim of a token must have: a template like [`SignedText`], over `body`, `url`, `query` and
+/// `headers`.
 #[derive(Debug, Clone)]
 pub struct ClaimText(pub SignedText);
 
@@ -40,7 +41,7 @@ const CLAIM: [&str; 4] = ["body", "url", "query", "headers"];
 pub struct SignedRequest<'r> {
     /// The body as it came.
     pub body: &'r [u8],
-    /// The time, as it stands in its header.
+    /// The time as the header of `timestamp` has it, without its prefix.
     pub timestamp: &'r [u8],
     /// The address that the provider calls.
     pub url: &'r str,
@@ -59,24 +60,25 @@ impl SignedText {
         Ok(Self { template, names })
     }
 
-    /// Whether it looks at `name`.
+    /// Whether the template uses `name`.
     pub fn names(&self, name: &str) -> bool {
         self.names.contains(name)
     }
 
-    /// Whether what it makes depends on the request's body.
+    /// Whether the signed text depends on the request's body.
     pub fn covers_body(&self) -> bool {
         self.names("body") || self.names("parameters")
     }
 
-    /// Whether what it makes depends on the request's path or query.
+    /// Whether the signed text depends on the request's path or query.
     pub fn covers_address(&self) -> bool {
         self.names("url") || self.names("query")
     }
 
-    /// The bytes for `request`.
+    /// The signed bytes of `request`.
     ///
-    /// # Errors [`RenderError`], also if a filter produced characters that are not bytes.
+    /// # Errors
+    /// [`RenderError`], also if a filter produced characters that are not bytes.
     pub fn bytes(&self, request: &SignedRequest<'_>) -> Result<Vec<u8>, RenderError> {
         let mut scope: BTreeMap<&str, Value> = BTreeMap::new();
         let text = |bytes: &[u8]| Value::from(as_chars(bytes));
@@ -97,7 +99,7 @@ impl SignedText {
     }
 }
 
-/// Each byte as the character of its number: templates work on texts, and a body may be none.
+/// Each byte as the character with its number: templates work on texts, and a body need not be one.
 fn as_chars(bytes: &[u8]) -> Cow<'_, str> {
     decode_latin1(bytes)
 }
@@ -109,7 +111,7 @@ fn table<'r>(values: impl Iterator<Item = (&'r str, &'r [u8])>) -> Value {
     Value::from(values)
 }
 
-/// The bytes of which [`as_chars`] has made `text`; `None` if it holds other characters.
+/// The bytes that [`as_chars`] made `text` of. `None` if it holds other characters.
 fn as_bytes(text: String) -> Option<Vec<u8>> {
     if text.is_ascii() {
         return Some(text.into_bytes());
@@ -168,7 +170,7 @@ mod tests {
             assert_eq!(String::from_utf8_lossy(&made), String::from_utf8_lossy(wanted), "{source}");
             assert_eq!(made, wanted, "{source}");
         }
-        // A filter that makes other characters of bytes signs nothing.
+        // `upper` makes characters that are not bytes.
         assert!(signed("{{ body | upper }}").bytes(&request).is_err());
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// The longest tolerance.
 const MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// How far a time may be from ours, either way: longer than 0 and at most 24 hours. Default: 5 minutes.
+/// How far a time may be from ours, before or after: longer than 0, at most 24 hours. Default: 5 minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tolerance(pub Duration);
 

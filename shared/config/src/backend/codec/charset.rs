@@ -2,14 +2,14 @@
 
 use encoding_rs::Encoding;
 
-/// A charset as SMS gateways name it, which is not always as browsers do.
+/// A charset by the name that SMS gateways use. Browsers sometimes use the same name for another charset.
 pub(super) enum GatewayCharset {
-    /// RFC 2781: without a byte order mark, and without a word on the order, big-endian. WHATWG's
+    /// UTF-16 (RFC 2781). It is big-endian if neither a byte order mark nor the name says otherwise; WHATWG's
     /// label `utf-16` means little-endian.
     Utf16 {
         little: bool,
     },
-    /// Each byte its code point. WHATWG's label `iso-8859-1` means windows-1252.
+    /// Each byte is its code point. WHATWG's label `iso-8859-1` means windows-1252.
     Latin1,
     Ascii,
     Whatwg(&'static Encoding),
@@ -22,10 +22,10 @@ impl GatewayCharset {
                 Self::Utf16 { little: false }
             }
             "utf-16le" | "ucs-2le" => Self::Utf16 { little: true },
-            // Kannel says 8-BIT of data, which have no charset: thus no byte of them is lost.
+            // Kannel calls binary data 8-BIT. It has no charset, and Latin 1 loses no byte.
             "iso-8859-1" | "iso8859-1" | "latin1" | "latin-1" | "8-bit" => Self::Latin1,
             "ascii" | "us-ascii" => Self::Ascii,
-            // What Kannel calls its own texts of coding 0, which it keeps in UTF-8.
+            // Kannel's names for its own texts of coding 0, which it keeps in UTF-8.
             "gsm" | "7-bit" => Self::Whatwg(encoding_rs::UTF_8),
             label => Self::Whatwg(Encoding::for_label_no_replacement(label.as_bytes())?),
         })
@@ -35,7 +35,7 @@ impl GatewayCharset {
         match self {
             Self::Utf16 { little } => {
                 let encoding = if *little { encoding_rs::UTF_16LE } else { encoding_rs::UTF_16BE };
-                // A byte order mark knows better.
+                // A byte order mark takes precedence over the charset.
                 let marked = Encoding::for_bom(raw).filter(|(found, _)| *found != encoding_rs::UTF_8);
                 let (encoding, mark) = marked.unwrap_or((encoding, 0));
                 encoding.decode_without_bom_handling(&raw[mark..]).0.into_owned()
@@ -48,7 +48,7 @@ impl GatewayCharset {
         }
     }
 
-    /// `None` where the charset lacks a character of `text`.
+    /// Encodes `text`. `None` if the charset lacks one of its characters.
     pub(super) fn encode(&self, text: &str) -> Option<Vec<u8>> {
         match self {
             Self::Utf16 { little: false } => Some(text.encode_utf16().flat_map(u16::to_be_bytes).collect()),

@@ -1,5 +1,5 @@
-//! Kannel's codec: beside the text stand `charset` and `coding` (0 GSM-7, 1 octets, 2 UCS-2). Without a charset, a
-//! text of coding 2 is UTF-16BE, any other UTF-8 (Kannel's user guide, 6.5).
+//! Kannel's codec: the parameters `charset` and `coding` (0 GSM-7, 1 octets, 2 UCS-2) come with the text.
+//! Without a charset, a text of coding 2 is UTF-16BE, any other UTF-8 (Kannel's user guide, 6.5).
 
 use super::{Encoded, charset::GatewayCharset};
 use postern_shared::{text::Alphabet, value::Settings};
@@ -7,7 +7,7 @@ use postern_shared::{text::Alphabet, value::Settings};
 /// The settings that [`encode`] reads.
 pub(super) const SETTINGS: &[&str] = &["charset", "coding"];
 
-/// The text that `raw` is.
+/// Decodes `raw`.
 ///
 /// # Errors
 /// The charset is unknown.
@@ -15,14 +15,14 @@ pub(super) fn decode(raw: &[u8], charset: Option<&str>, coding: Option<&[u8]>) -
     let charset = charset.map(str::trim).filter(|charset| !charset.is_empty());
     let default = if coding.map(<[u8]>::trim_ascii) == Some(b"2") { "UTF-16BE" } else { "UTF-8" };
     let charset = GatewayCharset::named(charset.unwrap_or(default));
-    let charset = charset.ok_or("unknown charset; known are the labels of the WHATWG Encoding Standard")?;
+    let charset = charset.ok_or("unknown charset; allowed: the labels of the WHATWG Encoding Standard")?;
     Ok(charset.decode(raw))
 }
 
-/// GSM-7 where that is enough, else UCS-2, unless `settings` has a `coding` or a `charset`. An empty
-/// `charset` sends none, for a Kannel without iconv. A charset that cannot hold the text gives way to the
-/// default, and so does the coding 0, in which Kannel would send a question mark for each character that
-/// GSM-7 lacks.
+/// Encodes `text` as GSM-7 if that suffices, else as UCS-2, unless `settings` has a `coding` or a `charset`. With
+/// an empty `charset` none is sent, for a Kannel without iconv. If the charset cannot hold the text, the default
+/// is used; so is it for coding 0, in which Kannel would send a question mark for each character that GSM-7
+/// lacks.
 pub(super) fn encode(text: &str, settings: &Settings) -> Encoded {
     let settings = settings.expose();
     let automatic = if Alphabet::of(text) == Alphabet::Gsm7 { 0 } else { 2 };

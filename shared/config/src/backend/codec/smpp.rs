@@ -7,15 +7,15 @@ use postern_shared::{text::gsm, value::Settings};
 /// The settings that [`decode`] reads.
 pub(super) const SETTINGS: &[&str] = &[DEFAULT_ALPHABET];
 
-/// What incoming texts of coding 0 are: the provider's default alphabet, about which SMPP says nothing. Absent:
-/// GSM 7-bit, one septet in each octet.
+/// The setting with the charset of incoming texts of coding 0. That is the provider's default alphabet, which
+/// SMPP does not define. Default: GSM 7-bit, one septet in each octet.
 const DEFAULT_ALPHABET: &str = "default_alphabet";
 
 /// UCS-2, in practice UTF-16BE.
 const UCS2: u64 = 8;
 
-/// The text that `raw` is. What has no charset, or one that is not known here, is read octet by octet: none of
-/// them is lost.
+/// Decodes `raw`. If the charset is unknown, or the data has none, each octet becomes one character, so that none
+/// is lost.
 pub(super) fn decode(raw: &[u8], coding: Option<&[u8]>, settings: &Settings) -> String {
     let coding = coding.and_then(number).unwrap_or_default();
     let named = |name: &str| GatewayCharset::named(name).map(|charset| charset.decode(raw));
@@ -40,12 +40,12 @@ pub(super) fn decode(raw: &[u8], coding: Option<&[u8]>, settings: &Settings) -> 
         },
         // Data coding with a message class: bit 2 says octets.
         0xf0..=0xff if coding & 4 == 0 => default(),
-        // Latin 1, octets, and what is reserved.
+        // Latin 1, octets, and reserved codings.
         _ => octets(),
     }
 }
 
-/// GSM 7-bit where that is enough, else UCS-2.
+/// Encodes `text` as GSM 7-bit if that suffices, else as UCS-2.
 pub(super) fn encode(text: &str) -> Encoded {
     let (text, coding) = match gsm::encode(text) {
         Some(octets) => (octets, 0),
@@ -65,7 +65,7 @@ pub(super) fn problems(settings: &Settings) -> Vec<(String, String)> {
     vec![(DEFAULT_ALPHABET.to_owned(), why.to_owned())]
 }
 
-/// The data coding, in decimal digits or, as Jasmin sends it, as the octet that it is.
+/// The data coding, written in decimal digits or, as Jasmin sends it, as a single octet.
 fn number(coding: &[u8]) -> Option<u8> {
     let digits = std::str::from_utf8(coding).ok().and_then(|digits| digits.trim().parse().ok());
     digits.or(match coding {

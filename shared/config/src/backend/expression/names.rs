@@ -1,4 +1,4 @@
-//! The names in an expression: what it looks at, and what it calls.
+//! The names in an expression: the variables that it uses, and the functions that it calls.
 
 use cel::{
     Context, ExecutionError, Program,
@@ -9,31 +9,31 @@ use std::collections::BTreeSet;
 /// The names in an expression.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Names {
-    /// The names that it does not bind itself, as `all(x, …)` binds `x`.
+    /// The variables that the expression does not bind itself, as `all(x, …)` binds `x`.
     pub(super) variables: BTreeSet<String>,
-    /// The functions and methods that there are not.
+    /// The functions and methods that do not exist.
     pub(super) unknown_functions: BTreeSet<String>,
-    /// The keys of each name that it looks at: `fields` and `age` for `fields.age`, `fields["age"]`,
+    /// The keys that are used, each with its variable: `fields` and `age` for `fields.age`, `fields["age"]`,
     /// `has(fields.age)` and `"age" in fields`.
     pub(super) keys: BTreeSet<(String, String)>,
-    /// Those of them whose presence it asks for: `has(fields.age)`.
+    /// The keys whose presence the expression tests, as in `has(fields.age)`.
     pub(super) asked_for: BTreeSet<(String, String)>,
 }
 
 impl Names {
-    /// Those in `program`.
+    /// The names in `program`.
     pub(super) fn of(program: &Program) -> Self {
         let mut names = Self::default();
         names.walk(program.expression(), &mut Vec::new());
         names
     }
 
-    /// The keys of the name `of` that it looks at.
+    /// The keys of the variable `of` that are used.
     pub(super) fn keys_of(&self, of: &str) -> Vec<String> {
         self.keys.iter().filter(|(name, _)| name == of).map(|(_, key)| key.clone()).collect()
     }
 
-    /// The keys of the name `of` that it takes to be there.
+    /// The keys of the variable `of` that are used without a test of their presence.
     pub(super) fn keys_needed_of(&self, of: &str) -> Vec<String> {
         let needed = self.keys.difference(&self.asked_for).filter(|(name, _)| name == of);
         needed.map(|(_, key)| key.clone()).collect()
@@ -108,8 +108,8 @@ fn literal(expression: &IdedExpr) -> Option<&str> {
     }
 }
 
-/// Whether there is a function or a method `name`. The library has no list of them, but it says of
-/// those that it does not have that they are undeclared.
+/// Whether there is a function or a method `name`. The library has no list of them, but calls an unknown one
+/// undeclared.
 fn is_known(name: &str) -> bool {
     let is_word = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !name.starts_with('_');
     let undeclared = |source: String| {

@@ -17,16 +17,16 @@ use std::{fmt, sync::OnceLock};
 pub struct KnownFailure {
     /// Where the answer holds the provider's error.
     pub at: AnswerPart,
-    /// The errors that are meant.
+    /// The values at `at` that this entry is about.
     pub is: OneOrMany,
-    /// What they mean for trying again.
+    /// The class of the failure, which decides about retries.
     pub class: FailureClass,
-    /// The code in the report; absent: the provider's error.
+    /// The code in the report. Absent: the provider's error.
     pub code: Option<String>,
 }
 
 impl KnownFailure {
-    /// The class and the code, if `error`, which the answer holds at [`at`](Self::at), is one of those meant.
+    /// The class and the code of `error`, the value at [`at`](Self::at), if this entry is about it.
     pub fn meant(&self, error: Option<String>) -> Option<(FailureClass, String)> {
         let error = error.filter(|error| self.is.0.contains(error))?;
         Some((self.class, self.code.clone().unwrap_or(error)))
@@ -40,12 +40,13 @@ pub struct AnswerBody {
 }
 
 impl AnswerBody {
-    /// As it came.
+    /// The body as it came.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The JSON that it is, or that stands for its XML; each number has all of its digits. `None` if it is neither.
+    /// The body as JSON, also if it is XML. Numbers keep all of their digits. `None` if it is neither JSON nor
+    /// XML.
     pub fn value(&self) -> Option<&Value> {
         self.value.get_or_init(|| value_of(&self.text)).as_ref()
     }
@@ -64,22 +65,22 @@ impl fmt::Debug for AnswerBody {
     }
 }
 
-/// When an answer means that the provider took the message over: all of it holds.
+/// When an answer means that the provider accepted the message. All conditions must hold.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Success {
-    /// The answer's status is one of these: `200`, or a whole hundred such as `2xx`.
+    /// The allowed values of the answer's status, such as `200` or `2xx`.
     pub status: Vec<StatusPattern>,
-    /// The answer's body matches; empty: any body.
+    /// The pattern that must match somewhere in the answer's body. Empty: any body.
     pub body: Option<Pattern>,
-    /// Where the answer holds the value that `is` says. `None`: anywhere, or nowhere.
+    /// Where the answer holds one of the values in `is`. `None`: the answer need not hold a value.
     pub at: Option<AnswerPart>,
     /// The values at `at` that mean success.
     pub is: Option<OneOrMany>,
 }
 
 impl Success {
-    /// Whether a `body` is one of success.
+    /// Whether `body` meets the conditions for a success.
     pub fn is_body(&self, body: &AnswerBody) -> bool {
         let matches = self.body.as_ref().is_none_or(|pattern| pattern.0.is_match(body.text()));
         let (at, is) = (self.at.as_ref(), self.is.as_ref());
@@ -93,7 +94,7 @@ impl Default for Success {
     }
 }
 
-/// One status, or a hundred of them.
+/// One status, or a class of a hundred such as `2xx`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StatusPattern {
     from: u16,
@@ -101,7 +102,7 @@ pub struct StatusPattern {
 }
 
 impl StatusPattern {
-    /// Whether `status` is one of them.
+    /// Whether `status` matches the pattern.
     pub fn matches(self, status: u16) -> bool {
         (self.from..=self.to).contains(&status)
     }
@@ -128,19 +129,19 @@ impl<'de> Deserialize<'de> for StatusPattern {
     }
 }
 
-/// Where an answer, or an item of it, holds a value, such as the provider's id: a JSON pointer (it begins with `/`;
-/// the empty one is the whole), also into the
-/// JSON that stands for XML ([`xml_within`]), or a regex with one group.
+/// Where an answer, or an item of it, holds a value such as the provider's id: a JSON pointer, also into the
+/// JSON that stands for XML ([`xml_within`]), or a regex with one group. A pointer begins with `/`; the empty
+/// pointer is the whole answer.
 #[derive(Debug, Clone)]
 pub enum AnswerPart {
-    /// RFC 6901, into an answer that is JSON or XML.
+    /// A JSON pointer (RFC 6901) into an answer that is JSON or XML.
     Pointer(String),
-    /// The first group is the value.
+    /// A regex whose first group is the value.
     Regex(regex::Regex),
 }
 
 impl AnswerPart {
-    /// The value in `answer`; `None` where there is none.
+    /// The value in `answer`. `None` if the answer does not hold it.
     pub fn find(&self, answer: &AnswerBody) -> Option<String> {
         match self {
             Self::Pointer(pointer) => text_of(answer.value()?.pointer(pointer)?),
@@ -148,8 +149,8 @@ impl AnswerPart {
         }
     }
 
-    /// The value in `item`, a part of an answer; a regex looks at it as it is written without white space.
-    /// `None` where there is none.
+    /// The value in `item`, a part of an answer. A regex is matched against the item's JSON without white
+    /// space. `None` if the item does not hold the value.
     pub fn find_in(&self, item: &Value) -> Option<String> {
         match self {
             Self::Pointer(pointer) => text_of(item.pointer(pointer)?),
@@ -163,7 +164,7 @@ fn text_of(value: &Value) -> Option<String> {
         Value::String(text) if !text.is_empty() => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         Value::Bool(yes) => Some(yes.to_string()),
-        // The text of an XML element that has attributes.
+        // `#text` is the text of an XML element with attributes.
         Value::Object(members) => {
             let text = members.get("#text")?.as_str().filter(|text| !text.is_empty());
             text.map(str::to_owned)
@@ -177,7 +178,7 @@ fn first_group(regex: &regex::Regex, text: &str) -> Option<String> {
 }
 
 fn value_of(answer: &str) -> Option<Value> {
-    // How much of an answer is read is bounded: these bound what its parts take.
+    // The size of an answer is bounded already; these bound the memory for its parts.
     const LIMITS: JsonLimits = JsonLimits { values: 10_000, name: 256, text: 65_536 };
     if looks_like_xml(answer.as_bytes()) {
         return xml_within(answer, LIMITS).ok();

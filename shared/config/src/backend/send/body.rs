@@ -9,7 +9,7 @@ use serde::{
 use serde_json::Value;
 use std::fmt;
 
-/// A JSON value whose texts are templates; names are as they are.
+/// A JSON value whose texts are templates; the names of members are not.
 #[derive(Debug, Clone)]
 pub enum JsonTemplate {
     /// A text.
@@ -22,7 +22,7 @@ pub enum JsonTemplate {
     Object(IndexMap<String, JsonTemplate>),
 }
 
-/// Reads it part by part, so that a mistake is at the key that has it.
+/// Reads the value part by part, so that an error names the key with the mistake.
 impl<'de> Deserialize<'de> for JsonTemplate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(JsonVisitor)
@@ -75,7 +75,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
     }
 }
 
-/// The whole of a body: a table, of which an empty one is none, or a list.
+/// Reads a whole body: a table, or a list. An empty table means no body.
 pub(super) fn of_json<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<JsonTemplate>, D::Error> {
     match JsonTemplate::deserialize(deserializer)? {
         JsonTemplate::Object(table) if table.is_empty() => Ok(None),
@@ -85,10 +85,10 @@ pub(super) fn of_json<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
 }
 
 impl JsonTemplate {
-    /// The templates of `value`, which see nothing but `names`.
+    /// The templates of `value`, which may use only `names`.
     ///
     /// # Errors
-    /// A text for the user.
+    /// What is wrong with a template, as a text for the user.
     pub(in crate::backend) fn seeing(value: Value, names: &[&str]) -> Result<Self, String> {
         Ok(match value {
             Value::String(source) => Self::Text(Template::seeing(&source, names)?),
@@ -104,7 +104,7 @@ impl JsonTemplate {
         })
     }
 
-    /// Adds each template of it, which stands at `key`.
+    /// Adds the source of each template in this value to `all`, with its key at or below `key`.
     pub(in crate::backend) fn sources<'s>(&'s self, key: String, all: &mut Vec<(String, &'s str)>) {
         match self {
             Self::Text(template) => all.push((key, template.source())),
@@ -130,7 +130,7 @@ pub enum FormTemplate {
 }
 
 impl FormTemplate {
-    /// Adds each template of it, which stands at `key`.
+    /// Adds the source of each template in this parameter to `all`, with its key at or below `key`.
     pub(super) fn sources<'s>(&'s self, key: String, all: &mut Vec<(String, &'s str)>) {
         match self {
             Self::Text(template) => all.push((key, template.source())),

@@ -1,4 +1,4 @@
-//! What one answer says of each recipient of its request: `[backends.NAME.send.results]`.
+//! How one answer reports on each recipient of its request: `[backends.NAME.send.results]`.
 
 use super::{AnswerPart, KnownFailure};
 use crate::backend::each::Each;
@@ -6,34 +6,34 @@ use postern_shared::value::OneOrMany;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What an answer says of each recipient of its request: `send.results`.
+/// How an answer reports on each recipient of its request: `send.results`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Results {
-    /// The lists in a JSON answer of which every item is about one recipient.
+    /// The lists in a JSON answer whose items are about one recipient each.
     pub each: Each,
-    /// Where an item holds the recipient. `None`: the items are in the order of the request, one for each
-    /// recipient.
+    /// Where an item holds the recipient. `None`: there is one item for each recipient, in the order of the
+    /// request.
     pub identity: Option<AnswerPart>,
-    /// Where an item holds the provider's id of the message to its recipient. `None`, or if it is not there:
-    /// `send.external_id` says where the whole answer does.
+    /// Where an item holds the provider's id of the message to its recipient. `None`, or if the item does not
+    /// hold it: the id that `send.external_id` finds in the whole answer.
     pub external_id: Option<AnswerPart>,
-    /// When an item means that the provider took the message over for its recipient. `None`: if none of
-    /// `failures` is meant.
+    /// When an item means that the provider accepted the message for its recipient. `None`: if none of `failures`
+    /// matches.
     pub success: Option<KnownValue>,
-    /// What particular items mean that are no success; the first that matches counts. Any other is
+    /// The meanings of particular items that are not a success; the first that matches counts. Any other item is
     /// `not_accepted`.
     #[serde(default)]
     pub failures: Vec<KnownFailure>,
 }
 
-/// A value of which some are known.
+/// A value in an answer, and the known values of it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KnownValue {
-    /// Where it stands.
+    /// Where the answer holds the value.
     pub at: AnswerPart,
-    /// The values that are meant.
+    /// The known values.
     pub is: OneOrMany,
 }
 

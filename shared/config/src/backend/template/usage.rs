@@ -1,11 +1,12 @@
-//! What a template looks at and calls, read from its source: a mistake is found before a message comes.
+//! Which names and filters a template uses, read from its source, so that mistakes are found before a message
+//! comes.
 
 use minijinja::{Environment, ErrorKind};
 use postern_shared::suggest;
 use regex::Regex;
 use std::borrow::Cow;
 
-/// Minijinja's filters and `hex`, for who mistypes one.
+/// Minijinja's filters, to suggest one for a mistyped name.
 const FILTERS: [&str; 42] = [
     "abs",
     "attr",
@@ -50,9 +51,9 @@ const FILTERS: [&str; 42] = [
     "tojson",
     "trim",
 ];
-/// More of them.
+/// More filters of minijinja, and `hex`.
 const MORE_FILTERS: [&str; 7] = ["unique", "upper", "urlencode", "zip", "safe", "pprint", "hex"];
-/// Minijinja's tests.
+/// Minijinja's tests, to suggest one for a mistyped name.
 const TESTS: [&str; 20] = [
     "boolean",
     "defined",
@@ -75,33 +76,33 @@ const TESTS: [&str; 20] = [
     "string",
     "undefined",
 ];
-/// The names that are a single text.
+/// The names whose value is a text, which has no parts.
 const TEXTS: [&str; 6] = ["id", "backend", "identity", "text", "status_url", "status_path"];
 /// The parts of `encoded`.
 const ENCODED: [&str; 3] = ["text", "coding", "charset"];
 
-/// The words by which a template says what becomes of something that is not there.
+/// The words by which a template says what to do if a value is absent.
 const GUARDS: [&str; 8] = ["or", "if", "else", "default", "d", "defined", "undefined", "none"];
 
-/// Something that a template looks at.
+/// A name that a template uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Use {
-    /// The name and the parts below it: `settings`, `from`.
+    /// The name and the parts below it, such as `settings`, `from`.
     pub path: Vec<String>,
-    /// Whether the template itself says what becomes of its absence: it has an `or`, an `if` or a
-    /// default.
+    /// Whether the template itself handles its absence, with an `or`, an `if` or a default.
     pub guarded: bool,
 }
 
 /// A part of a template's source.
 enum SourcePart<'s> {
-    /// What is taken as it is.
+    /// Text outside of braces.
     Text(&'s str),
-    /// What stands in `{{ … }}`, which is a value, or in `{% … %}`, with nothing in its quotation marks.
+    /// The code in `{{ … }}`, which is a value, or in `{% … %}`, without the contents of its quotation marks.
     Code { code: String, is_value: bool },
 }
 
-/// What the template `source` looks at; nothing if it is none. Names that it sets itself are left out.
+/// The names that the template `source` uses, without those that it sets itself. Empty if `source` is not a
+/// template.
 pub fn uses(source: &str) -> Vec<Use> {
     let plain = with_dots(source);
     let is_guard = |code: &str| {
@@ -130,8 +131,8 @@ fn with_dots(source: &str) -> Cow<'_, str> {
     index.map_or(source.into(), |index| Cow::Owned(index.replace_all(source, ".$1$2").into_owned()))
 }
 
-/// What is wrong with the template `source`, which `jinja` can compile and whose names are all among
-/// `names`: a filter or a test that is not known, a part of a text, a name in single braces.
+/// What is wrong with the template `source`, which `jinja` can compile and which uses only `names`: an unknown
+/// filter or test, a part of a text, or a name in single braces.
 pub(super) fn problem(source: &str, jinja: &Environment<'_>, names: &[&str]) -> Option<String> {
     let parts = parts(source);
     unknown_call(&parts, jinja)
@@ -181,7 +182,7 @@ fn after<'s>(text: &'s str, mark: &str) -> &'s str {
     text.find(mark).map_or("", |at| &text[at + mark.len()..])
 }
 
-/// The code up to `end`, without what its quotation marks hold, and what comes after it.
+/// The code up to `end`, without the contents of its quotation marks, and the text after `end`.
 fn code<'s>(text: &'s str, end: &str) -> (String, &'s str) {
     let (mut code, mut quote, mut escaped) = (String::new(), None, false);
     for (at, c) in text.char_indices() {
@@ -203,7 +204,7 @@ fn code<'s>(text: &'s str, end: &str) -> (String, &'s str) {
     (code, "")
 }
 
-/// A filter or a test that Minijinja does not have: it would fail with each message.
+/// The error for a filter or a test that minijinja does not have: the template would fail with each message.
 fn unknown_call(parts: &[SourcePart<'_>], jinja: &Environment<'_>) -> Option<String> {
     let code = parts.iter().filter_map(|part| match part {
         SourcePart::Code { code, .. } => {
@@ -212,7 +213,7 @@ fn unknown_call(parts: &[SourcePart<'_>], jinja: &Environment<'_>) -> Option<Str
         SourcePart::Text(_) => None,
     });
     let mut code = code.peekable();
-    // Most templates call nothing, and there may be a thousand backends.
+    // Most templates call nothing: this saves time with a thousand backends.
     code.peek()?;
     let call =
         Regex::new(r"(?:\|\s*|^\s*-?\s*filter\s+)([A-Za-z_]\w*)|\bis\s+(?:not\s+)?([A-Za-z_]\w*)").ok()?;
@@ -243,7 +244,7 @@ fn unknown_call(parts: &[SourcePart<'_>], jinja: &Environment<'_>) -> Option<Str
     })
 }
 
-/// A part of something that has none: it is never there.
+/// The error for a part of a value that has no parts, and which is therefore always absent.
 fn part_of_a_text(source: &str) -> Option<String> {
     uses(source).iter().find_map(|used| match &used.path[..] {
         [name, part, ..] if TEXTS.contains(&name.as_str()) => {
@@ -261,7 +262,7 @@ fn part_of_a_text(source: &str) -> Option<String> {
     })
 }
 
-/// A name of `names` that is written as other programs write it, and sent as it is.
+/// The error for a name of `names` in the syntax of other programs, which would be sent literally.
 fn not_replaced(source: &str, parts: &[SourcePart<'_>], names: &[&str]) -> Option<String> {
     let texts = parts.iter().filter_map(|part| match part {
         SourcePart::Text(text) => Some(*text).filter(|text| text.contains('{')),

@@ -1,4 +1,4 @@
-//! `send.xml`: an XML text as a template. A value stands in the text of an element or in an attribute, and
+//! `send.xml`: an XML text as a template. Values are allowed in the text of an element and in an attribute, and
 //! cannot leave it.
 
 use super::{Escape, NAMES, RenderError, Template, usage};
@@ -7,17 +7,17 @@ use quick_xml::{Reader, events::Event};
 use serde::{Deserialize, Deserializer, de};
 use std::borrow::Cow;
 
-/// What stands in the place of a value while the template is looked at: no character.
+/// The placeholder for a value while the template is checked: a code point that is not a character.
 const VALUE: &str = "\u{fdd0}";
 
-/// A template for XML: each value is escaped for the text of an element and for an attribute alike, so that none
-/// can leave its place. Characters that XML cannot hold (XML 1.0, 2.2) are left out.
+/// A template for XML. Each value is escaped so that it cannot leave the text of an element or an attribute.
+/// Characters that XML cannot hold (XML 1.0, 2.2) are left out.
 #[derive(Clone, Debug)]
 pub struct XmlTemplate(Template);
 
 impl XmlTemplate {
-    /// Compiles `source`, which must be well-formed XML without a document type, whatever its conditions and
-    /// loops make of it, and in which values stand in texts and in attributes only.
+    /// Compiles `source`, which must be well-formed XML without a document type for any outcome of its
+    /// conditions and loops, with values in texts and attributes only.
     ///
     /// # Errors
     /// A text for the user.
@@ -51,11 +51,10 @@ impl<'de> Deserialize<'de> for XmlTemplate {
     }
 }
 
-/// The texts of elements and attributes of the template `source`, which stand in it as they are written here, but
-/// that each value is `{{ }}`.
+/// The texts of elements and attributes of the template `source`, as written, but with `{{ }}` for each value.
 ///
 /// # Errors
-/// What is wrong with it.
+/// What is wrong with `source`.
 fn texts(source: &str) -> Result<Vec<String>, String> {
     let plain = usage::with_values_as(source, VALUE);
     let mut reader = Reader::from_str(&plain);
@@ -119,7 +118,7 @@ fn texts(source: &str) -> Result<Vec<String>, String> {
     }
 }
 
-/// Writes `text` so that it is the same in the text of an element and in an attribute, without what XML cannot
+/// Writes `text` escaped for the text of an element and for an attribute, without the characters that XML cannot
 /// hold.
 pub(super) fn escape(text: &str, out: &mut String) {
     for c in text.chars() {
@@ -129,7 +128,7 @@ pub(super) fn escape(text: &str, out: &mut String) {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&apos;"),
-            // As they are, a reader would make blanks of them in an attribute, and one of \r\n.
+            // Unescaped, an XML reader would turn them into blanks in an attribute, and \r\n into one.
             '\t' => out.push_str("&#9;"),
             '\n' => out.push_str("&#10;"),
             '\r' => out.push_str("&#13;"),

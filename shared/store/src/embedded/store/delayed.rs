@@ -1,4 +1,4 @@
-//! Messages that wait for their time.
+//! Delayed messages, which wait until they are due.
 
 use super::{
     super::record::{self, Record, RowKey, message_columns},
@@ -9,7 +9,7 @@ use postern_broker::Envelope;
 use rusqlite::{OptionalExtension, params};
 use std::collections::{BTreeSet, HashMap};
 
-// Two steps, so that one row that the disk does not give stops no other.
+// Reading has two steps, so that one unreadable row does not stop the others.
 const DUE: &str =
     "SELECT due, id FROM delayed INDEXED BY delayed_due WHERE due <= ?1 ORDER BY due, id LIMIT ?2";
 const NEXT_DUE: &str = "SELECT due FROM delayed INDEXED BY delayed_due WHERE due > ?1 ORDER BY due LIMIT 1";
@@ -23,11 +23,11 @@ const REMOVE_DELAYED: &str = "DELETE FROM delayed WHERE id = ?1";
 const SET_DELAYED_COUNT: &str = "INSERT INTO delayed_count (queue, messages) VALUES (?1, ?2) \
     ON CONFLICT (queue) DO UPDATE SET messages = excluded.messages";
 
-/// Delayed messages whose time has come.
+/// Delayed messages that are due.
 pub(in super::super) struct Due {
-    /// The earliest first.
+    /// The messages, the earliest first.
     pub(in super::super) messages: Vec<DelayedMessage>,
-    /// When the first one is due that was not read (ms since 1970).
+    /// When the first message that was not read is due, in milliseconds since 1970.
     pub(in super::super) next: Option<u64>,
 }
 
@@ -42,7 +42,7 @@ pub(in super::super) struct DelayedMessage {
 }
 
 impl Store {
-    /// How many delayed messages return to the queue of each name, and the id for the next one.
+    /// How many delayed messages return to the queue of each name, and the id for the next delayed message.
     pub(in super::super) fn delayed(&self) -> Result<(HashMap<String, u64>, i64), StoreError> {
         let read = || {
             let mut counts = self.delayed_counts("SELECT queue, messages FROM delayed_count")?;
@@ -54,7 +54,7 @@ impl Store {
                     counted,
                     found = stored,
                     "the embedded store contains a different number of delayed messages than it counted: it \
-                     was damaged; check the disk"
+                     was damaged; check the disk, then run `postern store check`"
                 );
                 counts = self.delayed_counts("SELECT queue, count(*) FROM delayed GROUP BY queue")?;
             }
@@ -70,9 +70,9 @@ impl Store {
         statement.query_map([], count)?.collect()
     }
 
-    /// At most `count` delayed messages that are due at `now` (ms since 1970), the earliest first, but
-    /// for those in `passed_over`, to which the ones are added that the disk does not give. Then when the
-    /// next one is due.
+    /// At most `count` delayed messages that are due at `now` (ms since 1970), the earliest first, and when the
+    /// next one is due. Messages in `passed_over` are skipped; those that cannot be read from the disk are
+    /// added to it.
     pub(in super::super) fn due(
         &self,
         now: u64,
@@ -123,7 +123,7 @@ impl Store {
 }
 
 impl WriteTransaction<'_> {
-    /// Adds a message to `queue` that is due at `due` (ms since 1970).
+    /// Adds a delayed message that returns to `queue` at `due` (ms since 1970).
     pub(in super::super) fn put_delayed(
         &self,
         id: i64,

@@ -1,11 +1,11 @@
-//! Notes of leases: which messages were out when a process ended without a word, and how often.
+//! Notes of leases: which messages consumers held when a process crashed, and how often.
 //!
-//! A row of `lease` says how many leases of the message have begun and not been taken back in order.
-//! It is written before its message is handed out, and only into the system's memory: it outlives the
-//! process, which is all that it is for, and costs no wait for the disk.
+//! A row of `lease` says how many leases of the message have begun and not ended without a crash. It is written
+//! before the message is delivered, and only into the operating system's memory: it must outlive only the process,
+//! and costs no wait for the disk.
 //!
-//! Notes are kept only of what was there when the store was opened, so a message that is sent at once
-//! costs nothing. The price: the crash that a message came in with is not counted.
+//! Notes are kept only of messages that were there when the store was opened, so a message that is sent at once
+//! costs nothing. The price: a crash of the process that a message was published to is not counted.
 
 use super::{super::record::BEYOND, Store, StoreError, WriteTransaction, number, row_id};
 use crate::sqlite::NUMBER_BITS;
@@ -34,10 +34,10 @@ impl Store {
         Ok(rows.into_iter().filter_map(note).collect())
     }
 
-    /// Writes notes so that they outlive this process, if not a power cut.
+    /// Writes notes so that they outlive this process, though not a power cut.
     ///
     /// # Errors
-    /// They cannot be written.
+    /// The notes cannot be written.
     pub(in super::super) fn note_leases(
         &self,
         notes: impl IntoIterator<Item = Note>,
@@ -57,7 +57,7 @@ impl Store {
         written
     }
 
-    /// `NORMAL`: the next commit does not wait for the disk.
+    /// Sets `synchronous` to `mode`. With `NORMAL` the next commit does not wait for the disk.
     fn synchronous(&self, mode: &str) -> Result<(), StoreError> {
         let set = self.connection.pragma_update(None, "synchronous", mode);
         set.map_err(|error| StoreError::sqlite("cannot be written", &error))

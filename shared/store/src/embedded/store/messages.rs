@@ -1,5 +1,5 @@
-//! Reading the messages that wait. What is read here changes nothing, so that it may as well be read by a
-//! connection beside the writer's.
+//! Reading the messages that wait. Nothing here changes the store, so another connection than the writer's may
+//! be used, too.
 
 use super::{
     super::record::{self, RowKey, StoredMessage, message_columns},
@@ -21,31 +21,31 @@ const READ_NAMED: &str = concat!(
 );
 const GET: &str = concat!("SELECT id, ", message_columns!(), " FROM message WHERE id = ?1");
 
-/// Some of a queue's messages.
+/// A range of a queue's messages, by number.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Range {
     /// The queue's id.
     pub(in super::super) id: u32,
     /// The first number.
     pub(in super::super) from: u64,
-    /// Above the last number.
+    /// One more than the last number.
     pub(in super::super) to: u64,
 }
 
 /// Messages read in one go.
 #[derive(Debug)]
 pub(in super::super) struct Chunk {
-    /// In order.
+    /// The messages, in order.
     pub(in super::super) messages: Vec<StoredMessage>,
-    /// The number from which reading goes on; the range's end if it holds no more.
+    /// The number from which reading continues; the range's end if it holds no more.
     pub(in super::super) next: u64,
-    /// The numbers of those that the disk does not give, and why.
+    /// The numbers of the messages that cannot be read from the disk, and why.
     pub(in super::super) unreadable: Option<(BTreeSet<u64>, rusqlite::Error)>,
 }
 
-/// The messages of `range`, in order: at least one if there is one, at most `count`, and no more once they
-/// have `bytes`. If `named` is there, a JSON array of texts, only those whose `message_id` is one of them,
-/// and those without one.
+/// The messages of `range`, in order: at least one if there is one, at most `count`, and no more when they have
+/// `bytes`. With `named`, a JSON array of texts, only messages whose `message_id` is one of the texts, and those
+/// without a `message_id`.
 pub(in super::super) fn read(
     connection: &Connection,
     Range { id, from, to }: Range,
@@ -78,7 +78,7 @@ pub(in super::super) fn read(
     Ok(Chunk { messages, next, unreadable: None })
 }
 
-/// As [`read`], and past a place where the disk is damaged what can be read.
+/// Like [`read`], but if the disk is damaged somewhere, also the readable messages after that place.
 pub(in super::super) fn read_past_damage(
     connection: &Connection,
     range: Range,
@@ -88,7 +88,7 @@ pub(in super::super) fn read_past_damage(
     read(connection, range, most, named).unwrap_or_else(|_| one_by_one(connection, range, most.0))
 }
 
-/// Of the first `count` numbers of a range those messages that can be read.
+/// The readable messages among the first `count` numbers of a range.
 fn one_by_one(connection: &Connection, Range { id, from, to }: Range, count: usize) -> Chunk {
     let next = to.min(from.saturating_add(count as u64));
     let mut chunk = Chunk { messages: Vec::new(), next, unreadable: None };

@@ -1,4 +1,4 @@
-//! The consumers of the queues: who gets which messages, and holds them until they are settled.
+//! The consumers of the queues: which consumer gets which messages and holds them until they are settled.
 
 use super::super::{op::NewConsumer, queue::Leased, store::Note};
 use super::{QueueConsumer, Writer};
@@ -40,7 +40,7 @@ impl Writer {
         }
     }
 
-    /// Hands out what there is to who has room, in turn.
+    /// Delivers the waiting messages to the consumers that have room, in turn.
     pub(super) fn deliver(&mut self) {
         let Some(store) = &self.store else { return };
         if self.closing.is_some() {
@@ -69,7 +69,7 @@ impl Writer {
         let notes: Vec<Note> = touched.into_iter().flat_map(|index| self.queues.all[index].notes()).collect();
         let noted = store.note_leases(notes);
         for (id, leased) in out {
-            // Where the task is gone, its `Ended` is on the way.
+            // If the task is gone, its `Ended` is on the way.
             let _ = self.consumers[&id].out.send(leased);
         }
         if let Err(store_error) = noted {
@@ -77,7 +77,7 @@ impl Writer {
         }
     }
 
-    /// Lets go of consumers that stopped and hold nothing, once their acks are stored.
+    /// Removes consumers that stopped and hold nothing, after their acks are stored.
     pub(super) fn finish_consumers(&mut self) {
         let queues = &self.queues.all;
         self.consumers.retain(|_, one| !one.stopping || one.leases > 0 || queues[one.queue].dirty());

@@ -1,4 +1,5 @@
-//! When a write fails: telling, trying again, and opening the store again if that is needed.
+//! What happens after a failed write: callers are told, the write is retried, and the store is opened again if
+//! needed.
 
 use super::super::{op::WriteAnswer, queues::DelayedMessages, store::Store};
 use super::{Writer, retry_backoff};
@@ -7,19 +8,20 @@ use postern_broker::BrokerError;
 use std::{collections::HashMap, time::Instant};
 
 impl Writer {
-    /// Nothing can be written: who wanted it learns why.
+    /// Tells the callers that nothing can be written, and why.
     pub(super) fn refuse(&self, waiting: impl IntoIterator<Item = WriteAnswer>) {
         for answer in waiting {
             let _ = answer.send(Err(self.error()));
         }
     }
 
-    /// A write failed. If it is known to be undone, the store is used on, and what waits in it is handed
-    /// out meanwhile. Else, as when the disk did not say whether it has the last write, opening the store
-    /// again reads what is there.
+    /// Handles a failed write. If it is known to be undone, the store stays in use, and waiting messages are
+    /// delivered meanwhile. Otherwise, such as when it is unknown whether the disk has the last write, the
+    /// store is closed, and opening it again shows what is there.
     pub(super) fn fail(&mut self, store_error: StoreError, waiting: impl IntoIterator<Item = WriteAnswer>) {
         if self.store_error.as_ref() != Some(&store_error) {
-            tracing::error!(path = %self.folder.path().display(), ?store_error, "the embedded store cannot be written, retrying");
+            let path = self.folder.path().display();
+            tracing::error!(%path, error = %store_error, "the embedded store cannot be written, retrying");
         }
         let is_usable = |store: &mut Store| store_error.is_undone() && store.make_room().is_ok();
         if !self.store.as_mut().is_some_and(is_usable)
@@ -29,7 +31,7 @@ impl Writer {
         }
         self.store_error = Some(store_error);
         self.refuse(waiting);
-        // What fails in between puts off no trial.
+        // A failure before the next retry must not delay that retry.
         if self.retry.is_none() || self.retry_is_due() {
             self.retry_later();
         }
@@ -40,12 +42,12 @@ impl Writer {
         *at = Instant::now() + backoff.pause();
     }
 
-    /// Whether it is time to write, or to open the store, again.
+    /// Whether it is time to retry writing, or opening the store.
     pub(super) fn retry_is_due(&self) -> bool {
         self.retry.as_ref().is_some_and(|(at, _)| Instant::now() >= *at)
     }
 
-    /// A write succeeded.
+    /// Records that a write succeeded.
     pub(super) fn recovered(&mut self) {
         if self.store_error.take().is_some() {
             self.retry = None;
@@ -53,7 +55,7 @@ impl Writer {
         }
     }
 
-    /// What a caller learns of the failure.
+    /// The failure as an error for callers.
     pub(super) fn error(&self) -> BrokerError {
         let path = self.folder.path().display().to_string();
         match &self.store_error {
@@ -62,8 +64,8 @@ impl Writer {
         }
     }
 
-    /// Opens the store again after a failure, when its time has come. Opening writes, so it succeeds
-    /// only where that works.
+    /// Opens the store again after a failure, if a retry is due. Opening writes, so it succeeds only if writing
+    /// works.
     pub(super) fn open_again(&mut self) {
         if self.store.is_some() || !self.retry_is_due() {
             return;

@@ -94,7 +94,7 @@ pub(super) async fn pages_follow_one_another(storage: Arc<dyn LogStorage>) -> Re
         }
         same("messages", &seen, &all)?;
     }
-    // Reading on from the end, also of a list that leaves out what came last.
+    // A reader continues from the end, also in a list that leaves out the latest messages.
     let other = MessageQuery { backend: Some("other".parse()?), ..oldest() };
     let end = log.messages(&MessageQuery { cursor: empty.next, ..other.clone() }).await?;
     ensure!(end.messages.is_empty() && end.next > empty.next, "the end did not move: {end:?}");
@@ -105,7 +105,7 @@ pub(super) async fn pages_follow_one_another(storage: Arc<dyn LogStorage>) -> Re
     Ok(())
 }
 
-/// Writers that write at the same time, and one reader that follows the cursor: it gets all.
+/// Several writers write at the same time, and one reader that follows the cursor gets everything.
 pub(super) async fn a_cursor_misses_nothing_that_is_written_side_by_side(
     storage: Arc<dyn LogStorage>,
 ) -> Result<()> {
@@ -191,7 +191,7 @@ pub(super) async fn a_callback_is_found_by_the_message_and_by_the_provider_s_id(
     let clinic = "clinic".parse()?;
     log.record(&[with_callback(accepted(asked, 0, &[1, 2])?, "a.b"), sent(asked, 1, 2, "SM1")?]).await?;
     log.record(&[accepted(plain, 0, &[1])?, sent(plain, 1, 1, "SM2")?]).await?;
-    // Of this one a report is there before it is.
+    // A report about this message comes before the message.
     log.record(&[sent(late, 1, 3, "SM3")?]).await?;
     same("of a report alone", &log.callback(late).await?, &LoggedCallback::NotWanted)?;
     log.record(&[with_callback(accepted(late, 0, &[3])?, "c.d")]).await?;
@@ -220,7 +220,7 @@ pub(super) async fn a_first_answer_is_found_by_the_message_s_id(storage: Arc<dyn
         answered(id, 0, "the first body", 2)?,
     ])
     .await?;
-    // Of a message to many, the second batch; and an answer that overtakes its message.
+    // The second batch of a message to many, and an answer that comes before its message.
     log.record(&[accepted(id, 0, &[3])?]).await?;
     log.record(&[answered(late, 0, "a late body", 1)?]).await?;
     log.record(&[accepted(late, 0, &[1])?]).await?;
@@ -231,14 +231,14 @@ pub(super) async fn a_first_answer_is_found_by_the_message_s_id(storage: Arc<dyn
         for nothing in [plain, unknown] {
             same("no answer", &known_answer(&log, nothing, "the first body").await?, &None)?;
         }
-        // What is written again changes nothing.
+        // Repeated events change nothing.
         log.record(&[accepted(id, 0, &[1, 2])?, answered(id, 0, "the first body", 2)?]).await?;
     }
     let is = message(&log, id).await?;
     same("events", &is.events.len(), &1)?;
     same("states", &words(&is)?.join(" "), &"queued queued queued".to_owned())?;
     ensure!(!serde_json::to_string(&is)?.contains("the first body"), "the message shows its fingerprint");
-    // Accepted once more, when the first answer was no longer remembered.
+    // Accepted once more, after the first answer was forgotten.
     log.record(&[accepted(id, 9, &[1])?, answered(id, 9, "the last body", 1)?]).await?;
     same("the last", &known_answer(&log, id, "the last body").await?, &Some((true, 1)))?;
     log.close().await;

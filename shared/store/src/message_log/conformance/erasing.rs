@@ -1,4 +1,4 @@
-//! What is not kept, and what goes.
+//! What the log does not keep, and what it erases.
 
 use super::*;
 use crate::message_log::{LoggedCallback, Retention};
@@ -62,7 +62,7 @@ pub(super) async fn forgetting_erases_one_person(storage: Arc<dyn LogStorage>) -
     same("answer", &known_answer(&log, both, "ab").await?, &None)?;
     same("nothing by that id", &log.sent_as(&"clinic".parse()?, "A").await?, &None)?;
     same("again", &log.forget(&person(1)?).await?, &0)?;
-    // More than one step.
+    // More messages than one step erases.
     let many = (0..450).map(|_| accepted(MessageId::new(), 5, &[7])).collect::<Result<Vec<_>>>()?;
     log.record(&many).await?;
     same("many", &log.forget(&person(7)?).await?, &450)?;

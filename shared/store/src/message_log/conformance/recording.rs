@@ -1,4 +1,4 @@
-//! What goes in comes out.
+//! What is recorded can be read again.
 
 use super::*;
 use crate::message_log::{LoggedRecipient, LoggedState};
@@ -72,7 +72,7 @@ pub(super) async fn an_event_is_written_once(storage: Arc<dyn LogStorage>) -> Re
 
 type MessageLife = fn(MessageId) -> Result<Vec<Event>>;
 
-/// Another order of the same events makes the same message: every third order of all.
+/// The same events in another order make the same message. Every third of all orders is tried.
 pub(super) async fn events_may_come_in_any_order(storage: Arc<dyn LogStorage>) -> Result<()> {
     let log = open(&storage).await?;
     let lives: [MessageLife; 4] = [
@@ -111,7 +111,7 @@ pub(super) async fn events_may_come_in_any_order(storage: Arc<dyn LogStorage>) -
         for order in orders(life(id)?.len()).into_iter().step_by(3) {
             let id = MessageId::new();
             let events = life(id)?;
-            // In one batch, and each by itself.
+            // Either in one batch, or each event by itself.
             let shuffled: Vec<Event> = order.iter().map(|place| events[*place].clone()).collect();
             match order[0] % 2 {
                 0 => log.record(&shuffled).await?,
@@ -129,7 +129,7 @@ pub(super) async fn events_may_come_in_any_order(storage: Arc<dyn LogStorage>) -
     Ok(())
 }
 
-/// Without its id and the order of its recipients, of whom reports may have told first.
+/// The message without its id and the order of its recipients, which may depend on the order of reports.
 fn in_any_case(mut message: LoggedMessage) -> LoggedMessage {
     message.id = MessageId::from(uuid::Uuid::nil());
     message.events.iter_mut().for_each(|event| event.message_id = message.id);
@@ -171,7 +171,7 @@ pub(super) async fn a_report_without_recipient_finds_its_own(storage: Arc<dyn Lo
     let log = open(&storage).await?;
     let [only, both] = [MessageId::new(), MessageId::new()];
     log.record(&[accepted(only, 0, &[1])?, accepted(both, 0, &[1, 2])?]).await?;
-    // Of a text in parts each part has an id.
+    // If a text is sent in parts, each part has an id.
     log.record(&[sent(both, 1, 1, "A1")?, sent(both, 1, 1, "A2")?, sent(both, 1, 2, "B")?]).await?;
     log.record(&[event(only, 2, Delivered)?, report(both, 2, Delivered, "A1")?]).await?;
     log.record(&[event(both, 3, Failed)?, report(both, 3, Failed, "C")?]).await?;
@@ -219,7 +219,7 @@ pub(super) async fn what_only_reports_told_is_filled_in(storage: Arc<dyn LogStor
     same("created_at", &whole.created_at, &at(0)?)?;
     same("recipients", &whole.recipients.len(), &2)?;
     same("events", &whole.events.len(), &3)?;
-    // Whoever reads on from there gets it once more, with its text.
+    // A reader that continues from there gets the message once more, with its text.
     let next = log.messages(&MessageQuery { cursor: seen.next, ..oldest() }).await?;
     same(
         "read on",
@@ -251,7 +251,7 @@ pub(super) async fn large_and_strange_values_come_back(storage: Arc<dyn LogStora
     let id = MessageId::new();
     let mut first = accepted(id, 0, &[1])?;
     let strange: Identity = "o'hara; \"x\" \\ 電話 %_".parse()?;
-    // PostgreSQL takes no NUL in a text.
+    // PostgreSQL does not accept a NUL in a text.
     let text = format!("{}\u{0}\u{1F600}'\"\\", "ab".repeat(100_000));
     if let Some(content) = &mut first.content {
         content.identities = vec![strange.clone()];

@@ -1,5 +1,5 @@
-//! A message that is known from its reports alone, which come before it or without it: it is rare, and each is
-//! written by itself.
+//! Messages that are known only from their reports, which came before the message or without it. They are rare, so
+//! each is written by itself.
 
 use super::{
     connection::Session,
@@ -9,8 +9,8 @@ use crate::message_log::{Keeping, LogError, standing::direction_of, words::Word}
 use postern_shared::event::{Content, Direction, Event};
 use uuid::Uuid;
 
-/// It becomes one that is known whole, under a new number: whoever reads on from a number gets it with its
-/// text.
+/// Completes a message that is known only from its reports. It gets a new number, so that a reader that continues
+/// from a number gets it with its text.
 pub(super) async fn complete(
     session: &mut Session,
     keeping: &Keeping,
@@ -52,7 +52,7 @@ pub(super) async fn complete(
     Ok(KnownMessage { message, complete: true, direction: content.direction, new: false })
 }
 
-/// Until it is known when it came, and which way, its events say so.
+/// Updates the time and the direction of an incomplete message from one of its events.
 pub(super) async fn learn(
     session: &mut Session,
     known: KnownMessage,

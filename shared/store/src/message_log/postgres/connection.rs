@@ -1,4 +1,4 @@
-//! Connections to PostgreSQL: made when they are needed, kept while they work.
+//! Connections to PostgreSQL: opened when they are needed, kept while they work.
 
 use super::{schema, tls::PostgresTls};
 use crate::message_log::{Keeping, LogError};
@@ -12,9 +12,9 @@ use std::{
 use tokio::sync::Semaphore;
 use tokio_postgres::{Client, Config, NoTls, Statement, config::SslMode};
 
-/// How long an operation may take; one step of it, if it takes several.
+/// How long an operation may take, or each of its steps if it has several.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
-/// Connections at the same time.
+/// The most connections at the same time.
 const MOST: usize = 4;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pauses between attempts to connect.
@@ -30,7 +30,7 @@ pub(super) struct ConnectionPool {
     failed: Mutex<Failed>,
 }
 
-/// The last attempt to connect, if it failed: nobody tries again before the pause is over.
+/// The last failed attempt to connect. No other attempt is made before the pause is over.
 struct Failed {
     backoff: Backoff,
     last: Option<(Instant, LogError)>,
@@ -50,7 +50,7 @@ impl ConnectionPool {
         if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
             return Err(broken());
         }
-        // The parser's own words may quote the URL.
+        // The parser's own error may quote the URL.
         let mut config: Config = text.parse().map_err(|_| broken())?;
         config.application_name("postern").connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(DEADLINE);
         let tls = match config.get_ssl_mode() {
@@ -65,7 +65,7 @@ impl ConnectionPool {
         Ok(Self { config, tls, keeping, places, idle: Mutex::default(), failed })
     }
 
-    /// What `doing` makes of a connection of its own, within the deadline.
+    /// Runs `doing` with a connection that nobody else uses meanwhile, within [`DEADLINE`].
     pub(super) async fn run<T>(
         &self,
         doing: impl AsyncFnOnce(&mut Session) -> Result<T, LogError>,
@@ -73,7 +73,7 @@ impl ConnectionPool {
         self.run_within(DEADLINE, doing).await
     }
 
-    /// The same within another deadline.
+    /// Runs `doing` with a connection that nobody else uses meanwhile, within `deadline`.
     pub(super) async fn run_within<T>(
         &self,
         deadline: Duration,
@@ -84,7 +84,7 @@ impl ConnectionPool {
             let _place = self.places.acquire().await.map_err(closed)?;
             let mut session = self.session().await?;
             let done = doing(&mut session).await;
-            // After an error a transaction may be open: the server ends it with the connection.
+            // After an error a transaction may be open, so the connection is dropped: the server then ends both.
             if done.is_ok() && !self.places.is_closed() {
                 lock(&self.idle).push(session);
             }
@@ -93,7 +93,7 @@ impl ConnectionPool {
         tokio::time::timeout(deadline, whole).await.unwrap_or(Err(LogError::TimedOut(deadline)))
     }
 
-    /// Closes the connections that nobody uses, and the others after what was begun on them.
+    /// Closes idle connections at once, and the others when their operations end.
     pub(super) fn close(&self) {
         self.places.close();
         lock(&self.idle).clear();
@@ -155,7 +155,7 @@ impl ConnectionPool {
 }
 
 impl Session {
-    /// The statement, prepared once for each connection.
+    /// The prepared statement for `sql`. It is prepared once for each connection.
     pub(super) async fn prepared(&mut self, sql: &str) -> Result<Statement, LogError> {
         if let Some(statement) = self.statements.get(sql) {
             return Ok(statement.clone());

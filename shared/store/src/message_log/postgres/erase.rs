@@ -1,4 +1,4 @@
-//! Removing what the tables hold: one person's part, or what is too old.
+//! Removing rows: those about one person, or those that are too old or too many.
 
 use super::{
     connection::{DEADLINE, Session},
@@ -14,8 +14,8 @@ const STEP: i64 = 200;
 /// How long vacuuming the tables may take.
 pub(super) const VACUUM: Duration = Duration::from_secs(120);
 
-/// Erases the rows of a person who is written as one of `forms` from a number of messages. Returns from how
-/// many.
+/// Erases the rows of a person, whose identity has one of `forms`, from a limited number of messages. Returns
+/// from how many.
 pub(super) async fn forget(session: &mut Session, forms: &[String]) -> Result<u64, LogError> {
     session.batch_execute("BEGIN").await?;
     session.batch_execute(LOCK).await?;
@@ -30,7 +30,7 @@ pub(super) async fn forget(session: &mut Session, forms: &[String]) -> Result<u6
     let messages: Vec<i64> = parts.iter().map(|row| row.get(0)).collect();
     let recipients: Vec<i64> = parts.iter().map(|row| row.get(1)).collect();
     for sql in [
-        // Reports that did not say whose they are, but that provider's id.
+        // Reports that name only the provider's id, and no recipient.
         "DELETE FROM postern.events AS report USING postern.events AS mine, \
          unnest($1::bigint[], $2::bigint[]) AS gone (message, recipient) \
          WHERE mine.message = gone.message AND mine.recipient = gone.recipient AND mine.external_id <> '' \
@@ -45,7 +45,8 @@ pub(super) async fn forget(session: &mut Session, forms: &[String]) -> Result<u6
             session.execute(&sql, &[&messages, &recipients]).await?;
         }
     }
-    // A callback's address may hold the number, and who knows the others' can find it by the fingerprint.
+    // A callback's address may hold the number, and somebody who knows the other recipients can find it by trying
+    // against the fingerprint.
     let sql = "UPDATE postern.messages SET callback = NULL, fingerprint = NULL, answer = NULL \
                WHERE message = ANY($1)";
     if !parts.is_empty() {
@@ -66,7 +67,7 @@ pub(super) async fn vacuum(session: &mut Session) -> Result<(), LogError> {
     Ok(())
 }
 
-/// Removes a number of messages that are too old, or too many. Returns how many.
+/// Removes a limited number of messages that are too old or too many. Returns how many.
 pub(super) async fn expire(session: &mut Session, retention: &Retention) -> Result<u64, LogError> {
     if let Some(before) = retention.age.and_then(|age| Timestamp::now().checked_sub(age).ok()) {
         let sql = "SELECT message FROM postern.messages WHERE created_at < $1 ORDER BY created_at LIMIT $2";
@@ -110,9 +111,9 @@ async fn remove(session: &mut Session, messages: &[i64]) -> Result<(), LogError>
     Ok(())
 }
 
-/// About how many bytes the rows and their index entries take: as many as those of the newest 500 messages,
-/// for each number between the oldest message and the newest. The tables' files do not shrink when rows are
-/// deleted, so their size cannot say it.
+/// An estimate of the bytes of the rows and their index entries: the average of the newest 500 messages,
+/// multiplied by the span of numbers from the oldest message to the newest. The files' size is no measure,
+/// since they do not shrink when rows are deleted.
 async fn bytes(session: &mut Session) -> Result<u64, LogError> {
     let sql = "WITH newest AS (SELECT * FROM postern.messages ORDER BY message DESC LIMIT 500), \
         taken AS (\

@@ -1,4 +1,4 @@
-//! What PostgreSQL's errors mean, without quoting a value: a message of the server's may hold a row's.
+//! The meaning of PostgreSQL's errors. No value is quoted: the server's message may hold values of a row.
 
 use super::connection::DEADLINE;
 use crate::message_log::LogError;
@@ -8,7 +8,7 @@ use tokio_postgres::{Error, error::SqlState};
 impl From<Error> for LogError {
     fn from(error: Error) -> Self {
         let Some(db) = error.as_db_error() else {
-            // Of a connection: refused, unknown host, an untrusted certificate, closed.
+            // An error of the connection: refused, unknown host, untrusted certificate, or closed.
             let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
             return match why.contains("certificate") {
                 true => Self::Unavailable(format!(
@@ -24,7 +24,7 @@ impl From<Error> for LogError {
             return Self::TimedOut(DEADLINE);
         }
         match code.get(..2) {
-            // Who may connect, to which database; what Postern's user may do. They quote names alone.
+            // Errors about logins, databases and permissions. Their messages quote only names.
             Some("28" | "3D" | "3F" | "42") => Self::Broken(format!(
                 "cannot be used: PostgreSQL says: {message} ({code}); check the URL and the rights of its \
                  user"

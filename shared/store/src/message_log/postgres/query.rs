@@ -1,4 +1,4 @@
-//! Reading what the tables hold.
+//! Reading the tables.
 
 use super::connection::Session;
 use crate::message_log::{
@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
 
-/// One moment's rows: others write.
+/// Begins a transaction that sees the rows of one moment, since others may write meanwhile.
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 pub(super) async fn message(session: &mut Session, id: MessageId) -> Result<Option<LoggedMessage>, LogError> {
@@ -63,7 +63,7 @@ pub(super) async fn messages(
     page.next = match query.order {
         _ if more => numbers.last().copied().map(Cursor),
         Order::Newest => None,
-        // All that is there now was looked at.
+        // Everything that is there now was looked at, so the cursor is the end.
         Order::Oldest => {
             let end = session.prepared("SELECT coalesce(max(message), 0) FROM postern.messages").await?;
             let end = session.query_one(&end, &[]).await?.get(0);
@@ -128,7 +128,7 @@ struct PostgresFilters {
 }
 
 impl PostgresFilters {
-    /// `filter` has `$` in the place of the value.
+    /// Adds a filter with its value. In `filter`, `$` stands for the value.
     fn add(&mut self, filter: &str, value: impl ToSql + Sync + Send + 'static) {
         self.values.push(Box::new(value));
         self.wanted.push(filter.replace('$', &format!("${}", self.values.len())));

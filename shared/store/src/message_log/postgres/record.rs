@@ -1,4 +1,4 @@
-//! Writing a batch of events: as many statements for many events as for one.
+//! Writing a batch of events, with the same number of statements for many events as for one.
 
 mod recipients;
 
@@ -24,14 +24,14 @@ use std::{
 };
 use uuid::Uuid;
 
-/// What the batch is about, as far as it is known.
+/// A batch of events, and what is known so far about its messages and recipients.
 struct EventBatch<'a> {
     keeping: &'a Keeping,
     events: &'a [Event],
     messages: HashMap<MessageId, KnownMessage>,
-    /// The number of a recipient, by message and identity.
+    /// The numbers of recipients, by message and identity.
     numbers: HashMap<(i64, Cow<'a, str>), i64>,
-    /// Whose state has to be told again.
+    /// The recipients whose state must be computed again.
     touched: BTreeSet<RecipientKey>,
 }
 
@@ -76,7 +76,7 @@ impl<'a> EventBatch<'a> {
         Ok(())
     }
 
-    /// The messages that are new, and the texts of those that were known from their reports.
+    /// Adds new messages, and the texts of messages that were known only from their reports.
     async fn insert_messages(&mut self, session: &mut Session) -> Result<(), LogError> {
         let mut new: Vec<(&Event, Option<&Content>)> = Vec::new();
         let mut places: HashMap<MessageId, usize> = HashMap::new();
@@ -99,7 +99,7 @@ impl<'a> EventBatch<'a> {
                     let place = *places.entry(event.message_id).or_insert(new.len());
                     match new.get_mut(place) {
                         None => new.push((event, event.content.as_ref())),
-                        // The whole is told by an event that comes behind a report.
+                        // An event with the content came after a report.
                         Some(known) if known.1.is_none() => {
                             let (one, other) = (known.0, event);
                             let first =
@@ -175,10 +175,10 @@ impl<'a> EventBatch<'a> {
         Ok(())
     }
 
-    /// What clients were answered the last time.
+    /// Stores the last answers to clients.
     async fn remember_answers(&self, session: &mut Session) -> Result<(), LogError> {
         let (mut messages, mut fingerprints, mut answers) = (Vec::new(), Vec::new(), Vec::new());
-        // Of several to one message, the last counts.
+        // If there are several answers for one message, the last counts.
         let mut seen = HashSet::new();
         for event in self.events.iter().rev() {
             let (Some(first), Some(known)) = (&event.first_answer, self.known(event)) else { continue };
@@ -203,7 +203,7 @@ impl<'a> EventBatch<'a> {
         self.messages.get(&event.message_id).copied()
     }
 
-    /// Which of the events were not there yet.
+    /// Adds the events that are not there yet, and returns them.
     async fn insert_events(
         &mut self,
         session: &mut Session,
@@ -262,7 +262,7 @@ impl<'a> EventBatch<'a> {
         Ok(rows)
     }
 
-    /// Whose state the new events may change.
+    /// Finds the recipients whose state the new events may change.
     async fn find_touched(
         &mut self,
         session: &mut Session,
@@ -278,7 +278,7 @@ impl<'a> EventBatch<'a> {
                         self.touched.insert((*message, *recipient));
                     }
                 }
-                // That a message was accepted changes no state but those of recipients who are new.
+                // The event that a message was accepted changes only the states of new recipients.
                 EventKind::Accepted | EventKind::Received => {}
                 kind if is_about_all(kind) => of_all.push(*message),
                 _ => {
@@ -304,7 +304,7 @@ impl<'a> EventBatch<'a> {
     }
 }
 
-/// What makes an event the same one.
+/// The key by which an event is recognised as the same.
 type EventKey<'a> = (i64, i64, i64, String, i64, Cow<'a, str>);
 
 fn key<'a>(place: RecipientKey, event: &'a Event) -> EventKey<'a> {

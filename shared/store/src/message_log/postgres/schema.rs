@@ -1,12 +1,12 @@
-//! The tables in PostgreSQL: those of SQLite, with PostgreSQL's types. docs/message-log.md describes them.
+//! The tables in PostgreSQL: the same as in SQLite, with PostgreSQL's types. docs/message-log.md describes them.
 
 use crate::message_log::{Keeping, LogError};
 use tokio_postgres::Client;
 
-/// Holds everybody else back who makes tables, or writes.
+/// The lock that allows only one process at a time to create tables or to write.
 pub(super) const LOCK: &str = "SELECT pg_advisory_xact_lock(7526481201)";
 
-/// Each makes the next version of the tables. One that was released does not change any more.
+/// Each migration makes the next version of the tables. A released migration is never changed.
 const MIGRATIONS: [&str; 2] = [
     "
 CREATE TABLE postern.messages (
@@ -64,7 +64,7 @@ ALTER TABLE postern.messages ADD COLUMN callback text, ADD COLUMN fingerprint te
 ",
 ];
 
-/// Makes the schema if it is not there, or of an older version. Several processes may do so at once.
+/// Creates the schema, or updates one of an older version. Several processes may do so at once.
 pub(super) async fn prepare(client: &Client, keeping: &Keeping) -> Result<(), LogError> {
     client.batch_execute("BEGIN").await?;
     client.batch_execute(LOCK).await?;

@@ -1,4 +1,4 @@
-//! Telling the states of recipients from their events.
+//! Computing the states of recipients from their events.
 
 use super::{
     connection::Session,
@@ -18,7 +18,7 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet},
 };
 
-/// Tells the states of those who were touched from all of their events.
+/// Computes the states of the touched recipients from all of their events.
 pub(super) async fn tell(
     session: &mut Session,
     touched: &BTreeSet<RecipientKey>,
@@ -71,7 +71,7 @@ pub(super) async fn tell(
     changed.write(session).await
 }
 
-/// Recipients and what they have become.
+/// Changed recipients, with their new states.
 #[derive(Default)]
 struct Changed<'a> {
     messages: Vec<i64>,
@@ -79,7 +79,7 @@ struct Changed<'a> {
     states: Vec<&'static str>,
     times: Vec<i64>,
     external_ids: Vec<Option<Cow<'a, str>>>,
-    /// Since when the provider's id holds; `i64::MIN` for one that only fills in.
+    /// Since when the provider's id is valid; `i64::MIN` for an id that is used only if there is no other.
     since: Vec<i64>,
 }
 
@@ -112,8 +112,8 @@ impl<'a> Changed<'a> {
     }
 }
 
-/// The provider's id that the new events say of each recipient, and when it was sent under it: the last, or else
-/// the first that a report names.
+/// The provider's id of the message to each recipient by the new events, and when the message was sent under
+/// it: the last id, or else the first that a report names.
 fn external_ids<'a>(new: &[(RecipientKey, &'a Event)]) -> HashMap<RecipientKey, (Cow<'a, str>, i64)> {
     let mut ids = HashMap::new();
     for (place, event) in new {
@@ -127,7 +127,7 @@ fn external_ids<'a>(new: &[(RecipientKey, &'a Event)]) -> HashMap<RecipientKey, 
     ids
 }
 
-/// Those of the messages that have one recipient.
+/// The messages that have only one recipient.
 async fn only(session: &mut Session, messages: &BTreeSet<i64>) -> Result<HashSet<i64>, LogError> {
     if messages.is_empty() {
         return Ok(HashSet::new());

@@ -1,5 +1,5 @@
-//! TLS for connections to PostgreSQL, as `https:` requests have it: rustls, and the platform's roots or those
-//! in the file `SSL_CERT_FILE`.
+//! TLS for connections to PostgreSQL, as for `https:` requests: rustls, with the platform's roots or those in
+//! the file `SSL_CERT_FILE`.
 
 use rustls::{ClientConfig, crypto::ring, pki_types::ServerName};
 use rustls_platform_verifier::BuilderVerifierExt as _;
@@ -14,11 +14,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect};
 use tokio_rustls::TlsConnector;
 
-/// Makes the TLS of each connection.
+/// Makes the TLS handshake of each connection.
 #[derive(Clone)]
 pub(super) struct PostgresTls(TlsConnector);
 
-/// The TLS of one connection.
+/// The TLS handshake of one connection.
 pub(super) struct Handshake {
     connector: TlsConnector,
     host: ServerName<'static>,
@@ -56,7 +56,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for Hands
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> tokio_postgres::tls::TlsStream for PostgresStream<S> {
-    /// The server's certificate was verified.
+    /// No channel binding: the server's certificate is verified instead.
     fn channel_binding(&self) -> ChannelBinding {
         ChannelBinding::none()
     }

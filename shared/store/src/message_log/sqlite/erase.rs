@@ -1,17 +1,17 @@
-//! Removing what the tables hold: one person's part, or what is too old.
+//! Removing rows: those about one person, or those that are too old or too many.
 //!
-//! Both work in small steps, each for a transaction of the caller's, so that no step holds up a publish.
+//! Both work in small steps, each in a transaction of the caller, so that no step holds up a publish for long.
 
 use rusqlite::{Connection, params};
 
 /// The most messages that one step removes or changes.
 pub const STEP: u32 = 200;
 
-/// Erases the rows of a person who is written as one of `forms` from up to [`STEP`] messages for each form.
-/// Returns from how many: 0 means that none is left.
+/// Erases the rows of a person, whose identity has one of `forms`, from up to [`STEP`] messages for each form.
+/// Returns from how many; 0 means that none is left.
 ///
-/// A message that only this person sent or got goes with all of its events. Of one to several, the person's
-/// part goes, and what may tell their number: the others' rows and the text stay.
+/// A message that only this person sent or got is erased with all of its events. From a message to several people,
+/// the person's rows are erased, and what could reveal their number; the rows of the others and the text stay.
 ///
 /// # Errors
 /// SQLite's. The transaction must then be rolled back.
@@ -73,7 +73,7 @@ fn remove(connection: &Connection, message: i64) -> rusqlite::Result<()> {
 
 fn remove_recipient(connection: &Connection, message: i64, recipient: i64) -> rusqlite::Result<()> {
     for sql in [
-        // Reports that did not say whose they are, but that provider's id.
+        // Reports that name only the provider's id, and no recipient.
         "DELETE FROM events WHERE message = ?1 AND recipient = 0 AND external_id <> '' AND external_id IN \
          (SELECT external_id FROM events WHERE message = ?1 AND recipient = ?2)",
         "DELETE FROM events WHERE message = ?1 AND recipient = ?2",
@@ -81,12 +81,13 @@ fn remove_recipient(connection: &Connection, message: i64, recipient: i64) -> ru
     ] {
         connection.prepare_cached(sql)?.execute([message, recipient])?;
     }
-    // A callback's address may hold the number, and who knows the others' can find it by the fingerprint.
+    // A callback's address may hold the number, and somebody who knows the other recipients can find it by trying
+    // against the fingerprint.
     let sql = "UPDATE messages SET callback = NULL, fingerprint = NULL, answer = NULL WHERE message = ?1";
     connection.prepare_cached(sql)?.execute([message]).map(drop)
 }
 
-/// The bytes of the file that rows take, whosever they are; free pages are not counted.
+/// The bytes of the file that are in use by any rows. Free pages do not count.
 ///
 /// # Errors
 /// SQLite's.

@@ -1,19 +1,19 @@
-//! What SQLite's errors mean, and how long an operation may take.
+//! The meaning of SQLite's errors, and how long an operation may take.
 
 use crate::message_log::{LogError, raw::UnreadableRow};
 use rusqlite::{ErrorCode, types::Type};
 use std::time::Duration;
 
 /// How long an operation may take. [`forget`](crate::message_log::MessageLog::forget) takes as many steps as it
-/// needs, each within this.
+/// needs, each with this limit.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The log was closed.
+/// The error for a closed log.
 pub(super) fn closed() -> LogError {
     LogError::Unavailable("it is closed".to_owned())
 }
 
-/// A row that cannot be read, as an error of SQLite's.
+/// The error for an unreadable row, as one of SQLite's.
 pub(super) fn unreadable(why: UnreadableRow) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(why))
 }
@@ -29,7 +29,7 @@ impl From<rusqlite::Error> for LogError {
                 Self::Unavailable("the file is read-only: make it writable for Postern's user".to_owned())
             }
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                Self::Unavailable("another program locks the file for too long".to_owned())
+                Self::Unavailable("another program keeps the file locked: stop that program".to_owned())
             }
             Some(ErrorCode::OperationInterrupted) => Self::TimedOut(DEADLINE),
             Some(_) => Self::Unavailable(error.to_string()),

@@ -1,4 +1,4 @@
-//! The file of a log that has one of its own.
+//! The separate file of a message log.
 
 use super::STATEMENTS;
 use crate::{
@@ -12,13 +12,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// "Pslg": tells this file from other programs'.
+/// "Pslg": tells this file from those of other programs.
 const APPLICATION_ID: i64 = 0x5073_6c67;
 /// The file's name in the log's folder.
 pub(super) const NAME: &str = "message-log.sqlite";
 
-/// Makes the folder and an empty file, for their owner only, if they are not there. SQLite gives the files
-/// beside it the same permissions.
+/// Creates the folder and an empty file, for their owner only, if they are missing. SQLite gives its further
+/// files the same permissions.
 pub(super) fn create(folder: &Path) -> Result<PathBuf, LogError> {
     let cannot = |why: std::io::Error| LogError::Unavailable(format!("{}: {why}", folder.display()));
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(cannot)?;
@@ -27,7 +27,7 @@ pub(super) fn create(folder: &Path) -> Result<PathBuf, LogError> {
     Ok(file)
 }
 
-/// A connection that writes: each commit is on the disk.
+/// Opens a connection for writing. Each commit waits until it is on the disk.
 pub(super) fn writing(file: &Path) -> Result<Connection, LogError> {
     let connection = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE, STATEMENTS)?;
     let id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
@@ -54,7 +54,7 @@ pub(super) fn writing(file: &Path) -> Result<Connection, LogError> {
     Ok(connection)
 }
 
-/// A connection that only reads.
+/// Opens a connection that only reads.
 pub(super) fn reading(file: &Path) -> rusqlite::Result<Connection> {
     // Not opened read-only: the last reader of a file in WAL mode may have to recover it.
     let connection = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE, STATEMENTS)?;
@@ -62,13 +62,13 @@ pub(super) fn reading(file: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// A connection that only reads a file which is another process's, and leaves it as it is.
+/// Opens a connection that only reads the file of another process, and changes nothing in it.
 pub(super) fn reading_beside(file: &Path) -> rusqlite::Result<Connection> {
     connect(file, OpenFlags::SQLITE_OPEN_READ_ONLY, STATEMENTS)
 }
 
-/// A connection that writes to a file which is another process's. What that process has in the write-ahead
-/// log stays there when this connection is closed.
+/// Opens a connection that writes to the file of another process. The write-ahead log of that process stays
+/// when this connection is closed.
 pub(super) fn writing_beside(file: &Path) -> rusqlite::Result<Connection> {
     let connection = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE, STATEMENTS)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;

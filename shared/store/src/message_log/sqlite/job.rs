@@ -1,4 +1,4 @@
-//! What is written, one transaction each, and who does it.
+//! Writing jobs, each in one transaction, and the thread that does them.
 
 use super::{erase, record::record};
 use crate::message_log::{Keeping, LogError};
@@ -7,35 +7,35 @@ use postern_shared::event::Event;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::watch;
 
-/// Something to be written, in one transaction.
+/// A job that writes in one transaction.
 #[derive(Debug)]
 pub(crate) enum WriteJob {
     Record(Vec<Event>),
-    /// One step of forgetting a person who is written as one of these.
+    /// One step of forgetting a person, with the forms of their identity in rows.
     Forget(Vec<String>),
-    /// One step of removing what was created before, in milliseconds since 1970.
+    /// One step of removing messages that were created before this time, in milliseconds since 1970.
     ExpireOlder(i64),
     ExpireOldest,
-    /// Empties the write-ahead log, which holds pages as they were.
+    /// Empties the write-ahead log, which holds older pages.
     EmptyWal,
 }
 
 /// The thread that writes to the file.
 #[async_trait]
 pub(crate) trait Jobs: Send + Sync {
-    /// Has `job` done. After the deadline it is not known whether it was.
+    /// Does `job`. After the deadline it is not known whether it was done.
     async fn run(&self, job: WriteJob) -> Result<u64, LogError>;
 
-    /// Changes after each job that wrote something.
+    /// A counter that changes after each job that wrote something.
     fn changes(&self) -> watch::Receiver<u64>;
 
-    /// Ends the work after what was begun.
+    /// Ends the work after jobs that have begun.
     async fn close(&self);
 }
 
 impl WriteJob {
-    /// Does it on `connection`, on which no transaction is open. Returns how many messages it changed or
-    /// removed; 0 where nobody counts.
+    /// Does the job on `connection`, on which no transaction may be open. Returns how many messages were erased or
+    /// removed; 0 for other jobs.
     pub(crate) fn run(&self, connection: &Connection, keeping: &Keeping) -> Result<u64, LogError> {
         let transaction = |doing: &dyn Fn(&Connection) -> rusqlite::Result<u64>| {
             let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;

@@ -1,4 +1,4 @@
-//! Reading what the tables hold.
+//! Reading the tables.
 
 use super::failure::unreadable;
 use crate::message_log::{
@@ -13,9 +13,9 @@ use uuid::Uuid;
 /// The message `id` with its events in order of time.
 ///
 /// # Errors
-/// SQLite's, and a conversion's if a row holds what this version does not know.
+/// SQLite's, and a conversion error if a row holds a value that this version does not know.
 pub fn message(connection: &Connection, id: MessageId) -> rusqlite::Result<Option<LoggedMessage>> {
-    // One moment's rows: another connection writes.
+    // A snapshot, since another connection may write meanwhile.
     let snapshot = connection.unchecked_transaction()?;
     let mut statement = snapshot.prepare_cached(&format!("SELECT {MESSAGE} FROM messages WHERE id = ?1"))?;
     let found = statement.query_row([id.as_bytes()], |row| RawMessage::of(row)).optional()?;
@@ -28,7 +28,7 @@ pub fn message(connection: &Connection, id: MessageId) -> rusqlite::Result<Optio
 /// The messages that match `query`, without their events.
 ///
 /// # Errors
-/// As [`message`].
+/// The same as those of [`message`].
 pub fn messages(connection: &Connection, keeping: &Keeping, query: &MessageQuery) -> rusqlite::Result<Page> {
     let snapshot = connection.unchecked_transaction()?;
     let limit = query.limit.clamp(1, 500);
@@ -46,7 +46,7 @@ pub fn messages(connection: &Connection, keeping: &Keeping, query: &MessageQuery
     page.next = match query.order {
         _ if more => last,
         Order::Newest => None,
-        // All that is there now was looked at.
+        // Everything that is there now was looked at, so the cursor is the end.
         Order::Oldest => {
             let end =
                 snapshot.query_row("SELECT coalesce(max(message), 0) FROM messages", [], |row| row.get(0))?;
@@ -72,10 +72,10 @@ pub fn ids(
     statement.query_map(params![first.as_bytes(), last.as_bytes(), most], |row| row.id(0))?.collect()
 }
 
-/// The latest message that `backend`'s provider calls `external_id`.
+/// The latest message to which the provider of `backend` gave the id `external_id`.
 ///
 /// # Errors
-/// As [`message`].
+/// Those of [`message`].
 pub fn sent_as(
     connection: &Connection,
     backend: &BackendName,
@@ -90,7 +90,7 @@ pub fn sent_as(
     statement.query_row([external_id, backend.as_str()], |row| SentMessage::of(row)).optional()
 }
 
-/// What a client wants to be told of the message `id`.
+/// The callbacks that a client asked for about the message `id`.
 ///
 /// # Errors
 /// SQLite's.
@@ -100,10 +100,10 @@ pub fn callback(connection: &Connection, id: MessageId) -> rusqlite::Result<Logg
     Ok(LoggedCallback::of_row(row))
 }
 
-/// What the client was answered that gave the message `id` an id of its own.
+/// The answer to the client that submitted the message `id` under an id of its own.
 ///
 /// # Errors
-/// As [`message`].
+/// Those of [`message`].
 pub fn first_answer(
     connection: &Connection,
     keeping: &Keeping,
@@ -116,7 +116,8 @@ pub fn first_answer(
     raw.map(|raw| raw.read(keeping, fingerprint).map_err(unreadable)).transpose()
 }
 
-/// The statement that finds `query`'s messages, and one more to see whether there are more; and its values.
+/// The statement that finds the messages of `query`, and its values. It finds one message more than `limit`, which
+/// shows whether there are further ones.
 fn select(keeping: &Keeping, query: &MessageQuery, limit: usize) -> (String, Vec<Value>) {
     let mut filters = SqliteFilters::default();
     let (after, order) = match query.order {
@@ -168,8 +169,8 @@ fn select(keeping: &Keeping, query: &MessageQuery, limit: usize) -> (String, Vec
     (format!("SELECT {MESSAGE} FROM messages{wanted} ORDER BY message {order} LIMIT ?"), filters.values)
 }
 
-/// Messages come roughly in the order in which they were created. The index says between which numbers those
-/// of a span are, so that no others are gone through.
+/// Adds the filters for the time of creation. Messages are numbered roughly in that order, so the index gives a
+/// range of numbers, and messages outside of it need not be read.
 fn created_between(filters: &mut SqliteFilters, query: &MessageQuery) {
     let bound = |time: Option<jiff::Timestamp>, none: i64| time.map_or(none, |time| time.as_millisecond());
     if query.since.is_none() && query.until.is_none() {

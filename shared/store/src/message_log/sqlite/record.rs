@@ -1,4 +1,4 @@
-//! Writing events: a few statements each, for a transaction that somebody else began and ends.
+//! Writing events, with a few statements for each, in a transaction that the caller begins and ends.
 
 use crate::message_log::{
     Keeping,
@@ -12,8 +12,8 @@ use postern_shared::{
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
 use std::collections::HashSet;
 
-/// Writes `events` through `connection`, in the transaction that is open on it. An event that is there
-/// already changes nothing.
+/// Writes `events` in the transaction that is open on `connection`. An event that is there already changes
+/// nothing.
 ///
 /// # Errors
 /// SQLite's. The transaction must then be rolled back.
@@ -22,7 +22,7 @@ pub fn record(connection: &Connection, keeping: &Keeping, events: &[Event]) -> r
     events.iter().try_for_each(|event| tables.record(event))
 }
 
-/// The whole message, or a recipient that is not said.
+/// The recipient number of events about the whole message or an unnamed recipient.
 const NOBODY: i64 = 0;
 
 struct Tables<'a> {
@@ -30,7 +30,7 @@ struct Tables<'a> {
     keeping: &'a Keeping,
 }
 
-/// A message that is there.
+/// A message that has a row.
 struct MessageRow {
     message: i64,
     complete: bool,
@@ -52,7 +52,7 @@ impl Tables<'_> {
         }
         let known = self.find(event.message_id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
         if known.complete {
-            // Another part of the recipients of one message.
+            // The event names further recipients of the message.
             self.join(&known, event, content)?;
             return self.record_of(&known, event);
         }
@@ -63,7 +63,7 @@ impl Tables<'_> {
         all.into_iter().try_for_each(|recipient| self.tell(&known, recipient))
     }
 
-    /// An event of a message that is there.
+    /// Writes an event of a message that has a row.
     fn record_of(&self, known: &MessageRow, event: &Event) -> rusqlite::Result<()> {
         if !known.complete {
             self.learn(known.message, event)?;
@@ -83,7 +83,7 @@ impl Tables<'_> {
             self.move_on(known, recipient, happened, external_id)?;
         }
         match external_id {
-            // A report about it may have come before the provider's id of it was known.
+            // A report with this provider's id may have come before.
             Some(id) if self.has_report(known.message, id)? => self.tell(known, recipient),
             _ => Ok(()),
         }
@@ -99,7 +99,7 @@ impl Tables<'_> {
         self.prepare(sql)?.query_row([id.as_bytes()], known).optional()
     }
 
-    /// A message of which nothing is known but this event.
+    /// Adds a message of which only this event is known.
     fn insert_unknown(&self, event: &Event) -> rusqlite::Result<MessageRow> {
         let sql =
             "INSERT INTO messages (id, direction, backend, created_at, complete) VALUES (?1, ?2, ?3, ?4, 0)";
@@ -111,7 +111,7 @@ impl Tables<'_> {
         Ok(MessageRow { message, complete: false, direction })
     }
 
-    /// Until it is known when a message came, and which way, its events say so.
+    /// Updates the time and the direction of an incomplete message from one of its events.
     fn learn(&self, message: i64, event: &Event) -> rusqlite::Result<()> {
         let sql = "UPDATE messages SET created_at = min(created_at, ?2), \
                    direction = iif(?3 = 'inbound', ?3, direction) WHERE message = ?1";
@@ -119,7 +119,7 @@ impl Tables<'_> {
         self.prepare(sql)?.execute(params![message, event.at.as_millisecond(), direction]).map(drop)
     }
 
-    /// What a client was answered the last time.
+    /// Stores the last answer to a client.
     fn remember_answer(&self, message: i64, event: &Event) -> rusqlite::Result<()> {
         let Some(FirstAnswer { fingerprint, answer }) = &event.first_answer else { return Ok(()) };
         let answer = serde_json::to_string(answer).unwrap_or_default();
@@ -136,7 +136,7 @@ impl Tables<'_> {
         self.prepare(sql)?.execute(params![message, fingerprint, answer]).map(drop)
     }
 
-    /// The new message's number; `None` if it is there.
+    /// Adds a message. Returns its number, or `None` if it was there already.
     fn insert_message(&self, event: &Event, content: &Content) -> rusqlite::Result<Option<i64>> {
         let sql = "INSERT INTO messages (id, direction, backend, text, segments, created_at, fields, complete, \
                    callback) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8) ON CONFLICT (id) DO NOTHING";
@@ -153,7 +153,7 @@ impl Tables<'_> {
         Ok((new > 0).then(|| self.connection.last_insert_rowid()))
     }
 
-    /// The first event of a message, as it nearly always is: nothing has to be looked up.
+    /// Writes the first event of a message. This is the usual case, in which nothing has to be looked up.
     fn first_of(&self, message: i64, event: &Event, content: &Content) -> rusqlite::Result<()> {
         let standing = Standing::new(content.direction, event.at.as_millisecond());
         let mut places = HashSet::with_capacity(content.identities.len());
@@ -171,8 +171,8 @@ impl Tables<'_> {
         self.insert_event(message, named, event).map(drop)
     }
 
-    /// A message that was known from its reports becomes one that is known whole, under a new number: whoever
-    /// reads on from a number gets it with its text.
+    /// Completes a message that is known only from its reports. It gets a new number, so that a reader that
+    /// continues from a number gets it with its text.
     fn complete(&self, known: &MessageRow, event: &Event, content: &Content) -> rusqlite::Result<MessageRow> {
         let sql = "DELETE FROM messages WHERE message = ?1 RETURNING fingerprint, answer";
         let answered = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
@@ -199,7 +199,7 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// The number of that recipient, who becomes one if need be.
+    /// The number of the recipient `identity`, who is added if necessary.
     fn recipient(&self, known: &MessageRow, identity: &Identity, at: i64) -> rusqlite::Result<i64> {
         let sql = "SELECT recipient FROM recipients WHERE identity = ?1 AND message = ?2";
         let kept = self.keeping.identity(identity);
@@ -212,7 +212,7 @@ impl Tables<'_> {
         let standing = Standing::new(known.direction, at);
         self.insert_recipient(known.message, last + 1, identity, standing, None)?;
         self.tell(known, last + 1)?;
-        // A report that does not say whose it is was about the only one, who is not the only one any more.
+        // Until now, a report without a recipient was about the only recipient. That is no longer so.
         if last == 1 {
             self.tell(known, last)?;
         }
@@ -234,7 +234,7 @@ impl Tables<'_> {
         self.prepare(sql)?.execute(row).map(drop)
     }
 
-    /// Whether it was not there yet.
+    /// Adds an event. Returns whether it was not there yet.
     fn insert_event(&self, message: i64, recipient: i64, event: &Event) -> rusqlite::Result<bool> {
         let sql = "INSERT INTO events (message, recipient, at, event, attempt, external_id, class, code, \
                    detail, http_status, duration_ms, done_by) \
@@ -256,13 +256,13 @@ impl Tables<'_> {
         Ok(new > 0)
     }
 
-    /// Whom a new event is about.
+    /// The recipients that a new event is about.
     fn targets(&self, message: i64, recipient: i64, event: &Event) -> rusqlite::Result<Vec<i64>> {
         if recipient != NOBODY {
             return Ok(vec![recipient]);
         }
         if is_about_all(event.event) {
-            // That a message was accepted changes the state of those alone of whom something earlier is known.
+            // The event that a message was accepted changes only the states of recipients with a later event.
             let moves = matches!(event.event, EventKind::Redriven | EventKind::Forwarded);
             let sql = "SELECT recipient FROM recipients WHERE message = ?1 AND (?2 OR since > ?3)";
             return self.numbers(sql, params![message, moves, event.at.as_millisecond()]);
@@ -280,7 +280,7 @@ impl Tables<'_> {
         }
     }
 
-    /// The recipient of a message that has one.
+    /// The only recipient of a message. `None` if it has several.
     fn only(&self, message: i64) -> rusqlite::Result<Option<i64>> {
         let first = self.numbers("SELECT recipient FROM recipients WHERE message = ?1 LIMIT 2", [message])?;
         Ok(Some(first).filter(|first| first.len() == 1).map(|first| first[0]))
@@ -291,7 +291,7 @@ impl Tables<'_> {
         self.prepare(sql)?.exists(params![message, external_id])
     }
 
-    /// Gives a recipient the state, and the provider's id, that it has after one more event.
+    /// Updates a recipient's state and the provider's id after one more event.
     fn move_on(
         &self,
         known: &MessageRow,
@@ -317,7 +317,7 @@ impl Tables<'_> {
         }
     }
 
-    /// Tells a recipient's state from all events.
+    /// Computes a recipient's state from all events.
     fn tell(&self, known: &MessageRow, recipient: i64) -> rusqlite::Result<()> {
         let only = self.only(known.message)?.is_some();
         let sql = "SELECT recipient, at, event, external_id FROM events \
@@ -342,7 +342,7 @@ impl Tables<'_> {
         }
     }
 
-    /// Sets a recipient's state, and the provider's id if there is another.
+    /// Sets a recipient's state, and the provider's id if there is a new one.
     fn set(
         &self,
         message: i64,

@@ -1,4 +1,4 @@
-//! The tables in SQLite. They are a contract: docs/message-log.md describes them for those who ask in SQL.
+//! The tables in SQLite. They are a contract: docs/message-log.md describes them for users who query them in SQL.
 
 use crate::message_log::{Keeping, LogError};
 use rusqlite::{Connection, OptionalExtension as _};
@@ -6,11 +6,11 @@ use rusqlite::{Connection, OptionalExtension as _};
 /// How many statements of this folder a connection keeps prepared.
 pub const STATEMENTS: usize = 48;
 
-/// `recipient` 0 is the whole message: so the primary keys have no column that may be absent, and an event
-/// that is there already is seen by its key. `events` are clustered by message and recipient: what happened
-/// to one recipient stands together.
+/// Each migration makes the next version of the tables. A released migration is never changed.
 ///
-/// Each makes the next version of the tables. One that was released does not change any more.
+/// `recipient` 0 is the whole message: so no column of the primary keys may be NULL, and an event that is there
+/// already is recognised by its key. `events` are clustered by message and recipient, so that the events of one
+/// recipient are stored together.
 const MIGRATIONS: [&str; 2] = [
     "
 CREATE TABLE messages (
@@ -77,12 +77,12 @@ ALTER TABLE messages ADD COLUMN answer TEXT;        -- what it was answered: a J
 ",
 ];
 
-/// Makes the tables in a file that has none or those of an earlier version, and sees that they were written
-/// under the same key. The caller commits.
+/// Creates the tables, or updates those of an earlier version, and checks that they were written with the same
+/// key. The caller commits.
 ///
 /// # Errors
 /// [`LogError::Broken`] if a newer Postern made the tables, or another `log.hash_key` was set;
-/// [`LogError::Unavailable`] if the file takes nothing.
+/// [`LogError::Unavailable`] if the file cannot be written.
 pub fn prepare(connection: &Connection, keeping: &Keeping) -> Result<(), LogError> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     let version = if has_tables(connection)? { version(connection)? } else { Some(0) };
@@ -97,7 +97,7 @@ pub fn prepare(connection: &Connection, keeping: &Keeping) -> Result<(), LogErro
     Ok(())
 }
 
-/// Sees that there are tables, of this version, and that they were written under the same key. Writes nothing.
+/// Checks that there are tables of this version, written with the same key. Writes nothing.
 ///
 /// # Errors
 /// [`LogError::Broken`] if there are none, a newer Postern made them, or another `log.hash_key` was set.
@@ -128,7 +128,7 @@ fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(connection.query_row(there, [], |_| Ok(())).optional()?.is_some())
 }
 
-/// The version of the tables; `None` if it is none that a Postern writes.
+/// The version of the tables. `None` if it is not one that Postern writes.
 fn version(connection: &Connection) -> rusqlite::Result<Option<usize>> {
     Ok(setting(connection, "version")?.and_then(|version| version.parse().ok()))
 }

@@ -1,4 +1,4 @@
-//! The thread that writes the log's own file.
+//! The thread that writes the log's separate file.
 
 use super::{
     failure::{DEADLINE, closed},
@@ -13,9 +13,9 @@ use std::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// Jobs that wait while one is done.
+/// The most jobs that wait while another is done.
 const WAITING: usize = 64;
-/// Events in one transaction: what waits is written together, with one fsync.
+/// The most events in one transaction: waiting events are written together, with one fsync.
 const TOGETHER: usize = 4096;
 
 type EventAnswer = oneshot::Sender<Result<u64, LogError>>;
@@ -41,7 +41,7 @@ impl LogWriter {
 
 #[async_trait]
 impl Jobs for LogWriter {
-    /// After the deadline the job is ended if it is still at work.
+    /// Does `job`. At the deadline a job that is still running is interrupted.
     async fn run(&self, job: WriteJob) -> Result<u64, LogError> {
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
         let (answer, done) = oneshot::channel();

@@ -1,4 +1,4 @@
-//! Jasmin 0.11: its HTTP API, which hands each message to RabbitMQ for an SMPP connector.
+//! Jasmin 0.11: its HTTP API, which publishes each message to RabbitMQ for an SMPP connector.
 
 use super::{process::Process, rapidsms::installed};
 use crate::{load::Request, rig::Room};
@@ -13,7 +13,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// What one types into its console for a user, a connector to nowhere and a route.
+/// The lines typed into its console for a user, a connector to nowhere and a route.
 const CONSOLE: [&str; 22] = [
     "group -a",
     "gid bench",
@@ -39,8 +39,8 @@ const CONSOLE: [&str; 22] = [
     "mtrouter -l",
 ];
 
-/// Runs the program that is its first argument with its lock in the working directory. Jasmin's own is
-/// one for the whole machine, and stays when the process is killed.
+/// Runs the program in its first argument with its lock file in the working directory. Jasmin's own lock is one
+/// for the whole machine, and stays when the process is killed.
 const WITH_ITS_OWN_LOCK: &str = "import lockfile, runpy, sys; lock = lockfile.FileLock; \
     lockfile.FileLock = lambda _: lock('jasmind'); sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')";
 
@@ -53,7 +53,7 @@ pub(super) struct Jasmin {
 }
 
 impl Jasmin {
-    /// `None` where it is not installed.
+    /// Starts it; `None` if it is not installed.
     pub(super) async fn start(room: &Room) -> Result<Option<Self>> {
         let Some(python) = installed("jasmin") else { return Ok(None) };
         let folder = Folder::new();
@@ -92,14 +92,14 @@ impl Jasmin {
         Ok(Some(Self { _jasmind: jasmind, _redis: redis, _folder: folder, port }))
     }
 
-    /// The request by which a message is sent.
+    /// The request that sends a message.
     pub(super) fn send(&self) -> Request {
         let query = "username=bench&password=hush&to=15551234567&content=Your+appointment+is+on+Monday+at+nine.+Answer+1+to+confirm.";
         Request::get(&format!("http://127.0.0.1:{}", self.port), &format!("/send?{query}"))
     }
 }
 
-/// Where the packages of the environment are whose programs are in `bin`.
+/// The folder of the packages that belong to the programs in `bin`.
 fn site_packages(bin: &Path) -> Result<PathBuf> {
     let lib = bin.canonicalize()?.with_file_name("lib");
     let mut versions = std::fs::read_dir(lib)?.filter_map(Result::ok).map(|entry| entry.path());
@@ -112,7 +112,7 @@ async fn set_up(console: u16) -> Result<()> {
     let mut told = Vec::new();
     for line in CONSOLE {
         stream.write_all(format!("{line}\r\n").as_bytes()).await?;
-        // It answers each line, at once but in no fixed form.
+        // It answers each line at once, but in no fixed form.
         while let Ok(read) =
             tokio::time::timeout(Duration::from_millis(400), stream.read_buf(&mut told)).await
         {

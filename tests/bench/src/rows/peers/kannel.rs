@@ -1,4 +1,4 @@
-//! Kannel 1.4: bearerbox and smsbox, and behind them either `fakesmsc` or an HTTP provider.
+//! Kannel 1.4: bearerbox and smsbox, with either `fakesmsc` or an HTTP provider behind them.
 
 use super::process::Process;
 use crate::load::Request;
@@ -6,9 +6,9 @@ use anyhow::Result;
 use postern_tests::{Folder, free_port};
 use std::{path::Path, time::Duration};
 
-/// Where Debian's package kannel-extras has it.
+/// The path of `fakesmsc` in Debian's package kannel-extras.
 const FAKESMSC: &str = "/usr/lib/kannel/test/fakesmsc";
-/// How long the boxes take to find each other; neither says so.
+/// How long the boxes need to find each other; neither reports it.
 const SETTLE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(super) struct Kannel {
 }
 
 impl Kannel {
-    /// One whose messages go to a telephone network that takes all of them.
+    /// Starts one whose messages go to a telephone network that accepts all of them.
     pub(super) async fn to_a_network() -> Result<Self> {
         let port = free_port();
         let smsc = format!("smsc = fake\nhost = 127.0.0.1\nport = {port}\nconnect-allow-ip = 127.0.0.1\n");
@@ -34,7 +34,7 @@ impl Kannel {
         Ok(kannel)
     }
 
-    /// One whose messages are posted to `provider`.
+    /// Starts one whose messages are posted to `provider`.
     pub(super) async fn to_http(provider: &str) -> Result<Self> {
         let port = free_port();
         let smsc = format!(
@@ -69,7 +69,7 @@ impl Kannel {
         Ok(Self { _network: None, _smsbox: smsbox, _bearerbox: bearerbox, _folder: folder, port })
     }
 
-    /// The request by which a message is sent.
+    /// The request that sends a message.
     pub(super) fn sendsms(&self) -> Request {
         let query = "username=tester&password=hush&to=15551234567&text=Your+appointment+is+on+Monday+at+nine.+Answer+1+to+confirm.";
         Request::get(&format!("http://127.0.0.1:{}", self.port), &format!("/cgi-bin/sendsms?{query}"))

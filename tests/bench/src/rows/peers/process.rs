@@ -1,4 +1,4 @@
-//! A program of somebody else's, which ends when this is dropped.
+//! A program of another project. Dropping it ends it.
 
 use anyhow::{Context, Result, bail};
 use std::{
@@ -20,7 +20,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts it in `folder`; what it writes goes to `NAME.out` there.
+    /// Starts it in `folder`, and writes its output to `NAME.out` there.
     pub(super) fn start(
         program: &Path,
         arguments: &[&str],
@@ -36,7 +36,7 @@ impl Process {
         Ok(Self { name, child })
     }
 
-    /// Waits until it takes connections on that port of 127.0.0.1.
+    /// Waits until it accepts connections on that port of 127.0.0.1.
     pub(super) async fn listens(&mut self, port: u16) -> Result<()> {
         let start = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).await.is_err() {

@@ -1,4 +1,4 @@
-//! RapidSMS 2.2 under gunicorn, its HTTP backend handing messages to Celery on RabbitMQ.
+//! RapidSMS 2.2 under gunicorn; its HTTP backend passes messages to Celery on RabbitMQ.
 
 use super::process::Process;
 use crate::{load::Request, rig::Room};
@@ -13,14 +13,14 @@ pub(super) struct RapidSms {
     port: u16,
 }
 
-/// Where tests/bench/peers/install puts the Python peers.
+/// The folder in which tests/bench/peers/install puts the programs of a Python peer.
 pub(super) fn installed(name: &str) -> Option<PathBuf> {
     let folder = PathBuf::from(std::env::var_os("POSTERN_BENCH_PEERS")?).join(name).join("bin");
     folder.exists().then_some(folder)
 }
 
 impl RapidSms {
-    /// `None` where it is not installed.
+    /// Starts it; `None` if it is not installed.
     pub(super) async fn start(room: &Room) -> Result<Option<Self>> {
         let Some(python) = installed("rapidsms") else { return Ok(None) };
         let folder = Folder::new();
@@ -43,7 +43,7 @@ impl RapidSms {
         Ok(Some(Self { _gunicorn: gunicorn, _folder: folder, port }))
     }
 
-    /// The request by which its HTTP backend gets a message.
+    /// The request with which its HTTP backend receives a message.
     pub(super) fn receive(&self) -> Request {
         super::form(&format!("http://127.0.0.1:{}", self.port), "/backend/bench/")
     }

@@ -1,4 +1,4 @@
-//! The recipients whom a batch names, and their numbers.
+//! The recipients that a batch names, and their numbers.
 
 use super::super::{
     connection::Session,
@@ -30,11 +30,11 @@ impl<'a> EventBatch<'a> {
                 }
             }
         }
-        // The recipients of a new message have the order that its content says.
+        // The recipients of a new message have the order of its content.
         named
     }
 
-    /// The numbers of the recipients who are known.
+    /// Reads the numbers of the known recipients.
     pub(super) async fn find_recipients(&mut self, session: &mut Session) -> Result<(), LogError> {
         let named = self.named();
         let old = named.iter().filter(|(known, ..)| !known.new);
@@ -52,7 +52,7 @@ impl<'a> EventBatch<'a> {
         Ok(())
     }
 
-    /// The recipients who are new, of new messages and of others.
+    /// Adds the new recipients of new and known messages.
     pub(super) async fn insert_recipients(&mut self, session: &mut Session) -> Result<(), LogError> {
         let named = self.named();
         let new: Vec<_> = named
@@ -74,12 +74,12 @@ impl<'a> EventBatch<'a> {
             *last += 1;
             let place = (known.message, *last);
             self.numbers.insert((known.message, identity.clone()), *last);
-            // What is told by one event alone is told already.
+            // If a message has only one event, the recipient's state is already known from it.
             let first = known.new && counts.get(&known.message) == Some(&1);
             if !first {
                 self.touched.insert(place);
             }
-            // A report that does not say whose it is was about the only one, who is not the only one any more.
+            // Until now, a report without a recipient was about the only recipient. That is no longer so.
             if !known.new && *last == 2 {
                 self.touched.insert((known.message, 1));
             }
@@ -96,7 +96,7 @@ impl<'a> EventBatch<'a> {
         Ok(())
     }
 
-    /// The greatest numbers of recipients that messages have which the batch did not make.
+    /// The greatest recipient number of each message that was there before the batch.
     async fn last_numbers(
         &self,
         session: &mut Session,
@@ -114,7 +114,7 @@ impl<'a> EventBatch<'a> {
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
-    /// The number of the recipient whom `event` is about; [`NOBODY`] if it names none.
+    /// The number of the recipient that `event` is about. [`NOBODY`] if it names none.
     pub(super) fn number(&self, event: &Event) -> i64 {
         let (Some(known), Some(identity)) = (self.known(event), &event.identity) else { return NOBODY };
         let kept = match clean(identity.as_str()) {
