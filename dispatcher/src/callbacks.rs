@@ -112,8 +112,8 @@ impl CallbackWorker {
         &self.queue
     }
 
-    fn next(&self, notice: &CallbackEvent, poison: Option<&Failure>) -> Next {
-        let target = match (poison, self.caller.target(notice)) {
+    fn next(&self, callback_event: &CallbackEvent, poison: Option<&Failure>) -> Next {
+        let target = match (poison, self.caller.target(callback_event)) {
             (Some(failure), _) => return Next::Fail(failure.clone()),
             (None, Err(failure)) => return Next::Fail(failure),
             (None, Ok(target)) => target,
@@ -136,17 +136,21 @@ impl Worker for CallbackWorker {
 
     async fn work(self: Arc<Self>, job: Job) {
         let original = &job.delivery.envelope;
-        let notice = match CallbackEvent::from_json(&original.body) {
-            Ok(notice) => notice,
+        let callback_event = match CallbackEvent::from_json(&original.body) {
+            Ok(callback_event) => callback_event,
             Err(malformed) => {
                 return self.delivery.refuse(&self.queue, job, &malformed.to_string()).await;
             }
         };
         let trace = original.trace();
-        let event = Some((EventKind::CalledBack, notice.identity.clone()));
-        let context =
-            DeliveryContext { message_id: notice.message_id, backend: notice.backend.clone(), trace, event };
-        match self.next(&notice, job.poison.as_ref()) {
+        let event = Some((EventKind::CalledBack, callback_event.identity.clone()));
+        let context = DeliveryContext {
+            message_id: callback_event.message_id,
+            backend: callback_event.backend.clone(),
+            trace,
+            event,
+        };
+        match self.next(&callback_event, job.poison.as_ref()) {
             Next::Move(queue) => self.delivery.move_to(&self.queue, &queue, job).await,
             Next::Fail(failure) => {
                 self.delivery.deliver(&self.queue, job, &context, ready(Err(failure))).await;

@@ -127,7 +127,7 @@ async fn finish(closing: &TaskTracker, drain: &Drain, queues: &Queues) {
             tracing::warn!(
                 queue = queues.normal.as_str(),
                 deliveries,
-                "not finished in time: requeued, and messages already sent may be sent again"
+                "not finished before the drain deadline: requeued, and messages already sent may be sent again"
             );
         }
     };

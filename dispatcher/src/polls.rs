@@ -160,10 +160,9 @@ impl PollWorker {
     /// What is published for `report`: the report, and the callback that the message's client asked for.
     fn messages(&self, poll: &Poll, report: &Report, word: &str) -> Vec<(Address, Envelope)> {
         let reported = (Address::Reports(report.backend.clone()), Envelope::from(report));
-        let notice = callback::reported(&self.keys.get(), poll.callback.as_deref(), report, word);
-        let notice =
-            notice.map(|notice| (Address::Callbacks(notice.backend.clone()), Envelope::from(&notice)));
-        std::iter::once(reported).chain(notice).collect()
+        let event = callback::reported(&self.keys.get(), poll.callback.as_deref(), report, word);
+        let event = event.map(|event| (Address::Callbacks(event.backend.clone()), Envelope::from(&event)));
+        std::iter::once(reported).chain(event).collect()
     }
 }
 

@@ -174,7 +174,7 @@ impl Publisher {
                     queue,
                     message_id,
                     why,
-                    "outcome of a message refused by the broker, also as a dead letter: lost"
+                    "message lost: the broker refused its outcome, and refused it as a dead letter too"
                 );
             }
         }

@@ -64,7 +64,7 @@ async fn move_back(broker: &dyn Broker, publisher: &Publisher, drain: &Drain) {
         tracing::info!(
             queue = queue.as_str(),
             to = messages[0].0.queue().as_str(),
-            "messages moved back to their queue"
+            "requeued from the quarantine of an earlier version"
         );
         if !publisher.settle(delivery, &queue, messages, &Scope::default()).await {
             break;

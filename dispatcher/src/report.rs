@@ -63,9 +63,10 @@ pub(crate) fn callbacks(
         Disposition::Expired(_) => Some((KannelEvent::Refused, None, "NACK/expired".to_owned())),
         Disposition::Retry { .. } | Disposition::Deferred { .. } => None,
     });
-    let notices = callback::notices(keys, attempt.message, events, now);
-    let envelope = |notice: &CallbackEvent| Envelope::from(notice).in_trace_of(original);
-    notices.iter().map(|notice| (Address::Callbacks(notice.backend.clone()), envelope(notice))).collect()
+    let callback_events = callback::callback_events(keys, attempt.message, events, now);
+    let envelope = |event: &CallbackEvent| Envelope::from(event).in_trace_of(original);
+    let addressed = |event: &CallbackEvent| (Address::Callbacks(event.backend.clone()), envelope(event));
+    callback_events.iter().map(addressed).collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! worker ends here.
 //!
 //! The broker hands a message out again when the process that had it crashed, and says how often
-//! (`Delivery::returned`). At `dispatcher.max_deliveries` the worker gives the message up without an
+//! (`Delivery::lost`). At `dispatcher.max_deliveries` the worker gives the message up without an
 //! attempt: a dead letter with the code `poison`, and a report with the state `unknown`. If giving it up
 //! crashes as well, the next process does not even read it. A body that is larger than a message may be
 //! is dead-lettered unread too.
@@ -62,10 +62,10 @@ impl Screening {
             Some(context) => delivery.in_trace(context),
             None => delivery.in_own_trace(),
         };
-        let poison = (delivery.returned >= self.max_deliveries).then(|| poison(delivery.returned));
+        let poison = (delivery.lost >= self.max_deliveries).then(|| poison(delivery.lost));
         let message_id = delivery.envelope.id().map(display);
         if let Some(failure) = &poison {
-            let (queue, lost, code) = (queue.as_str(), delivery.returned, &*failure.code);
+            let (queue, lost, code) = (queue.as_str(), delivery.lost, &*failure.code);
             tracing::error!(
                 queue,
                 message_id,
@@ -86,7 +86,7 @@ impl Screening {
             return;
         }
         match poison {
-            Some(failure) if delivery.returned > self.max_deliveries => {
+            Some(failure) if delivery.lost > self.max_deliveries => {
                 drop(permit);
                 Box::pin(self.give_up(queue, delivery, &failure, &mut span)).await;
             }

@@ -349,7 +349,7 @@ fn left_out_messages(
     let mut messages = Vec::new();
     if let Some((_, token)) = callback.filter(|(callback, _)| callback.wants(KannelEvent::Refused)) {
         messages.extend(left_out.iter().map(|identity| {
-            let notice = CallbackEvent {
+            let callback_event = CallbackEvent {
                 message_id: id,
                 backend: backend.clone(),
                 callback: token.clone(),
@@ -359,7 +359,7 @@ fn left_out_messages(
                 reply: format!("NACK/{}", failure.code),
                 at,
             };
-            (Address::Callbacks(backend.clone()), Envelope::from(&notice))
+            (Address::Callbacks(backend.clone()), Envelope::from(&callback_event))
         }));
     }
     let recipients = left_out.into_iter().map(|identity| Recipient::failed(identity, &failure)).collect();

@@ -3,7 +3,7 @@
 use crate::{
     accept::Acceptor, auth::ApiKeys, compat::Compat, dedup::Dedup, forms::Forms, lasting::Lasting,
     limits::RequestLimits, log_lookup::LogLookup, log_reader::LogReader, metrics::IngressMetrics, openapi,
-    provider::Provider, publish::MeteredPublisher, refusal_reason::RefusalReason,
+    provider::ProviderEndpoints, publish::MeteredPublisher, refusal_reason::RefusalReason,
 };
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -53,7 +53,7 @@ pub(crate) struct IngressState {
 }
 
 /// The provider of each backend, by the backend's name.
-type Providers = HashMap<String, Arc<Provider>>;
+type Providers = HashMap<String, Arc<ProviderEndpoints>>;
 
 impl IngressState {
     /// Prepares `config`. Backends that have not changed are taken over from `before`.
@@ -186,7 +186,7 @@ fn providers(
             providers.insert(name.as_str().to_owned(), Arc::clone(provider));
             continue;
         }
-        match Provider::new(backend, public_url, forms) {
+        match ProviderEndpoints::new(backend, public_url, forms) {
             Ok(provider) => {
                 providers.insert(name.as_str().to_owned(), Arc::new(provider));
             }

@@ -5,7 +5,7 @@ use crate::{
     answer::{Answer, text},
     forms::Forms,
     limits::RequestLimits,
-    provider::{Provider, ProviderPath, Taken},
+    provider::{ProviderEndpoints, ProviderPath, Taken},
     refusal_reason::RefusalReason,
 };
 use actix_web::{
@@ -25,7 +25,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 /// A backend against which recorded requests are tried.
 #[derive(Debug)]
 pub struct ReceiveTrial {
-    provider: Provider,
+    provider: ProviderEndpoints,
     limits: RequestLimits,
     /// `/backends/NAME`
     path: String,
@@ -79,7 +79,7 @@ impl ReceiveTrial {
     /// # Errors
     /// Every key below `backends.NAME` that is wrong.
     pub fn new(config: &Config, backend: &BackendConfig, forms: &Forms) -> Result<Self, Vec<KeyProblem>> {
-        let provider = Provider::new(backend, config.ingress.public_url.as_deref(), forms)?;
+        let provider = ProviderEndpoints::new(backend, config.ingress.public_url.as_deref(), forms)?;
         let limits = RequestLimits::new(&config.ingress, Buckets::default());
         Ok(Self { provider, limits, path: format!("/backends/{}", backend.name) })
     }

@@ -13,7 +13,7 @@ use std::{io::Write as _, sync::Arc};
 /// The options of `postern check`.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct CheckArguments {
-    /// Treat warnings as errors: exit 2 if there is any
+    /// Count warnings as mistakes: exit 2 if there are any
     #[arg(long)]
     strict: bool,
     /// Do not require the secrets, certificates, folders and `OTEL_*` variables of the gateway's machine, and print
@@ -56,7 +56,7 @@ impl CheckArguments {
         if self.strict && !warnings.is_empty() {
             let source = source_name(arguments.config.as_deref());
             said += &format!(
-                "{source}: {}, which --strict treats as errors",
+                "{source}: {}, which --strict counts as mistakes",
                 greeting::count(warnings.len(), "warning")
             );
             return Err(Exit::Config(said));

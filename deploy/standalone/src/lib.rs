@@ -71,7 +71,7 @@ struct Command {
 enum Action {
     /// Receive and send in one process (the default without a command)
     Run,
-    /// Validate the configuration without starting anything: exit 0, or exit 2 with every problem
+    /// Validate the configuration without starting anything: exit 0, or exit 2 with every mistake
     Check(check::CheckArguments),
     /// Create an API key, and print it with the lines for the configuration
     Key(key::KeyArguments),

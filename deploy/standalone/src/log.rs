@@ -12,7 +12,7 @@ use arguments::LogFilterArguments;
 use clap::{Args, Subcommand};
 use postern_config::Config;
 use postern_service::{
-    message_log::{self, Access, MessageLog, Order},
+    message_log::{self, Access, ListOrder, MessageLog},
     program::Exit,
 };
 use postern_shared::{
@@ -123,7 +123,7 @@ async fn list(
     json: bool,
 ) -> Result<String, Exit> {
     let most = which.limit().unwrap_or(LISTED);
-    let (mut pages, mut found) = (export::Pages::new(log, which.query(Order::Newest), most), Vec::new());
+    let (mut pages, mut found) = (export::Pages::new(log, which.query(ListOrder::Newest), most), Vec::new());
     while let Some(page) = pages.next().await? {
         found.extend(page);
     }
@@ -157,7 +157,8 @@ async fn whole_id(log: &dyn MessageLog, id: &str) -> Result<MessageId, Exit> {
     }
     let shown = plain(id);
     let Some((first, last)) = between(id) else {
-        return Err(Exit::Config(format!("{shown} is neither an id nor the beginning of one")));
+        let why = "is neither an id nor the beginning of one: `postern log list` shows the ids";
+        return Err(Exit::Config(format!("{shown} {why}")));
     };
     match log.ids(first, last, LISTED_IDS).await?.as_slice() {
         [] => Err(Exit::Failed(anyhow::anyhow!(
@@ -166,7 +167,8 @@ async fn whole_id(log: &dyn MessageLog, id: &str) -> Result<MessageId, Exit> {
         [only] => Ok(*only),
         several => {
             let ids: Vec<_> = several.iter().map(ToString::to_string).collect();
-            Err(Exit::Config(format!("{shown} is the beginning of several ids: {}", ids.join(", "))))
+            let ids = ids.join(", ");
+            Err(Exit::Config(format!("{shown} is the beginning of several ids: {ids}; give more of it")))
         }
     }
 }

@@ -73,7 +73,8 @@ fn folder(config: &Config) -> Result<PathBuf, Exit> {
     let embedded = config.broker.url.expose().strip_prefix("embedded:");
     embedded.or_else(|| config.ingress.spool.dir()).map(PathBuf::from).ok_or_else(|| {
         Exit::Config(
-            "postern store: there is no store: the messages are in RabbitMQ, and ingress.spool is off"
+            "postern store: there is no store: the messages are in RabbitMQ (see `postern queue list`), and \
+             ingress.spool is off"
                 .to_owned(),
         )
     })

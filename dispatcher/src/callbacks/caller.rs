@@ -77,20 +77,22 @@ impl CallbackCaller {
         }
     }
 
-    /// Where the callback for `notice` goes.
+    /// Where the callback for `callback_event` goes.
     ///
     /// # Errors
     /// No configured user requested it, its address is not allowed, or its host is not called for now.
-    pub(super) fn target(&self, notice: &CallbackEvent) -> Result<CallbackTarget, Failure> {
-        let callback = self.keys.open(&notice.callback);
-        let Some(callback) = callback.filter(|callback| callback.message_id == notice.message_id) else {
+    pub(super) fn target(&self, callback_event: &CallbackEvent) -> Result<CallbackTarget, Failure> {
+        let callback = self.keys.open(&callback_event.callback);
+        let Some(callback) = callback.filter(|callback| callback.message_id == callback_event.message_id)
+        else {
             let why = "the callback was not requested by a currently configured user";
             return Err(Failure::permanent("callback_unknown", why));
         };
-        let url = self.reach.url(&callback::fill(&callback, notice)).map_err(|why| out_of_bounds(&why))?;
+        let url =
+            self.reach.url(&callback::fill(&callback, callback_event)).map_err(|why| out_of_bounds(&why))?;
         let asked = Url::parse(&callback.url).ok();
         if asked.is_none_or(|asked| asked.origin() != url.origin()) {
-            let why = "its host contains an escape, but the host must be the client's own choice";
+            let why = "the host in dlr-url contains an escape such as %p: the client must write the host out";
             return Err(Failure::permanent("callback_refused", why));
         }
         let port = url.port_or_known_default().unwrap_or_default();
@@ -145,6 +147,11 @@ fn without_host(failure: Failure) -> Failure {
 }
 
 fn out_of_bounds(refused: &EgressRefused) -> Failure {
-    let why = format!("{refused}: not called unless compat.callbacks.allow contains it");
+    let why = match refused {
+        EgressRefused::Url(why) => (*why).to_owned(),
+        EgressRefused::Address { .. } => {
+            format!("{refused}: not called unless compat.callbacks.allow contains it")
+        }
+    };
     Failure::permanent("callback_refused", why)
 }

@@ -167,7 +167,7 @@ impl TokenSource {
                     code,
                     host,
                     reason,
-                    "access token not fetched, nothing is sent"
+                    "access token not fetched: message not sent; the next attempt fetches it again"
                 );
             }
         }

@@ -87,7 +87,7 @@ fn a_client_that_wants_to_know_is_told_what_a_poll_found() {
         let polled = answer(state).unwrap();
         let report = report(&poll(0, State::Sent), &polled, Timestamp::UNIX_EPOCH);
         callback::reported(&keys, Some(&token), &report, &polled.word)
-            .map(|notice| (notice.event, notice.reply))
+            .map(|callback_event| (callback_event.event, callback_event.reply))
     };
     assert_eq!(told(3, State::Delivered), Some((1, "word".to_owned())));
     assert_eq!(told(3, State::Undelivered), Some((2, "word".to_owned())));

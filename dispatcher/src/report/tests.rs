@@ -58,15 +58,18 @@ fn told(message: &Outbound) -> Vec<(String, u8, String)> {
     ];
     let original = Envelope::from(message).with(header::TRACEPARENT, "00-a-b-01");
     let attempt = Attempt::of(message, None, dispositions);
-    let notices = callbacks(&keys(), &original, &attempt, Timestamp::now());
+    let callback_events = callbacks(&keys(), &original, &attempt, Timestamp::now());
     let told = |(address, envelope): &(Address, Envelope)| {
         assert_eq!(*address, Address::Callbacks("demo".parse().unwrap()));
         assert_eq!(envelope.text_header(header::TRACEPARENT), Some("00-a-b-01"));
-        let notice = CallbackEvent::from_json(&envelope.body).unwrap();
-        assert_eq!((notice.message_id, envelope.kind.as_deref()), (message.id, Some("postern.callback.v1")));
-        (notice.identity.unwrap().as_str().to_owned(), notice.event, notice.reply)
+        let callback_event = CallbackEvent::from_json(&envelope.body).unwrap();
+        assert_eq!(
+            (callback_event.message_id, envelope.kind.as_deref()),
+            (message.id, Some("postern.callback.v1"))
+        );
+        (callback_event.identity.unwrap().as_str().to_owned(), callback_event.event, callback_event.reply)
     };
-    notices.iter().map(told).collect()
+    callback_events.iter().map(told).collect()
 }
 
 fn tell(identity: &str, event: u8, reply: &str) -> (String, u8, String) {

@@ -52,8 +52,8 @@ fn assert_poison(letter: &Envelope, queue: &str) {
 async fn what_was_taken_too_often_is_dead_unsent_and_reported() {
     let (connectors, asked) = noting();
     let running = Running::start(DEMO, &connectors);
-    running.broker.put_returned(QUEUE, to("+1"), 5);
-    running.broker.put_returned(QUEUE, to("+2"), 6);
+    running.broker.put_redelivered(QUEUE, to("+1"), 5);
+    running.broker.put_redelivered(QUEUE, to("+2"), 6);
     let dead = running.dead(1).await;
     assert_poison(&dead[0], QUEUE);
     assert_eq!(dead[0].headers.get("x-own"), Some(&HeaderValue::Integer(7)));
@@ -75,8 +75,8 @@ async fn what_was_taken_too_often_is_dead_unsent_and_reported() {
 async fn what_was_taken_once_more_is_dead_unread() {
     let (connectors, asked) = noting();
     let running = Running::start(DEMO, &connectors);
-    running.broker.put_returned(QUEUE, Envelope { body: "no message".into(), ..Envelope::default() }, 7);
-    running.broker.put_returned(QUEUE, to("+1"), 7);
+    running.broker.put_redelivered(QUEUE, Envelope { body: "no message".into(), ..Envelope::default() }, 7);
+    running.broker.put_redelivered(QUEUE, to("+1"), 7);
     for letter in running.dead(2).await {
         assert_poison(&letter, QUEUE);
     }
@@ -105,8 +105,8 @@ async fn the_application_is_not_called_with_poison() {
             "received_at": "2026-01-01T00:00:00Z",
         });
         let inbound = Envelope::from(&Inbound::from_json(body.to_string().as_bytes()).unwrap());
-        running.broker.put_returned("postern.inbound", inbound.clone(), 6);
-        running.broker.put_returned("postern.inbound", inbound.clone(), 7);
+        running.broker.put_redelivered("postern.inbound", inbound.clone(), 6);
+        running.broker.put_redelivered("postern.inbound", inbound.clone(), 7);
         for letter in running.dead(2).await {
             assert_poison(&letter, "postern.inbound");
             assert_eq!(letter.body, inbound.body);
@@ -125,9 +125,9 @@ async fn what_an_earlier_version_set_apart_goes_back_to_its_queue() {
     let apart = |identity: &str, queue: &str| {
         to(identity).with(header::QUEUE, queue).with("x-postern-crashes", 2).with(header::ATTEMPT, 3)
     };
-    broker.put_returned(QUARANTINE, apart("+1", QUEUE), 4);
-    broker.put_returned(QUARANTINE, apart("+2", "postern.outbound.other.bulk"), 0);
-    broker.put_returned(QUARANTINE, to("+3"), 0);
+    broker.put_redelivered(QUARANTINE, apart("+1", QUEUE), 4);
+    broker.put_redelivered(QUARANTINE, apart("+2", "postern.outbound.other.bulk"), 0);
+    broker.put_redelivered(QUARANTINE, to("+3"), 0);
     let running = Running::on(broker, DEMO, &connectors);
     running.reports(1).await;
     let dead = running.dead(1).await;

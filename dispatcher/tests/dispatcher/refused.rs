@@ -71,7 +71,7 @@ async fn an_outcome_is_stored_in_pieces_and_nobody_is_sent_to_again() {
     let identities = [to(1, 60), to(2, 60), to(3, 60)].concat();
     let body = message(&identities.iter().map(String::as_str).collect::<Vec<_>>());
     let large = Envelope { body: body.into(), ..Envelope::default() }.with("theirs", "7".repeat(1800));
-    running.broker.put_returned(QUEUE, large, 0);
+    running.broker.put_redelivered(QUEUE, large, 0);
     // Other messages go on meanwhile.
     running.queue("demo", Priority::Normal, message(&["+3"])).await;
     until("everybody's report", || {
@@ -115,13 +115,13 @@ async fn what_the_broker_accepts_nothing_of_is_not_sent_again_and_does_not_hold_
     let running = Running::start(DEMO, &connectors);
     take_no_more_than(&running, 0, 10);
     for _ in 0..3 {
-        running.broker.put_returned(
+        running.broker.put_redelivered(
             QUEUE,
             Envelope { body: message(&["+1"]).into(), ..Envelope::default() },
             0,
         );
     }
-    running.broker.put_returned(QUEUE, Envelope { body: "no message".into(), ..Envelope::default() }, 0);
+    running.broker.put_redelivered(QUEUE, Envelope { body: "no message".into(), ..Envelope::default() }, 0);
     // A report and a dead letter for each of three messages, and the dead letter of the malformed one.
     until("the end of them", || metric(&running, "nothing") == "7").await;
     running.idle().await;
@@ -139,7 +139,7 @@ async fn a_dead_letter_that_is_refused_is_cut_down_to_its_headers() {
     let (connectors, _) = sender();
     let running = Running::start(DEMO, &connectors);
     take_no_more_than(&running, 5, 1000);
-    running.broker.put_returned(QUEUE, Envelope { body: "no message".into(), ..Envelope::default() }, 0);
+    running.broker.put_redelivered(QUEUE, Envelope { body: "no message".into(), ..Envelope::default() }, 0);
     let dead = running.dead(1).await;
     assert_eq!((dead[0].body.len(), dead[0].cut_from()), (0, Some(10)));
     assert_eq!(dead[0].text_header(header::CODE), Some("malformed"));
@@ -161,7 +161,7 @@ async fn a_body_larger_than_a_message_is_dead_unread_and_cut() {
     assert!(letter.text_header(header::REASON).unwrap().contains(&bytes.to_string()), "{letter:?}");
     // A message that was cut before it came is malformed, even if its beginning can be read.
     let cut = Envelope { body: message(&["+3"]).into(), ..Envelope::default() }.with(header::CUT_FROM, 99);
-    running.broker.put_returned(QUEUE, cut, 0);
+    running.broker.put_redelivered(QUEUE, cut, 0);
     assert_eq!(running.dead(2).await[1].text_header(header::CODE), Some("too_large"));
     running.idle().await;
     assert_eq!(asked.load(Ordering::Relaxed), 0);

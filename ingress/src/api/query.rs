@@ -3,7 +3,7 @@
 use crate::problem::Invalid;
 use jiff::Timestamp;
 use postern_service::{
-    message_log::{MessageQuery, Order},
+    message_log::{ListOrder, MessageQuery},
     moment,
 };
 use postern_shared::{event::Direction, message::Identity, value::Window};
@@ -65,9 +65,9 @@ pub(super) fn read(query: &str, now: Timestamp) -> Result<ListRequest, Vec<Inval
         }
     }
     if !wanted.wait.is_zero() && !seen.contains("order") {
-        wanted.query.order = Order::Oldest;
+        wanted.query.order = ListOrder::Oldest;
     }
-    if !wanted.wait.is_zero() && wanted.query.order == Order::Newest && errors.is_empty() {
+    if !wanted.wait.is_zero() && wanted.query.order == ListOrder::Newest && errors.is_empty() {
         let why = "needs order=oldest: new messages come after the cursor only in that order";
         errors.push(Invalid::parameter("wait", why));
     }
@@ -146,10 +146,10 @@ fn limit(value: &str) -> Result<usize, String> {
     limit.ok_or_else(|| format!("must be 1 to {MAX_LIMIT}"))
 }
 
-fn order(value: &str) -> Result<Order, String> {
+fn order(value: &str) -> Result<ListOrder, String> {
     match value {
-        "newest" => Ok(Order::Newest),
-        "oldest" => Ok(Order::Oldest),
+        "newest" => Ok(ListOrder::Newest),
+        "oldest" => Ok(ListOrder::Oldest),
         _ => Err("must be newest or oldest".to_owned()),
     }
 }
@@ -187,7 +187,7 @@ mod tests {
             until: Some(now()),
             limit: 500,
             cursor: Some(Cursor(17)),
-            order: Order::Oldest,
+            order: ListOrder::Oldest,
         };
         // `until` is now: only messages that are on their way to the log may still come.
         assert_eq!(read(all, now()), Ok(ListRequest { query, wait: LAG }));
@@ -200,7 +200,9 @@ mod tests {
         assert_eq!(clumsy.wait, MAX_WAIT);
         let over = read("until=2026-11-27T11:00:00Z&order=oldest&wait=30s", now()).unwrap();
         assert_eq!(over.wait, LAG, "nothing comes that is older than it is");
-        for (query, order) in [("wait=30s", Order::Oldest), ("wait=0s", Order::Newest), ("", Order::Newest)] {
+        for (query, order) in
+            [("wait=30s", ListOrder::Oldest), ("wait=0s", ListOrder::Newest), ("", ListOrder::Newest)]
+        {
             assert_eq!(read(query, now()).unwrap().query.order, order, "{query}");
         }
     }

@@ -2,7 +2,7 @@
 //! `/backends/{name}/status`, where the URL may end with `/{callback}`. If the provider's token is in the
 //! path, it is `/backends/{name}/{token}` in both.
 //!
-//! The handler finds the backend, lets its [`Provider`](super::Provider) read the request (`take`), asks the
+//! The handler finds the backend, lets its [`ProviderEndpoints`](super::ProviderEndpoints) read the request (`take`), asks the
 //! message log for what the reports do not say (`report_lookup`), stores all of it in one publish (`store`),
 //! and answers 2xx once the broker has confirmed it.
 

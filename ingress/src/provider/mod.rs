@@ -27,4 +27,4 @@ mod reporter;
 mod report_lookup;
 mod store;
 
-pub(crate) use take::{Provider, ProviderPath, Taken};
+pub(crate) use take::{ProviderEndpoints, ProviderPath, Taken};

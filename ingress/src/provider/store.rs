@@ -87,14 +87,14 @@ fn report(
     state: &IngressState,
 ) -> impl Iterator<Item = (Address, Envelope)> {
     let backend = &reported.report.backend;
-    let notice = notice(token, state, reported);
-    let notice = notice.map(|notice| (Address::Callbacks(backend.clone()), Envelope::from(&notice)));
-    std::iter::once((Address::Reports(backend.clone()), Envelope::from(&reported.report))).chain(notice)
+    let event = callback_event(token, state, reported);
+    let event = event.map(|event| (Address::Callbacks(backend.clone()), Envelope::from(&event)));
+    std::iter::once((Address::Reports(backend.clone()), Envelope::from(&reported.report))).chain(event)
 }
 
 /// The callback event about a report for the message's client, if `token` from the report's URL, or else the
 /// message log, contains a callback.
-fn notice(token: Option<&str>, state: &IngressState, reported: &Reported) -> Option<CallbackEvent> {
+fn callback_event(token: Option<&str>, state: &IngressState, reported: &Reported) -> Option<CallbackEvent> {
     let report = &reported.report;
     let token = token.or(reported.callback.as_deref())?;
     // Any publisher can put the token of another message into its own message's row of the log.

@@ -35,7 +35,7 @@ const MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// A backend's two endpoints, prepared from the configuration.
 #[derive(Debug)]
-pub(crate) struct Provider {
+pub(crate) struct ProviderEndpoints {
     pub(crate) receiver: Receiver,
     /// `None` for a backend without a `status` table.
     pub(crate) reporter: Option<Reporter>,
@@ -105,7 +105,7 @@ impl Brought {
     }
 }
 
-impl Provider {
+impl ProviderEndpoints {
     /// Prepares both endpoints of `backend`.
     ///
     /// # Errors

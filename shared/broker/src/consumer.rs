@@ -33,7 +33,7 @@ pub struct Delivery {
     /// How often the message was lost with its consumer: a process that crashed, a connection that
     /// broke. A requeue does not count, but on RabbitMQ up to half of `max_deliveries` requeues may. The
     /// embedded broker counts only for messages that were there when it was opened.
-    pub returned: u32,
+    pub lost: u32,
     /// When this process got it. RabbitMQ takes it back after 30 minutes.
     pub since: Instant,
     tag: u64,
@@ -162,16 +162,16 @@ impl Feed {
     /// Delivers a message to the caller.
     ///
     /// # Errors
-    /// [`Gone`] if the consumer was dropped or its buffer is full. The delivery is dropped, and so requeued.
+    /// The consumer was dropped, or its buffer is full. The delivery is dropped, and so requeued.
     pub fn deliver(
         &mut self,
         tag: u64,
         envelope: Envelope,
         redelivered: bool,
-        returned: u32,
+        lost: u32,
     ) -> Result<(), Gone> {
         let settle = Some(self.settle.clone());
-        let delivery = Delivery { envelope, redelivered, returned, since: Instant::now(), tag, settle };
+        let delivery = Delivery { envelope, redelivered, lost, since: Instant::now(), tag, settle };
         let delivered = self.deliveries.try_send(delivery).map_err(|_| Gone);
         if self.deliveries.is_closed() {
             // What was sent while the caller dropped its end may be in the channel, where nobody takes
@@ -184,7 +184,7 @@ impl Feed {
 
 /// A delivery failed: the consumer was dropped, or its buffer is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the consumer was dropped")]
+#[error("the consumer was dropped, or its buffer is full")]
 pub struct Gone;
 
 /// Both ends of a subscription to `queue`, with a buffer of `prefetch` messages.

@@ -274,8 +274,8 @@ impl From<&Report> for Envelope {
 }
 
 impl From<&CallbackEvent> for Envelope {
-    fn from(notice: &CallbackEvent) -> Self {
-        Self::json(CALLBACK_V1, notice.message_id.to_string(), notice.to_json())
+    fn from(callback_event: &CallbackEvent) -> Self {
+        Self::json(CALLBACK_V1, callback_event.message_id.to_string(), callback_event.to_json())
     }
 }
 

@@ -233,6 +233,6 @@ pub struct BrokerOptions {
     /// The free bytes on the embedded store's file system below which publishes are refused.
     pub min_free_disk: u64,
     /// How often a message may be lost with a process before it is given up:
-    /// `dispatcher.max_deliveries`. [`Delivery::returned`] is exact from half of it on.
+    /// `dispatcher.max_deliveries`. [`Delivery::lost`] is exact from half of it on.
     pub max_deliveries: u32,
 }

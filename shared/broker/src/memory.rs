@@ -135,7 +135,7 @@ impl MemoryBroker {
     }
 
     /// Puts a message into `queue` that was lost with its process `lost` times.
-    pub fn put_returned(&self, queue: &str, envelope: Envelope, lost: u32) {
+    pub fn put_redelivered(&self, queue: &str, envelope: Envelope, lost: u32) {
         let name = QueueName::stored(queue);
         self.change(|state| {
             let (publish, address) = (state.last, Address::Queue(name.clone()));

@@ -231,7 +231,7 @@ fn settings(
         let key = join(&table, name);
         if !(whole || used.contains(name) || of_type.contains(name)) {
             let hint = suggest::hint(name, of_type.iter().chain(&used).map(String::as_str));
-            reader.warning(&key, &format!("this setting is not used{hint}"));
+            reader.warning(&key, &format!("is not used by any template{hint}"));
         }
         if holds_template(value) {
             reader.warning(&key, NO_TEMPLATE);

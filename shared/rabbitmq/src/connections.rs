@@ -151,10 +151,10 @@ impl Connections {
             let reason = reason.as_str();
             match &*of.borrow() {
                 ConnectionState::Up | ConnectionState::Blocked(_) => {
-                    warn!(reason, "broker connection lost, retrying");
+                    warn!(error = reason, "broker connection lost, retrying");
                 }
                 ConnectionState::Starting | ConnectionState::Down(_) => {
-                    warn!(reason, "broker connection failed, retrying");
+                    warn!(error = reason, "broker connection failed, retrying");
                 }
             }
         }

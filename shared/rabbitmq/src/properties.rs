@@ -124,7 +124,7 @@ pub(super) fn envelope(queue: &str, delivery: Delivery) -> Envelope {
 /// How often the message returned to its quorum queue: `x-delivery-count`. Before RabbitMQ 4.3 every return
 /// counts; from then on only a message that was rejected or lost. On a first delivery, RabbitMQ 3 leaves the
 /// publisher's value in place: it is ignored.
-pub(super) fn returned(delivery: &Delivery) -> u32 {
+pub(super) fn delivery_count(delivery: &Delivery) -> u32 {
     let table = delivery.properties.headers().as_ref().filter(|_| delivery.redelivered);
     match table.and_then(|table| table.inner().get("x-delivery-count")).and_then(value) {
         Some(HeaderValue::Integer(count)) => u32::try_from(count).unwrap_or_default(),

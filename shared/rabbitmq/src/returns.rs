@@ -107,7 +107,7 @@ impl Returns {
     /// Records a delivery. Returns it if its consumer is to have it; otherwise the next [`publish`](Self::publish)
     /// returns it to its queue.
     pub(super) fn take(&mut self, tag: u64, delivery: Delivery) -> Option<TakenDelivery> {
-        let (counted, redelivered) = (properties::returned(&delivery), delivery.redelivered);
+        let (counted, redelivered) = (properties::delivery_count(&delivery), delivery.redelivered);
         let mut envelope = properties::envelope(self.queue.as_str(), delivery);
         let before = envelope.integer_header(LOST).map(|lost| u32::try_from(lost).unwrap_or_default());
         envelope.headers.remove(LOST);
@@ -196,7 +196,7 @@ async fn publish_again(
         }
         Err(error) => {
             if let BrokerError::Refused(reason) = error {
-                warn!(%queue, reason, "message cannot be published again: each return counts as a delivery");
+                warn!(%queue, error = reason, "message cannot be published again: each return counts as a delivery");
             }
             deliveries.into_iter().map(|again| returned(again, false)).collect()
         }

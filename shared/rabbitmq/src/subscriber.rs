@@ -246,10 +246,10 @@ impl DeliveringChannel {
 
     /// Tells the broker what was decided.
     fn settle(&mut self) {
-        for notice in self.unsettled.settle(std::mem::take(&mut self.decided)) {
+        for frame in self.unsettled.settle(std::mem::take(&mut self.decided)) {
             // lapin queues a frame with the first poll. There is nothing to wait for: no answer
             // comes, and if the channel is gone, the deliveries are no longer ours.
-            let _ = match notice {
+            let _ = match frame {
                 SettleFrame::Ack(tag) => {
                     self.channel.basic_ack(tag, BasicAckOptions { multiple: false }).now_or_never()
                 }
@@ -321,7 +321,7 @@ async fn open(
                 Err(error) => {
                     warn!(
                         queue = queue.as_str(),
-                        reason = shared.endpoint.explain(&error),
+                        error = shared.endpoint.explain(&error),
                         "cannot consume, retrying"
                     );
                     if code(&error) == Some(NOT_FOUND)
@@ -329,7 +329,7 @@ async fn open(
                     {
                         warn!(
                             queue = queue.as_str(),
-                            reason = shared.endpoint.explain(&error),
+                            error = shared.endpoint.explain(&error),
                             "queue not declared, retrying"
                         );
                     }

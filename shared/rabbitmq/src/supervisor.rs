@@ -82,8 +82,8 @@ async fn watch_over(shared: &Connections, connection: &ConsumerConnection) -> Op
             why = &mut lost => return Some(why),
             () = shared.closed() => return None,
             declared = shared.restore(&connection.link) => if let Err(error) = declared {
-                let reason = shared.endpoint.explain(&error);
-                warn!(reason, "exchanges and queues not declared, retrying");
+                let error = shared.endpoint.explain(&error);
+                warn!(error, "exchanges and queues not declared, retrying");
             },
         }
     }

@@ -1,8 +1,8 @@
 //! Opens the message log that the configuration names, and watches whether it can be used.
 
 pub use postern_store::message_log::{
-    Access, Cursor, KnownAnswer, LogError, LoggedCallback, LoggedMessage, LoggedRecipient, LoggedState,
-    MessageLog, MessageQuery, Order, Page, Retention, SentMessage, UnknownState,
+    Access, Cursor, KnownAnswer, ListOrder, LogError, LoggedCallback, LoggedMessage, LoggedRecipient,
+    LoggedState, MessageLog, MessageQuery, Page, Retention, SentMessage, UnknownState,
 };
 
 use postern_config::{Config, LogPlace, MessageLogConfig};

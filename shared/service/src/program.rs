@@ -309,7 +309,7 @@ impl Runtime {
                 Ok(spool)
             }
             Err(BrokerError::Locked { path }) => Err(Exit::Failed(anyhow::anyhow!(
-                "ingress.spool: {path} is in use by another process; each needs a folder of its own"
+                "ingress.spool: {path} is in use by another process; stop it, or set ingress.spool to another folder"
             ))),
             // Nobody asked for the spool, and nothing is in it.
             Err(error) if !section.is_chosen() && !used_before => {

@@ -242,7 +242,7 @@ pub(crate) fn log_warnings(config: &Config) {
         if key.is_empty() {
             tracing::warn!("configuration: {what}");
         } else {
-            tracing::warn!(key, line, "configuration: the value at this key {what}");
+            tracing::warn!(key, line, "configuration: {key}: {what}");
         }
     }
 }
@@ -267,7 +267,8 @@ fn log(done: &Result<Reloaded, ReloadError>, by: &str) {
         }
         Err(ReloadError::Invalid(problems)) => {
             for Problem { key, line, what } in problems {
-                tracing::error!(key, line, "configuration not reloaded: {what}");
+                let place = if key.is_empty() { String::new() } else { format!("{key}: ") };
+                tracing::error!(key, line, "configuration not reloaded: {place}{what}");
             }
             let problems = problems.len();
             tracing::error!(by, problems, "configuration not reloaded, nothing was changed");

@@ -95,7 +95,7 @@ impl Tls {
                     let key = format!("{section}.{key}");
                     tracing::error!(
                         key,
-                        reason = what,
+                        error = what,
                         "new certificate not used, the previous one stays in use"
                     );
                 }

@@ -13,8 +13,19 @@ pub struct EgressPolicy {
 
 /// An address that may not be called, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct EgressRefused(String);
+pub enum EgressRefused {
+    /// The text is not a URL that may be called, and why.
+    #[error("{0}")]
+    Url(&'static str),
+    /// The address is not a public one, and the policy does not allow it.
+    #[error("{address} is {kind}")]
+    Address {
+        /// The address.
+        address: IpAddr,
+        /// What kind of address it is, with its article.
+        kind: &'static str,
+    },
+}
 
 impl EgressPolicy {
     /// A policy that allows the public Internet and `allow`.
@@ -28,7 +39,7 @@ impl EgressPolicy {
     /// `text` is not an http or https URL, contains a user name or a password, or names an address that
     /// may not be called.
     pub fn url(&self, text: &str) -> Result<Url, EgressRefused> {
-        let refused = |why: &str| Err(EgressRefused(why.to_owned()));
+        let refused = |why| Err(EgressRefused::Url(why));
         let Ok(url) = Url::parse(text) else { return refused("it is not a URL") };
         if !matches!(url.scheme(), "http" | "https") {
             return refused("only http and https are allowed");
@@ -55,7 +66,7 @@ impl EgressPolicy {
             return Ok(());
         }
         match kind(address).or_else(|| is_own(address).then_some("an address of this machine")) {
-            Some(kind) => Err(EgressRefused(format!("{address} is {kind}"))),
+            Some(kind) => Err(EgressRefused::Address { address, kind }),
             None => Ok(()),
         }
     }

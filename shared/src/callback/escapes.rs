@@ -24,10 +24,10 @@ use crate::message::CallbackEvent;
 use std::{iter::Peekable, str::Chars};
 use url::form_urlencoded::byte_serialize;
 
-/// The address to call for `notice`: that of `callback` with its escapes replaced.
-pub fn fill(callback: &Callback, notice: &CallbackEvent) -> String {
-    let words: Vec<&str> = notice.reply.split_ascii_whitespace().collect();
-    let mut filling = Filling { callback, notice, words, next_word: 1, filled: String::new() };
+/// The address to call for `callback_event`: that of `callback` with its escapes replaced.
+pub fn fill(callback: &Callback, callback_event: &CallbackEvent) -> String {
+    let words: Vec<&str> = callback_event.reply.split_ascii_whitespace().collect();
+    let mut filling = Filling { callback, callback_event, words, next_word: 1, filled: String::new() };
     let mut pattern = callback.url.chars().peekable();
     while let Some(c) = pattern.next() {
         if c == '%' && pattern.peek().is_some() {
@@ -41,7 +41,7 @@ pub fn fill(callback: &Callback, notice: &CallbackEvent) -> String {
 
 struct Filling<'a> {
     callback: &'a Callback,
-    notice: &'a CallbackEvent,
+    callback_event: &'a CallbackEvent,
     words: Vec<&'a str>,
     /// The index of the word that the next `%s` stands for.
     next_word: usize,
@@ -53,7 +53,7 @@ impl Filling<'_> {
         let Some(code) = pattern.next() else { return };
         match code {
             't' => {
-                let at = self.notice.at.strftime("%Y-%m-%d+%H:%M:%S").to_string();
+                let at = self.callback_event.at.strftime("%Y-%m-%d+%H:%M:%S").to_string();
                 self.filled.push_str(&at);
             }
             '#' => {
@@ -70,15 +70,16 @@ impl Filling<'_> {
 
     /// The value of the escape `code`. `None` if there is no escape of this name.
     fn value(&mut self, code: char) -> Option<String> {
-        let Self { callback, notice, words, next_word, .. } = self;
+        let Self { callback, callback_event, words, next_word, .. } = self;
         let said = |code| callback.values.get(&code).map_or("", String::as_str);
-        let recipient =
-            || notice.identity.as_ref().or(callback.to.as_ref()).map_or("", |identity| identity.as_str());
+        let recipient = || {
+            callback_event.identity.as_ref().or(callback.to.as_ref()).map_or("", |identity| identity.as_str())
+        };
         let or =
             |value: &str, default: &str| if value.is_empty() { default.to_owned() } else { value.to_owned() };
         Some(match code {
-            'd' => notice.event.to_string(),
-            'A' | 'b' => notice.reply.clone(),
+            'd' => callback_event.event.to_string(),
+            'A' | 'b' => callback_event.reply.clone(),
             'a' => words.join(" "),
             'k' => words.first().copied().unwrap_or_default().to_owned(),
             's' | 'S' => {
@@ -86,15 +87,15 @@ impl Filling<'_> {
                 words.get(*next_word - 1).copied().unwrap_or_default().to_owned()
             }
             'r' => words.get(*next_word..).unwrap_or_default().join(" "),
-            'e' => notice.reply.bytes().fold(String::new(), |hex, byte| hex + &format!("{byte:02X}")),
+            'e' => callback_event.reply.bytes().fold(String::new(), |hex, byte| hex + &format!("{byte:02X}")),
             'p' => recipient().to_owned(),
             'q' => international(recipient()),
             'P' => said('P').to_owned(),
             'Q' => international(said('P')),
-            'i' => notice.backend.to_string(),
-            'I' => notice.message_id.to_string(),
-            'F' => notice.external_id.clone().unwrap_or_default(),
-            'T' => notice.at.as_second().to_string(),
+            'i' => callback_event.backend.to_string(),
+            'I' => callback_event.message_id.to_string(),
+            'F' => callback_event.external_id.clone().unwrap_or_default(),
+            'T' => callback_event.at.as_second().to_string(),
             'n' => callback.user.clone(),
             'R' => callback.url.clone(),
             'c' => or(said('c'), "0"),
@@ -127,7 +128,7 @@ mod tests {
             to: None,
             values: values.map(|(code, value)| (code, value.to_owned())).into(),
         };
-        let notice = CallbackEvent {
+        let callback_event = CallbackEvent {
             message_id,
             backend: "clinic".parse().unwrap(),
             callback: String::new(),
@@ -137,7 +138,7 @@ mod tests {
             reply: reply.to_owned(),
             at: "2026-11-22T17:00:05.7Z".parse().unwrap(),
         };
-        fill(&callback, &notice)
+        fill(&callback, &callback_event)
     }
 
     #[test]
@@ -180,7 +181,7 @@ mod tests {
         let (url, user) = ("%p".to_owned(), String::new());
         let to = Some("+1666".parse().unwrap());
         let callback = Callback { message_id, user, url, mask: 1, to, values: Default::default() };
-        let notice = CallbackEvent {
+        let callback_event = CallbackEvent {
             message_id,
             backend: "x".parse().unwrap(),
             callback: String::new(),
@@ -190,6 +191,6 @@ mod tests {
             reply: String::new(),
             at: jiff::Timestamp::UNIX_EPOCH,
         };
-        assert_eq!(fill(&callback, &notice), "%2B1666");
+        assert_eq!(fill(&callback, &callback_event), "%2B1666");
     }
 }

@@ -11,9 +11,9 @@
 //!
 //! The dispatcher opens the token when it publishes what became of an attempt. If the client wants to
 //! know that the provider took the message (8) or that nobody will (16), the dispatcher publishes a
-//! notice to `postern.callbacks` in one step with the report. If a message has a token, its
+//! callback event to `postern.callbacks` in one step with the report. If a message has a token, its
 //! `{{ status_url }}` ends in the token, so the provider's delivery report brings it along, and the
-//! ingress publishes report and notice together, before the 2xx. If the callback address is set in the
+//! ingress publishes report and callback event together, before the 2xx. If the callback address is set in the
 //! provider's console, the report brings no token, and the ingress looks it up in the message log.
 //!
 //! The token travels with its message although a message log holds it, too. The token works without a
@@ -72,7 +72,7 @@ impl Callback {
         self.mask & (event.bit() | also) != 0
     }
 
-    /// The notice of `report`, for which the provider's words are `reply`; `token` is this callback,
+    /// The callback event of `report`, for which the provider's words are `reply`; `token` is this callback,
     /// sealed. `None` if the client does not want to be told of it.
     pub fn told_of(&self, token: &str, report: &Report, reply: String) -> Option<CallbackEvent> {
         let recipient = report.recipients.first()?;
@@ -135,10 +135,10 @@ pub fn token(context: &Context) -> Option<&str> {
     context.get(CONTEXT_KEY)?.as_str().filter(|token| might_be_token(token))
 }
 
-/// The notices after an attempt to send `message`. `events` has one item for each identity, in order:
+/// The callback events after an attempt to send `message`. `events` has one item for each identity, in order:
 /// the event, the provider's id and the SMSC's reply in Kannel's words, or `None` if there is nothing to
 /// tell.
-pub fn notices<'a>(
+pub fn callback_events<'a>(
     keys: &CallbackKeys,
     message: &'a Outbound,
     events: impl Iterator<Item = Option<(KannelEvent, Option<String>, String)>> + 'a,
@@ -164,7 +164,7 @@ pub fn notices<'a>(
     due.collect()
 }
 
-/// The notice of `report`, about a message whose context holds `token`; `word` is the provider's word.
+/// The callback event of `report`, about a message whose context holds `token`; `word` is the provider's word.
 /// `None` if the client does not want to be told of it, or the token cannot be opened.
 pub fn reported(
     keys: &CallbackKeys,

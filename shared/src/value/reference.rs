@@ -16,11 +16,9 @@ pub(super) fn problem(text: &str) -> Option<String> {
         ));
     }
     let otherwise = "if the secret really looks like this, put it into a file: { file = \"PATH\" }";
-    let whole = whole(text);
-    if let Some(name) = whole {
+    if is_whole(text) {
         return Some(format!(
-            "is used literally, and no environment variable is read: write {{ env = \"{name}\" }}; \
-             {otherwise}"
+            "is used literally, and no environment variable is read: write {{ env = \"NAME\" }}; {otherwise}"
         ));
     }
     within(text).then(|| {
@@ -31,8 +29,9 @@ pub(super) fn problem(text: &str) -> Option<String> {
     })
 }
 
-/// The variable to which all of `text` refers. `NAME` in place of a name that could be the secret itself.
-fn whole(text: &str) -> Option<&str> {
+/// Whether all of `text` probably stands for an environment variable. Its name is not printed: `text` could be
+/// the secret itself.
+fn is_whole(text: &str) -> bool {
     let between = |start: &str, end: &str| text.strip_prefix(start)?.strip_suffix(end).map(str::trim);
     let bare = [
         ("${{", "}}"),
@@ -44,21 +43,14 @@ fn whole(text: &str) -> Option<&str> {
         ("env:", ""),
         ("env(", ")"),
     ];
-    let named = bare.into_iter().find_map(|(start, end)| {
-        let inner = between(start, end)?;
-        let name =
-            ["env.", "env:", "ENV."].into_iter().find_map(|it| inner.strip_prefix(it)).unwrap_or(inner);
-        // ${NAME:-default} and the like.
-        let name = name.split_once(':').map_or(name, |(name, _)| name);
-        is_name(name).then_some(name)
-    });
-    let dollar = || {
-        let name = text.strip_prefix('$').filter(|name| is_name(name))?;
-        // A password may begin with a dollar sign, and must not be printed.
-        let is_upper = name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
-        Some(if is_upper { name } else { "NAME" })
-    };
-    named.or_else(dollar)
+    let is_bare = text.strip_prefix('$').is_some_and(is_name);
+    is_bare
+        || bare.into_iter().filter_map(|(start, end)| between(start, end)).any(|inner| {
+            let name =
+                ["env.", "env:", "ENV."].into_iter().find_map(|it| inner.strip_prefix(it)).unwrap_or(inner);
+            // ${NAME:-default} and similar forms.
+            is_name(name.split_once(':').map_or(name, |(name, _)| name))
+        })
 }
 
 /// Whether `text`, which is not a secret, refers to an environment variable as in a shell: `${NAME}`
@@ -124,15 +116,15 @@ mod tests {
     #[test]
     fn a_reference_is_told_from_a_secret() {
         for (text, says) in [
-            ("$TOKEN", "{ env = \"TOKEN\" }"),
-            ("${TOKEN}", "{ env = \"TOKEN\" }"),
-            ("${token_2:-none}", "{ env = \"token_2\" }"),
-            ("$(TOKEN)", "{ env = \"TOKEN\" }"),
-            ("%TOKEN%", "{ env = \"TOKEN\" }"),
-            ("$env:TOKEN", "{ env = \"TOKEN\" }"),
-            ("env:TOKEN", "{ env = \"TOKEN\" }"),
-            ("{{ env.TOKEN }}", "{ env = \"TOKEN\" }"),
-            ("${{ TOKEN }}", "{ env = \"TOKEN\" }"),
+            ("$TOKEN", "{ env = \"NAME\" }"),
+            ("${TOKEN}", "{ env = \"NAME\" }"),
+            ("${token_2:-none}", "{ env = \"NAME\" }"),
+            ("$(TOKEN)", "{ env = \"NAME\" }"),
+            ("%TOKEN%", "{ env = \"NAME\" }"),
+            ("$env:TOKEN", "{ env = \"NAME\" }"),
+            ("env:TOKEN", "{ env = \"NAME\" }"),
+            ("{{ env.TOKEN }}", "{ env = \"NAME\" }"),
+            ("${{ TOKEN }}", "{ env = \"NAME\" }"),
             ("$ecret", "{ env = \"NAME\" }"),
             ("amqp://postern:${PASSWORD}@host/", "{ env = \"NAME\" }"),
             ("file:/run/secrets/token", "{ file = \"/run/secrets/token\" }"),
@@ -140,7 +132,10 @@ mod tests {
             ("%d/token", "{ credential = \"token\" }"),
         ] {
             let why = problem(text).unwrap_or_default();
-            assert!(why.contains(says) && !why.contains("ecret\""), "{text}: {why}");
+            assert!(
+                why.contains(says) && !why.contains("TOKEN") && !why.contains("ecret\""),
+                "{text}: {why}"
+            );
         }
         for secret in [
             "",

@@ -187,12 +187,12 @@ pub struct MessageQuery {
     /// Only messages after this place in `order`. It comes from an earlier [`Page`]. `None`: from the beginning.
     pub cursor: Option<Cursor>,
     /// Whether the newest or the oldest comes first.
-    pub order: Order,
+    pub order: ListOrder,
 }
 
 /// The order of a list of messages, by the time when the log learnt of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Order {
+pub enum ListOrder {
     /// The newest first.
     #[default]
     Newest,
@@ -209,8 +209,8 @@ pub struct Cursor(pub i64);
 pub struct Page {
     /// The messages, without their events.
     pub messages: Vec<LoggedMessage>,
-    /// Where the next page begins. With [`Order::Newest`], `None` if there are no more messages. With
-    /// [`Order::Oldest`] it is always there, so that a reader can ask later for new messages.
+    /// Where the next page begins. With [`ListOrder::Newest`], `None` if there are no more messages. With
+    /// [`ListOrder::Oldest`] it is always there, so that a reader can ask later for new messages.
     pub next: Option<Cursor>,
 }
 
@@ -297,7 +297,7 @@ impl Default for MessageQuery {
             until: None,
             limit: 50,
             cursor: None,
-            order: Order::Newest,
+            order: ListOrder::Newest,
         }
     }
 }

@@ -233,7 +233,7 @@ async fn is_no_poison(place: Place, way: Way) {
     let mut consumer = broker.consume(&queue(Priority::Bulk), 1).await.unwrap();
     let delivery = consumer.next().await.unwrap();
     let half = config().dispatcher.max_deliveries / 2;
-    assert!(delivery.returned <= half, "{} losses are counted", delivery.returned);
+    assert!(delivery.lost <= half, "{} losses are counted", delivery.lost);
     delivery.release();
     consumer.close().await;
 

@@ -22,7 +22,7 @@ async fn a_mistake_changes_nothing_and_every_one_is_said() {
     assert!(at.contains(&(Some(2), "ingress.max_boddy")), "{refusal}");
     assert!(at.iter().any(|(_, key)| key.starts_with("backends.clinic.send.retry")), "{refusal}");
     assert!(at.iter().any(|(_, key)| *key == "backends.new.type"), "{refusal}");
-    let line = gateway.log().wait_for("configuration not reloaded: unknown key").await;
+    let line = gateway.log().wait_for("configuration not reloaded: ingress.max_boddy: unknown key").await;
     assert!(line.contains("\"key\":\"ingress.max_boddy\"") && line.contains("\"line\":2"), "{line}");
     gateway.metric_becomes("postern_config_reloads_total", &outcome("invalid"), 1.0).await;
     gateway.metric_becomes("postern_config_last_reload_successful", &[], 0.0).await;

@@ -3,7 +3,7 @@
 use clap::Args;
 use jiff::Timestamp;
 use postern_service::{
-    message_log::{LoggedState, MessageQuery, Order},
+    message_log::{ListOrder, LoggedState, MessageQuery},
     moment,
 };
 use postern_shared::{
@@ -48,7 +48,7 @@ impl LogFilterArguments {
     }
 
     /// The query of the first page.
-    pub(super) fn query(self, order: Order) -> MessageQuery {
+    pub(super) fn query(self, order: ListOrder) -> MessageQuery {
         let Self { backend, identity, state, direction, external_id, since, until, limit: _ } = self;
         let all = MessageQuery::default();
         MessageQuery { backend, identity, state, direction, external_id, since, until, order, ..all }

@@ -2,7 +2,7 @@
 
 use super::arguments::LogFilterArguments;
 use postern_service::{
-    message_log::{LogError, LoggedMessage, MessageLog, MessageQuery, Order},
+    message_log::{ListOrder, LogError, LoggedMessage, MessageLog, MessageQuery},
     program::Exit,
 };
 use postern_shared::terminal;
@@ -58,7 +58,7 @@ impl<'l> Pages<'l> {
 /// error.
 pub(super) async fn run(log: &dyn MessageLog, which: LogFilterArguments, events: bool) -> Result<(), Exit> {
     let most = which.limit().unwrap_or(u64::MAX);
-    let mut pages = Pages::new(log, which.query(Order::Oldest), most);
+    let mut pages = Pages::new(log, which.query(ListOrder::Oldest), most);
     while let Some(page) = pages.next().await? {
         let mut lines = BufWriter::new(io::stdout());
         for message in page {

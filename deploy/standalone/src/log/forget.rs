@@ -6,7 +6,7 @@ use crate::{
     greeting::print,
 };
 use postern_service::{
-    message_log::{MessageLog, MessageQuery, Order},
+    message_log::{ListOrder, MessageLog, MessageQuery},
     program::Exit,
 };
 use postern_shared::{
@@ -40,7 +40,7 @@ pub(super) async fn run(log: &dyn MessageLog, arguments: &ForgetArguments) -> Re
 /// How many messages the person sent or received.
 async fn counted(log: &dyn MessageLog, arguments: &ForgetArguments) -> Result<u64, Exit> {
     let identity = Some(arguments.identity.clone());
-    let query = MessageQuery { identity, order: Order::Oldest, ..MessageQuery::default() };
+    let query = MessageQuery { identity, order: ListOrder::Oldest, ..MessageQuery::default() };
     let (mut pages, mut messages) = (Pages::new(log, query, u64::MAX), 0);
     while let Some(page) = pages.next().await? {
         messages += page.len() as u64;

@@ -127,7 +127,7 @@ fn exit(error: OrderError) -> Exit {
         OrderError::UnknownBackend { .. } | OrderError::UnknownQueue { .. } | OrderError::Invalid(_) => {
             Exit::Config(error.to_string())
         }
-        OrderError::NoLog(_) | OrderError::Broker(_) => error.into(),
+        OrderError::NoStream(_) | OrderError::Broker(_) => error.into(),
     }
 }
 

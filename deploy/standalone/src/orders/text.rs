@@ -26,7 +26,7 @@ pub(super) fn paused(done: &Paused) -> String {
     if done.paused && *consumers > 0 {
         let _ = writeln!(
             text,
-            "{consumers} dispatchers still consume from its queues: they may not have received the order yet"
+            "dispatchers that still consume from its queues: {consumers}; they may not have received the command yet"
         );
     }
     text

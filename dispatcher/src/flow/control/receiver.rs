@@ -48,7 +48,11 @@ impl ReceiverShown {
         let unreached = failure.and_then(|failure| failure.unreached.as_ref());
         let reason = unreached.map(|unreached| unreached.reason);
         let said = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-        let why = || format!("it is down: consecutive deliveries failed, the last with {code}{said}");
+        let why = || {
+            format!(
+                "breaker open: the webhook is down, consecutive deliveries failed, the last with {code}{said}"
+            )
+        };
         match change {
             BreakerChange::Opened(pause) => {
                 self.health.paused(after(pause), why());

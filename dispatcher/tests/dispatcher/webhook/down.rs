@@ -98,6 +98,9 @@ async fn a_first_connection_that_is_refused_pauses_it_at_once() {
     until("it to wait", || running.broker.delayed().len() == 1).await;
     assert_eq!(waiting_attempts(&running), [1]);
     let health = running.health.application().unwrap().to_string();
-    assert!(health.starts_with("is paused: it is down") && health.contains("connect"), "{health}");
+    assert!(
+        health.starts_with("is paused: breaker open: the webhook is down") && health.contains("connect"),
+        "{health}"
+    );
     running.stop().await;
 }

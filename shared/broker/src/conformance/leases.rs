@@ -225,21 +225,21 @@ pub(super) async fn processes_lost_with_a_message_are_counted(storage: Arc<dyn S
         let mut consumer = consume(&broker, &queue, 1).await?;
         let delivery = next(&mut consumer).await?;
         ensure!(number(&delivery)? == 0, "letter {} came first", number(&delivery)?);
-        let returned = delivery.returned;
-        ensure!(returned + 1 >= crashes, "returned is {returned} after {crashes} crashes");
-        ensure!(crashes > 0 || returned == 0, "returned is {returned} before any crash");
-        ensure!(returned == 0 || delivery.redelivered);
+        let lost = delivery.lost;
+        ensure!(lost + 1 >= crashes, "lost is {lost} after {crashes} crashes");
+        ensure!(crashes > 0 || lost == 0, "lost is {lost} before any crash");
+        ensure!(lost == 0 || delivery.redelivered);
         within("crash", storage.crash(broker)).await??;
         drop(delivery);
     }
     let broker = open_default(&storage).await?;
     let mut consumer = consume(&broker, &queue, 10).await?;
     let guilty = next(&mut consumer).await?;
-    ensure!(number(&guilty)? == 0 && guilty.returned >= 3, "returned is {} in the end", guilty.returned);
+    ensure!(number(&guilty)? == 0 && guilty.lost >= 3, "lost is {} in the end", guilty.lost);
     guilty.ack();
     for n in [1, 2] {
         let behind = next(&mut consumer).await?;
-        ensure!(number(&behind)? == n && behind.returned == 0, "letter {n} was never out");
+        ensure!(number(&behind)? == n && behind.lost == 0, "letter {n} was never out");
         behind.ack();
     }
     broker.close().await;
@@ -258,9 +258,9 @@ pub(super) async fn what_is_released_never_counts_as_lost_too_often(storage: Arc
     let mut taken = async |consumer: &mut Consumer| -> Result<Delivery> {
         let delivery = next(consumer).await?;
         ensure!(number(&delivery)? == 0);
-        ensure!(delivery.returned <= MAX_DELIVERIES / 2, "returned is {}", delivery.returned);
-        ensure!(delivery.returned >= most, "returned was {most} and is {}", delivery.returned);
-        most = delivery.returned;
+        ensure!(delivery.lost <= MAX_DELIVERIES / 2, "lost is {}", delivery.lost);
+        ensure!(delivery.lost >= most, "lost was {most} and is {}", delivery.lost);
+        most = delivery.lost;
         Ok(delivery)
     };
     for _ in 0..MAX_DELIVERIES {
@@ -282,14 +282,14 @@ pub(super) async fn what_is_released_never_counts_as_lost_too_often(storage: Arc
         let broker = open_default(&storage).await?;
         let mut consumer = consume(&broker, &queue, 1).await?;
         let delivery = next(&mut consumer).await?;
-        ensure!(delivery.returned == most + crashes, "{} after {crashes} crashes", delivery.returned);
+        ensure!(delivery.lost == most + crashes, "{} after {crashes} crashes", delivery.lost);
         within("crash", storage.crash(broker)).await??;
         drop(delivery);
     }
     let broker = open_default(&storage).await?;
     let mut consumer = consume(&broker, &queue, 1).await?;
     let delivery = next(&mut consumer).await?;
-    ensure!(number(&delivery)? == 0 && delivery.returned == most + 4);
+    ensure!(number(&delivery)? == 0 && delivery.lost == most + 4);
     delivery.ack();
     silence(&mut consumer).await?;
     broker.close().await;
@@ -305,7 +305,7 @@ pub(super) async fn what_was_acked_or_never_out_is_not_counted(storage: Arc<dyn 
         post(&broker, &address, [crashes]).await?;
         let mut consumer = consume(&broker, &queue, 1).await?;
         let delivery = next(&mut consumer).await?;
-        ensure!(number(&delivery)? == crashes && delivery.returned == 0, "after {crashes} crashes");
+        ensure!(number(&delivery)? == crashes && delivery.lost == 0, "after {crashes} crashes");
         delivery.ack();
         silence(&mut consumer).await?;
         within("crash", storage.crash(broker)).await??;

@@ -100,7 +100,7 @@ const MISTAKES: &[Mistake] = &[
         "[backends.a]\ntype = \"http\"\nsend = { url = \"http://h/\", form = { to = \"{{ identity }}\", text = \"{{ text }}\" }, auth = { bearer = \"$TOKEN\" } }",
         "backends.a.send.auth.bearer",
         Some(3),
-        "{ env = \"TOKEN\" }",
+        "{ env = \"NAME\" }",
     ),
     (
         "[backends.a]\ntype = \"http\"\nsend = { url = \"http://h/\", form = { to = \"{{ identity }}\", text = \"{{ text }}\" }, auth = { bearer = 5 } }",

@@ -72,7 +72,7 @@ fn every_mistake_in_proving_names_its_key_and_what_is_allowed() {
         (
             "auth = { oauth2 = { token_url = \"https://h/\", client_id = \"$ID\", client_secret = \"s\" } }",
             "auth.oauth2.client_id",
-            "{ env = \"ID\" }",
+            "{ env = \"NAME\" }",
         ),
         (
             "auth = { aws_sigv4 = { region = \"eu-west-1\", service = \"sms-voice\", access_key_id = \"A\" } }",

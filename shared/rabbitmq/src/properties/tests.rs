@@ -66,10 +66,10 @@ fn headers_of_other_kinds_and_of_the_broker_are_dropped() {
 #[test]
 fn a_publisher_does_not_say_how_often_its_message_came_back() {
     let forged = delivery(OUTBOUND, [("x-delivery-count", AMQPValue::LongLongInt(1000))]);
-    assert_eq!(returned(&forged), 0);
+    assert_eq!(delivery_count(&forged), 0);
     let counted = Delivery { redelivered: true, ..forged };
-    assert_eq!(returned(&counted), 1000);
-    assert_eq!(returned(&Delivery { redelivered: true, ..delivery(OUTBOUND, []) }), 0);
+    assert_eq!(delivery_count(&counted), 1000);
+    assert_eq!(delivery_count(&Delivery { redelivered: true, ..delivery(OUTBOUND, []) }), 0);
 }
 
 #[test]

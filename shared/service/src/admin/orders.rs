@@ -133,6 +133,6 @@ fn status(error: &OrderError) -> u16 {
         | OrderError::UnknownQueue { .. }
         | OrderError::Broker(BrokerError::Refused(_)) => 404,
         OrderError::Invalid(_) => 400,
-        OrderError::NoLog(_) | OrderError::Broker(_) => 503,
+        OrderError::NoStream(_) | OrderError::Broker(_) => 503,
     }
 }

@@ -26,9 +26,10 @@ pub fn cancelled(queued: Queued<'_>, keys: &CallbackKeys, now: Timestamp) -> Vec
     };
     let refused = || Some((KannelEvent::Refused, None, format!("NACK/{CANCELLED}")));
     let events = message.identities.iter().map(|_| refused());
-    let notices = callback::notices(keys, message, events, now);
-    let told =
-        notices.iter().map(|notice| (Address::Callbacks(notice.backend.clone()), Envelope::from(notice)));
+    let callback_events = callback::callback_events(keys, message, events, now);
+    let told = callback_events.iter().map(|callback_event| {
+        (Address::Callbacks(callback_event.backend.clone()), Envelope::from(callback_event))
+    });
     let reported = (Address::Reports(message.backend.clone()), Envelope::from(&report));
     std::iter::once(reported).chain(told).map(|(address, out)| (address, out.in_trace_of(envelope))).collect()
 }

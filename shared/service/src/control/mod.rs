@@ -54,13 +54,13 @@ const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// What operators have commanded, as this process knows it. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Control {
-    known: watch::Sender<KnownLog>,
+    known: watch::Sender<KnownRecords>,
     health: HealthRegistry,
 }
 
 /// What is known of the control stream.
 #[derive(Debug, Clone)]
-struct KnownLog {
+struct KnownRecords {
     state: Arc<ControlState>,
     /// Whether everything that the stream held at the start was read, or cannot be read.
     is_read: bool,
@@ -72,7 +72,7 @@ impl Control {
     /// The state without any command, until this is told to [follow](Self::follow) the stream. Pauses are
     /// noted in `health`.
     pub fn new(health: HealthRegistry) -> Self {
-        let known = KnownLog { state: Arc::default(), is_read: true, problem: None };
+        let known = KnownRecords { state: Arc::default(), is_read: true, problem: None };
         Self { known: watch::Sender::new(known), health }
     }
 
@@ -194,7 +194,7 @@ impl Control {
 
     fn set(&self, state: ControlState) {
         self.health.paused_by_operators(state.pauses());
-        self.known.send_replace(KnownLog { state: Arc::new(state), is_read: true, problem: None });
+        self.known.send_replace(KnownRecords { state: Arc::new(state), is_read: true, problem: None });
     }
 
     /// Applies the command in `record`, and logs it.

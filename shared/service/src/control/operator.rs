@@ -46,7 +46,7 @@ pub enum OrderError {
     Invalid(String),
     /// The broker keeps no control stream.
     #[error("this broker does not keep postern.control, so nothing can be paused or cancelled: {0}")]
-    NoLog(String),
+    NoStream(String),
     /// The broker's error.
     #[error(transparent)]
     Broker(#[from] BrokerError),
@@ -187,7 +187,7 @@ impl Operator {
         match self.broker.depth(&log).await {
             Ok(_) => {}
             // A message to a queue that does not exist would be stored as unrouted.
-            Err(BrokerError::Refused(why)) => return Err(OrderError::NoLog(why)),
+            Err(BrokerError::Refused(why)) => return Err(OrderError::NoStream(why)),
             Err(error) => return Err(error.into()),
         }
         let record = ControlRecord::now(order, by);

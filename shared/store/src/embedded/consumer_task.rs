@@ -43,9 +43,9 @@ pub(super) async fn feed_consumer(
             _ = feed.settlements.recv_many(&mut settlements, AT_ONCE) => settle(&ended, &mut settlements),
             batch = leased.recv() => {
                 let Some(batch) = batch else { break };
-                for Leased { sequence, envelope, redelivered, returned } in batch {
+                for Leased { sequence, envelope, redelivered, lost } in batch {
                     // If the caller is gone, the dropped delivery requeues itself.
-                    let _ = feed.deliver(sequence, envelope, redelivered, returned);
+                    let _ = feed.deliver(sequence, envelope, redelivered, lost);
                 }
             }
         }

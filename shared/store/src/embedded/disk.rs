@@ -53,8 +53,8 @@ impl Disk {
                 let free = system.f_bavail.saturating_mul(system.f_frsize);
                 (free < self.min_free).then(|| {
                     format!(
-                        "{path} has {free} bytes free, fewer than the {} that must stay free; free some \
-                         space, and Postern continues by itself",
+                        "{path} has {free} bytes free, fewer than the {} that must stay free (broker.min_free_disk); \
+                         free some space, and Postern continues by itself",
                         self.min_free
                     )
                 })

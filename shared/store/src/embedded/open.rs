@@ -107,7 +107,7 @@ fn read_queues(store: &Store, specs: &[QueueSpec]) -> Result<StoredQueues, Store
             tracing::error!(
                 queue = name,
                 behind,
-                "the embedded store contains messages behind the end of a queue: it was damaged; the \
+                "the embedded store contains messages past the recorded end of a queue: it was damaged; the \
                  messages are recovered; check the disk, then run `postern store check`"
             );
             position.tail = end;

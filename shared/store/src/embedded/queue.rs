@@ -37,7 +37,7 @@ pub(super) struct Leased {
     /// Whether it was delivered before.
     pub(super) redelivered: bool,
     /// How often a process crashed while it held the message.
-    pub(super) returned: u32,
+    pub(super) lost: u32,
 }
 
 /// How a message's earlier leases ended.
@@ -231,8 +231,8 @@ impl Queue {
         };
         self.handed = self.handed.max(sequence + 1);
         self.leased.insert(sequence, Lease { consumer, size: known.size });
-        let returned = self.note(sequence);
-        Some(Leased { sequence, envelope, redelivered: known.redelivered || returned > 0, returned })
+        let lost = self.note(sequence);
+        Some(Leased { sequence, envelope, redelivered: known.redelivered || lost > 0, lost })
     }
 
     /// Has the lease of a message noted if necessary. Returns how many earlier leases were lost.

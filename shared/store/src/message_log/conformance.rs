@@ -8,7 +8,7 @@ mod asking;
 mod erasing;
 mod recording;
 
-use super::{HashKey, Keeping, LoggedMessage, MessageLog, MessageQuery, Order};
+use super::{HashKey, Keeping, ListOrder, LoggedMessage, MessageLog, MessageQuery};
 use anyhow::{Context as _, Result, bail, ensure};
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -197,7 +197,7 @@ async fn ids(log: &Arc<dyn MessageLog>, query: &MessageQuery) -> Result<Vec<Mess
 }
 
 fn oldest() -> MessageQuery {
-    MessageQuery { order: Order::Oldest, ..MessageQuery::default() }
+    MessageQuery { order: ListOrder::Oldest, ..MessageQuery::default() }
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, is: &T, should: &T) -> Result<()> {

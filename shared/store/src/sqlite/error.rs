@@ -89,7 +89,7 @@ impl StoreError {
     /// The error for a damaged store.
     pub(crate) fn damaged(doing: &str, why: &str) -> Self {
         Self::Broken(format!(
-            "{doing}: it is damaged or belongs to another program ({why}); restore it from a copy, or move \
+            "{doing}: it is damaged or belongs to another program ({why}); restore it from a backup, or move \
              the folder away to start empty"
         ))
     }
@@ -113,9 +113,9 @@ mod tests {
             (ffi::SQLITE_IOERR_FSYNC, false, "check the disk's space and health"),
             (ffi::SQLITE_READONLY, false, "owner and permissions"),
             (ffi::SQLITE_CANTOPEN, false, "owner and permissions"),
-            (ffi::SQLITE_CORRUPT, false, "restore it from a copy"),
-            (ffi::SQLITE_NOTADB, false, "restore it from a copy"),
-            (ffi::SQLITE_IOERR_SHORT_READ, false, "restore it from a copy"),
+            (ffi::SQLITE_CORRUPT, false, "restore it from a backup"),
+            (ffi::SQLITE_NOTADB, false, "restore it from a backup"),
+            (ffi::SQLITE_IOERR_SHORT_READ, false, "restore it from a backup"),
         ] {
             let (is_undone, text) = of(code);
             assert!(is_undone == undone && text.contains("DIR") && text.contains(advice), "{code}: {text}");

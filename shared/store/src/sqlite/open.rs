@@ -105,7 +105,7 @@ fn find_or_make(folder: &Folder, path: &Path, last_use: LastUse) -> Result<u64, 
         (Some(0) | None, LastUse::Open | LastUse::Closed) => {
             let state = if size.is_none() { "missing" } else { "empty" };
             Err(StoreError::Broken(format!(
-                "cannot be used: its file {FILE} is {state}, and held messages before; restore it from a copy, or move the folder away to start empty"
+                "cannot be used: its file {FILE} is {state}, and held messages before; restore it from a backup, or move the folder away to start empty"
             )))
         }
         (Some(size), _) => Ok(size),

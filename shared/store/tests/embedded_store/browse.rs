@@ -61,7 +61,7 @@ async fn whoever_takes_meanwhile_sees_no_difference() {
         let delivery = next(&mut consumer).await;
         // The first consumer was about to get two of them.
         assert!(number(&delivery) < 352 || !delivery.redelivered, "{}", number(&delivery));
-        assert_eq!(delivery.returned, 0);
+        assert_eq!(delivery.lost, 0);
         come.push(number(&delivery));
         delivery.ack();
     }

@@ -74,7 +74,7 @@ pub(super) async fn pages_follow_one_another(storage: Arc<dyn LogStorage>) -> Re
     for (number, id) in all.iter().enumerate() {
         log.record(&[accepted(*id, i64::try_from(number)?, &[number])?]).await?;
     }
-    for order in [Order::Newest, Order::Oldest] {
+    for order in [ListOrder::Newest, ListOrder::Oldest] {
         let mut query = MessageQuery { limit: 10, order, ..MessageQuery::default() };
         let (mut seen, mut pages) = (Vec::new(), 0);
         loop {
@@ -88,7 +88,7 @@ pub(super) async fn pages_follow_one_another(storage: Arc<dyn LogStorage>) -> Re
             }
         }
         same("pages", &pages, &3)?;
-        if order == Order::Newest {
+        if order == ListOrder::Newest {
             same("the end", &query.cursor, &None)?;
             seen.reverse();
         }

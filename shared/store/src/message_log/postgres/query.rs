@@ -2,7 +2,7 @@
 
 use super::connection::Session;
 use crate::message_log::{
-    Cursor, Keeping, KnownAnswer, LogError, LoggedCallback, LoggedMessage, MessageQuery, Order, Page,
+    Cursor, Keeping, KnownAnswer, ListOrder, LogError, LoggedCallback, LoggedMessage, MessageQuery, Page,
     SentMessage,
     raw::{self, Columns, EVENT, MESSAGE, RECIPIENT, RawAnswer, RawEvent, RawMessage, RawRecipient},
     words::Word,
@@ -42,7 +42,7 @@ pub(super) async fn messages(
     let limit = query.limit.clamp(1, 500);
     let mut filters = filters(keeping, query);
     let wanted = filters.wanted.join(" AND ");
-    let order = if query.order == Order::Newest { "DESC" } else { "ASC" };
+    let order = if query.order == ListOrder::Newest { "DESC" } else { "ASC" };
     filters.values.push(Box::new(i64::try_from(limit).unwrap_or(500) + 1));
     let number = filters.values.len();
     let sql = format!(
@@ -62,9 +62,9 @@ pub(super) async fn messages(
     }
     page.next = match query.order {
         _ if more => numbers.last().copied().map(Cursor),
-        Order::Newest => None,
+        ListOrder::Newest => None,
         // Everything that is there now was looked at, so the cursor is the end.
-        Order::Oldest => {
+        ListOrder::Oldest => {
             let end = session.prepared("SELECT coalesce(max(message), 0) FROM postern.messages").await?;
             let end = session.query_one(&end, &[]).await?.get(0);
             Some(Cursor(end).max(query.cursor.unwrap_or(Cursor(0))))
@@ -137,7 +137,7 @@ impl PostgresFilters {
 
 fn filters(keeping: &Keeping, query: &MessageQuery) -> PostgresFilters {
     let mut filters = PostgresFilters { wanted: vec!["true".to_owned()], ..PostgresFilters::default() };
-    let after = if query.order == Order::Newest { "message < $" } else { "message > $" };
+    let after = if query.order == ListOrder::Newest { "message < $" } else { "message > $" };
     if let Some(Cursor(cursor)) = query.cursor {
         filters.add(after, cursor);
     }

@@ -2,7 +2,7 @@
 
 use super::failure::unreadable;
 use crate::message_log::{
-    Cursor, Keeping, KnownAnswer, LoggedCallback, LoggedMessage, MessageQuery, Order, Page, SentMessage,
+    Cursor, Keeping, KnownAnswer, ListOrder, LoggedCallback, LoggedMessage, MessageQuery, Page, SentMessage,
     raw::{self, Columns, EVENT, MESSAGE, RECIPIENT, RawAnswer, RawEvent, RawMessage, RawRecipient},
     words::Word,
 };
@@ -45,9 +45,9 @@ pub fn messages(connection: &Connection, keeping: &Keeping, query: &MessageQuery
     }
     page.next = match query.order {
         _ if more => last,
-        Order::Newest => None,
+        ListOrder::Newest => None,
         // Everything that is there now was looked at, so the cursor is the end.
-        Order::Oldest => {
+        ListOrder::Oldest => {
             let end =
                 snapshot.query_row("SELECT coalesce(max(message), 0) FROM messages", [], |row| row.get(0))?;
             Some(Cursor(end).max(query.cursor.unwrap_or(Cursor(0))))
@@ -121,8 +121,8 @@ pub fn first_answer(
 fn select(keeping: &Keeping, query: &MessageQuery, limit: usize) -> (String, Vec<Value>) {
     let mut filters = SqliteFilters::default();
     let (after, order) = match query.order {
-        Order::Newest => ("message < ?", "DESC"),
-        Order::Oldest => ("message > ?", "ASC"),
+        ListOrder::Newest => ("message < ?", "DESC"),
+        ListOrder::Oldest => ("message > ?", "ASC"),
     };
     if let Some(Cursor(cursor)) = query.cursor {
         filters.add(after, [cursor.into()]);
