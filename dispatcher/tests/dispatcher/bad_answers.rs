@@ -33,7 +33,6 @@ fn told(outcome: &Outcome) -> String {
 
 #[tokio::test]
 async fn an_answer_that_is_none_is_unknown_and_one_that_is_enough_is_sent() {
-    let table = "external_id = \"/id\"\ntimeout = \"2s\"";
     let body = "success = { status = [\"2xx\"], body = \"abcdefghijkl\" }";
     let half = &OK[..OK.len() - 8];
     let mut asked = JoinSet::new();
@@ -59,7 +58,9 @@ async fn an_answer_that_is_none_is_unknown_and_one_that_is_enough_is_sent() {
     ] {
         asked.spawn(async move {
             let provider = Provider::answering(does.clone()).await;
-            let outcome = send(&format!("url = \"{}/send\"\n{table}\n{more}", provider.url)).await;
+            let timeout = if expected == "unknown timeout" { "2s" } else { "1m" };
+            let table = format!("external_id = \"/id\"\ntimeout = \"{timeout}\"\n{more}");
+            let outcome = send(&format!("url = \"{}/send\"\n{table}", provider.url)).await;
             assert_eq!(told(&outcome), expected, "{does:?} {more}");
             assert_eq!(provider.received().len(), 1, "{does:?}: never sent twice by itself");
         });

@@ -82,7 +82,7 @@ async fn one_token_is_fetched_for_all_who_wait_and_shown_until_it_ends() {
             return answer(200, "");
         }
         let number = tokens.fetch_add(1, Ordering::SeqCst) + 1;
-        let body = format!("{{\"access_token\":\"token-{number}\",\"expires_in\":4}}");
+        let body = format!("{{\"access_token\":\"token-{number}\",\"expires_in\":12}}");
         let whole = format!("HTTP/1.1 200 X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         Answer::Gated(held.clone(), whole)
     })
@@ -100,7 +100,7 @@ async fn one_token_is_fetched_for_all_who_wait_and_shown_until_it_ends() {
     }
     assert_eq!(seen(&provider), (1, vec!["Bearer token-1".to_owned(); 20]));
     // In the last quarter of its life it is no longer used.
-    tokio::time::sleep(Duration::from_millis(3_100)).await;
+    tokio::time::sleep(Duration::from_millis(9_100)).await;
     send(&http).await.unwrap();
     let (tokens, shown) = seen(&provider);
     assert_eq!((tokens, shown.last().unwrap().as_str()), (2, "Bearer token-2"));
