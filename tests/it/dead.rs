@@ -189,8 +189,7 @@ async fn every_command_and_filter_rabbitmq() {
 async fn a_letter_without_an_id_is_shown_and_dropped_by_its_handle() {
     let (provider, vhost) = (Provider::obliging().await, Rabbit::shared().vhost());
     let launch = Launch::gateway().config(&config(&vhost.config(""), &provider, ""));
-    let postern = launch.start().await;
-    postern.metric_becomes("postern_broker_connected", &[], 1.0).await;
+    let postern = launch.start_connected().await;
     let tap = vhost.tap().await;
     for body in ["{", "["] {
         tap.publish("postern.outbound", "a", body.as_bytes(), Properties::default()).await;

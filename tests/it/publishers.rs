@@ -66,8 +66,7 @@ async fn publishes(url: &str, exchange: &str, key: &str) -> Result<(), String> {
 async fn what_an_application_forges_counts_for_nothing() {
     let (vhost, provider) = (Rabbit::shared().vhost(), Provider::start().await);
     let launch = Launch::gateway().config(&config(&vhost, &provider));
-    let postern = launch.start().await;
-    postern.metric_becomes("postern_broker_connected", &[], 1.0).await;
+    let postern = launch.start_connected().await;
     let application = publisher(&vhost, "forger").await;
     // It may not publish to the exchanges whose messages are trusted.
     let url = vhost.url_for("forger", "secret");
@@ -124,8 +123,7 @@ async fn what_an_application_forges_counts_for_nothing() {
 async fn a_message_of_any_size_takes_little_memory_and_ends() {
     let (vhost, provider) = (Rabbit::shared().vhost(), Provider::obliging().await);
     let launch = Launch::gateway().config(&config(&vhost, &provider)).admin_token("token");
-    let postern = launch.start().await;
-    postern.metric_becomes("postern_broker_connected", &[], 1.0).await;
+    let postern = launch.start_connected().await;
     let application = publisher(&vhost, "glutton").await;
     let (before, tap) = (memory(postern.id()).peak, vhost.tap().await);
     let message = |more: &str| format!(r#"{{"backend":"open","identities":["1"],"text":"x",{more}}}"#);
@@ -181,8 +179,7 @@ async fn an_outcome_that_is_too_large_is_stored_without_its_details_and_sent_onc
         _ => Answer::ok(""),
     });
     let launch = Launch::gateway().config(&config(&vhost, &provider));
-    let postern = launch.start().await;
-    postern.metric_becomes("postern_broker_connected", &[], 1.0).await;
+    let postern = launch.start_connected().await;
     let application = publisher(&vhost, "bulk-sender").await;
     let identities = vec!["\u{1f4a1}".repeat(256); 10_000];
     let message = json!({"backend": "open", "identities": identities, "text": "large"});
@@ -219,8 +216,7 @@ async fn an_outcome_beyond_the_brokers_own_limit_is_stored_in_pieces() {
     rabbit.set("max_message_size", 2_000);
     provider.otherwise(|_| Answer::status(400));
     let vhost = rabbit.vhost();
-    let postern = Launch::gateway().config(&config(&vhost, &provider)).start().await;
-    postern.metric_becomes("postern_broker_connected", &[], 1.0).await;
+    let postern = Launch::gateway().config(&config(&vhost, &provider)).start_connected().await;
     let tap = vhost.tap().await;
     let identities: Vec<String> = (0..100).map(|n| format!("+1555000{n:03}")).collect();
     tap.send(&json!({"backend": "open", "identities": identities, "text": "large"})).await;

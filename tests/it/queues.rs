@@ -13,13 +13,6 @@ fn backend(name: &str, provider: &Provider) -> String {
     )
 }
 
-/// Starts a gateway, and waits until it can be given commands: with a spool, it is ready before.
-async fn connected(launch: &Launch) -> Program {
-    let gateway = launch.start().await;
-    gateway.metric_becomes("postern_broker_connected", &[], 1.0).await;
-    gateway
-}
-
 async fn listed(program: &Program) -> Vec<Value> {
     let url = format!("http://127.0.0.1:{}/v1/queues", program.admin_port());
     let list: Value = fetch(http_client().get(url)).await.unwrap().json();
@@ -39,7 +32,7 @@ async fn post(gateway: &Program, backend: &str, to: &str, priority: &str) {
 async fn a_renamed_backend(with: impl Fn(&str) -> String) {
     let provider = Provider::obliging().await;
     let launch = Launch::gateway().config(&with(&backend("clinic", &provider)));
-    let gateway = connected(&launch).await;
+    let gateway = launch.start_connected().await;
     assert_eq!(order(&gateway, "/v1/backends/clinic/pause", &json!({})).await.0, 200);
     for n in 0..40 {
         post(&gateway, "clinic", &format!("+{n}"), if n < 10 { "bulk" } else { "normal" }).await;
@@ -47,7 +40,7 @@ async fn a_renamed_backend(with: impl Fn(&str) -> String) {
     assert_eq!(gateway.terminate().await.code, Some(0));
 
     let launch = launch.config(&with(&backend("klinik", &provider)));
-    let gateway = connected(&launch).await;
+    let gateway = launch.start_connected().await;
     let says = "40 messages wait for clinic, which is not configured";
     readyz_says(&gateway, says).await;
     gateway.log().wait_for(says).await;
@@ -124,7 +117,7 @@ async fn moved_and_purged(with: impl Fn(&str) -> String) {
     let provider = Provider::obliging().await;
     let both = backend("clinic", &provider) + &backend("other", &provider);
     let launch = Launch::gateway().config(&with(&both));
-    let gateway = connected(&launch).await;
+    let gateway = launch.start_connected().await;
     for name in ["clinic", "other"] {
         assert_eq!(order(&gateway, &format!("/v1/backends/{name}/pause"), &json!({})).await.0, 200);
         post(&gateway, name, "+1", "normal").await;
@@ -154,7 +147,7 @@ async fn moved_and_purged(with: impl Fn(&str) -> String) {
         assert_eq!(refused.code, Some(2), "{name}: {}", refused.log);
     }
 
-    let gateway = connected(&launch).await;
+    let gateway = launch.start_connected().await;
     let url = "/v1/queues/other/purge";
     let (status, would) = order(&gateway, url, &json!({"dry_run": true})).await;
     assert_eq!((status, &would["messages"]), (200, &json!(3)), "{would}");

@@ -18,10 +18,14 @@ impl fmt::Display for Problem {
         if let Some(line) = self.line {
             write!(f, "line {line}: ")?;
         }
-        if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
-        }
-        f.write_str(&self.what)
+        f.write_str(&self.at_key())
+    }
+}
+
+impl Problem {
+    /// The key, if there is one, and what is wrong; without the line.
+    pub fn at_key(&self) -> String {
+        if self.key.is_empty() { self.what.clone() } else { format!("{}: {}", self.key, self.what) }
     }
 }
 

@@ -238,12 +238,9 @@ impl Reloads {
 /// Logs what should be changed in `config`, one line each.
 pub(crate) fn log_warnings(config: &Config) {
     let unread = config.unread_messages();
-    for Problem { key, line, what } in config.warnings.iter().chain(&unread) {
-        if key.is_empty() {
-            tracing::warn!("configuration: {what}");
-        } else {
-            tracing::warn!(key, line, "configuration: {key}: {what}");
-        }
+    for problem in config.warnings.iter().chain(&unread) {
+        let key = (!problem.key.is_empty()).then_some(problem.key.as_str());
+        tracing::warn!(key, line = problem.line, "configuration: {}", problem.at_key());
     }
 }
 
@@ -266,9 +263,9 @@ fn log(done: &Result<Reloaded, ReloadError>, by: &str) {
             }
         }
         Err(ReloadError::Invalid(problems)) => {
-            for Problem { key, line, what } in problems {
-                let place = if key.is_empty() { String::new() } else { format!("{key}: ") };
-                tracing::error!(key, line, "configuration not reloaded: {place}{what}");
+            for problem in problems {
+                let (key, line) = (&*problem.key, problem.line);
+                tracing::error!(key, line, "configuration not reloaded: {}", problem.at_key());
             }
             let problems = problems.len();
             tracing::error!(by, problems, "configuration not reloaded, nothing was changed");

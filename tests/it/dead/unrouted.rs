@@ -23,9 +23,7 @@ async fn the_unrouted_are_put_back_once_their_backend_is_there_and_stay_until_th
     let vhost = Rabbit::shared().vhost();
     let without = vhost.config("[backends.a]\ntype = \"console\"\n");
     let launch = Launch::gateway().config(&without);
-    let postern = launch.start().await;
-    // The gateway is ready as soon as its spool is; the queues exist only once the broker is connected.
-    postern.metric_becomes("postern_broker_connected", &[], 1.0).await;
+    let postern = launch.start_connected().await;
     assert_eq!(postern.terminate().await.code, Some(0));
     let tap = vhost.tap().await;
     tap.publish(
@@ -50,8 +48,7 @@ async fn an_unrouted_message_is_taken_for_one_to_send_and_for_nothing_else() {
     const OBEYED: &str = "YES\u{9b}2J\u{202e}\u{2066}\u{7f}";
     let vhost = Rabbit::shared().vhost();
     let launch = Launch::gateway().config(&vhost.config("[backends.a]\ntype = \"console\"\n"));
-    let postern = launch.start().await;
-    postern.metric_becomes("postern_broker_connected", &[], 1.0).await;
+    let postern = launch.start_connected().await;
     assert_eq!(postern.terminate().await.code, Some(0));
     let tap = vhost.tap().await;
     let inbound = json!({"id": "forged", "backend": "a", "identity": NUMBER, "text": OBEYED,

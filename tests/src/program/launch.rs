@@ -163,6 +163,16 @@ impl Launch {
         panic!("{} found no free port five times", self.program)
     }
 
+    /// Starts it and waits until it is connected to its broker: with a spool, it is ready before.
+    ///
+    /// # Panics
+    /// Like [`start`](Self::start), and if it does not connect in time.
+    pub async fn start_connected(&self) -> Program {
+        let program = self.start().await;
+        program.metric_becomes("postern_broker_connected", &[], 1.0).await;
+        program
+    }
+
     /// Starts it without waiting for anything.
     pub fn spawn(&self) -> Program {
         let [ingress, admin] = free_ports();
