@@ -44,10 +44,10 @@ macro_rules! attack {
     };
 }
 
-/// The attacks in lanes, while nothing else runs. Each is measured alone, or together with one other if `span`
+/// The attacks in lanes, while nothing else runs. Each is measured alone, or together with two others if `span`
 /// is too short to measure much.
 pub(crate) fn lanes(span: Duration) -> Vec<&'static [Scenario]> {
-    let lanes = if span < MEASURES { 2 } else { 1 };
+    let lanes = if span < MEASURES { 3 } else { 1 };
     ATTACKS.chunks(ATTACKS.len().div_ceil(lanes)).collect()
 }
 

@@ -311,32 +311,32 @@ async fn a_concurrency_that_follows_the_provider_beats_a_fixed_one() {
     let (fixed, at_fixed) = noting_for(latency.clone()).await;
     let (following, at_following) = noting_for(latency.clone()).await;
     let mut config = String::new();
-    for (name, provider, own) in [("fixed", &fixed, ""), ("following", &following, "concurrency_max = 64\n")]
+    for (name, provider, own) in [("fixed", &fixed, ""), ("following", &following, "concurrency_max = 32\n")]
     {
         config += &format!(
-            "[backends.{name}]\ntype = \"http\"\nconcurrency = 8\n{own}[backends.{name}.send]\nurl = \"{}\"\n\
+            "[backends.{name}]\ntype = \"http\"\nconcurrency = 4\n{own}[backends.{name}.send]\nurl = \"{}\"\n\
              batch = 1\nform = {{ to = \"{{{{ identity }}}}\" }}\n",
             provider.url("/send")
         );
     }
     let gateway = Launch::gateway().config(&config).start().await;
-    for (backend, thousands) in [("fixed", 2), ("following", 15)] {
+    for (backend, thousands) in [("fixed", 2), ("following", 10)] {
         for part in 0..thousands {
             let all: Vec<_> = (0..1_000).map(|n| format!("+{}", part * 1_000 + n)).collect();
             post(&gateway, &json!({"backend": backend, "identities": all, "text": "hi"})).await;
         }
     }
     let metric = "postern_dispatch_concurrency";
-    gateway.metric_reaches(metric, &[("backend", "following")], 32.0).await;
+    gateway.metric_reaches(metric, &[("backend", "following")], 16.0).await;
     latency.store(400, Ordering::Relaxed);
-    gateway.metric_reaches(metric, &[("backend", "following")], 64.0).await;
+    gateway.metric_reaches(metric, &[("backend", "following")], 32.0).await;
     let from = Instant::now() + Duration::from_secs(1);
     let window = Duration::from_secs(4);
     let (with, without) =
         tokio::join!(arrived(&at_following, from, window), arrived(&at_fixed, from, window));
     eprintln!("400 ms: {with} in 4 s following the provider, {without} with a fixed number");
     assert!(with > 2.0 * without, "{with} and {without}");
-    assert_eq!(gateway.metrics().await.value(metric, &[("backend", "fixed")]), 8.0);
+    assert_eq!(gateway.metrics().await.value(metric, &[("backend", "fixed")]), 4.0);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! A TOML text as a tree of values, and the line of every key in it.
 
 use super::{
-    lines::{Lines, join, line_at},
+    lines::{LineStarts, Lines, join},
     problem::Problem,
     syntax,
 };
@@ -19,11 +19,15 @@ impl Document {
     /// Reads `text`. The only possible problems are syntax errors.
     pub(super) fn parse(text: &str) -> Result<Self, Vec<Problem>> {
         let (table, errors) = DeTable::parse_recoverable(text);
-        let mut document = Self::default();
+        let (mut document, starts) = (Self::default(), LineStarts::of(text));
         document.tree = read_table(table.get_ref(), "", &mut |key, offset| {
-            document.lines.insert(key, line_at(text, offset));
+            document.lines.insert(key, starts.line_at(offset));
         });
-        if errors.is_empty() { Ok(document) } else { Err(syntax::problems(text, &errors, &document.lines)) }
+        if errors.is_empty() {
+            Ok(document)
+        } else {
+            Err(syntax::problems(text, &errors, &starts, &document.lines))
+        }
     }
 }
 

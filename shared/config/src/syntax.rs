@@ -3,7 +3,7 @@
 //! A value is never quoted: it may be a secret.
 
 use crate::{
-    lines::{Lines, join, line_at},
+    lines::{LineStarts, Lines, join},
     problem::Problem,
 };
 use std::ops::Range;
@@ -15,16 +15,16 @@ const CURLY: [char; 13] = ['“', '”', '„', '‟', '«', '»', '‘', '’',
 const INVISIBLE: [char; 8] =
     ['\u{a0}', '\u{2007}', '\u{202f}', '\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}', '\u{feff}'];
 
-/// Every mistake in `text`, one for each line. `errors` are the parser's; `lines` are those of the keys that it
-/// could read.
-pub(crate) fn problems(text: &str, errors: &[Error], lines: &Lines) -> Vec<Problem> {
+/// Every mistake in `text`, whose lines begin at `starts`: one for each line. `errors` are the parser's; `lines`
+/// are those of the keys that it could read.
+pub(crate) fn problems(text: &str, errors: &[Error], starts: &LineStarts, lines: &Lines) -> Vec<Problem> {
     if let Some(what) = other_format(text) {
         return vec![Problem { key: String::new(), line: Some(1), what: what.to_owned() }];
     }
     let mut problems: Vec<Problem> = Vec::new();
     for error in errors {
         let problem = match error.span() {
-            Some(span) => problem(text, error, span, lines),
+            Some(span) => problem(text, error, starts.line_at(span.start), span, lines),
             None => Problem { key: String::new(), line: None, what: plain(error) },
         };
         if problems.iter().all(|known| known.line != problem.line) {
@@ -35,11 +35,11 @@ pub(crate) fn problems(text: &str, errors: &[Error], lines: &Lines) -> Vec<Probl
     problems
 }
 
-fn problem(text: &str, error: &Error, span: Range<usize>, lines: &Lines) -> Problem {
-    let line = line_at(text, span.start);
+/// The problem for the `error` at `span`, which begins in `line`.
+fn problem(text: &str, error: &Error, line: usize, span: Range<usize>, lines: &Lines) -> Problem {
     let here = text.lines().nth(line - 1).unwrap_or_default();
     let (key, what) = match error.message() {
-        "duplicate key" => duplicate(text, span, lines),
+        "duplicate key" => duplicate(text, line, span, lines),
         message => (String::new(), advice(here, message).unwrap_or_else(|| plain(error))),
     };
     Problem { key, line: Some(line), what }
@@ -97,9 +97,8 @@ fn advice(here: &str, message: &str) -> Option<String> {
     None
 }
 
-/// The key that `span` of `text` repeats, and an error that says where it is set first.
-fn duplicate(text: &str, span: Range<usize>, lines: &Lines) -> (String, String) {
-    let here = line_at(text, span.start);
+/// The key that `span` of `text`, in line `here`, repeats, and an error that says where it is set first.
+fn duplicate(text: &str, here: usize, span: Range<usize>, lines: &Lines) -> (String, String) {
     let key = path_to(text, span);
     let is_header = |line: &str| header(line).is_some_and(|found| found == key);
     let header = text.lines().take(here - 1).position(is_header).map(|at| at + 1);

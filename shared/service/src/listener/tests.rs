@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::metrics::Metrics;
+use futures_util::future::join_all;
 use postern_shared::value::Networks;
 use std::time::Instant;
 use tokio::{
@@ -190,17 +191,19 @@ async fn end(after: After) -> (String, Duration) {
 #[tokio::test]
 async fn every_head_has_its_time_and_an_idle_connection_less() {
     let told = String::from_utf8(paced::TOO_SLOW.to_vec()).unwrap();
-    for (after, says, from) in [
+    let ends = [
         (After::Silence, "", PACE.keep_alive),
         (After::OneByte, &*told, PACE.head),
         (After::Drip, &told, PACE.head),
         (After::LongWork, "", PACE.head * 3 + PACE.keep_alive),
-    ] {
+    ];
+    join_all(ends.map(async |(after, says, from)| {
         let (said, took) = end(after).await;
         assert_eq!(said, says, "{after:?}");
         // A busy machine may take half as long again.
         assert!((from..from + PACE.head / 2 * 3).contains(&took), "{after:?}: {took:?}");
-    }
+    }))
+    .await;
     let (mut client, server) = pair().await;
     let mut stream = PacedStream::new(server, PACE);
     assert_eq!(read(&mut stream).await, "", "the first head, of which there is nothing");

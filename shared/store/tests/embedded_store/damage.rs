@@ -109,17 +109,27 @@ fn harm(file: &Path, harm: Harm) {
 }
 
 /// The messages that can still be read. It ends a moment after the last message, since the writer may have
-/// stopped.
-async fn readable(broker: &EmbeddedBroker) -> BTreeSet<usize> {
+/// stopped; sooner if an error was logged.
+async fn readable(broker: &EmbeddedBroker, errors: &Errors) -> BTreeSet<usize> {
     // On a busy disk, an acknowledgement, after which the next message comes, takes a while.
-    const MOMENT: Duration = Duration::from_secs(3);
-    let mut found = BTreeSet::new();
+    const MOMENTS: u32 = 30;
+    const MOMENT: Duration = Duration::from_millis(100);
+    let (mut found, mut quiet) = (BTreeSet::new(), 0);
     let Ok(mut consumer) = broker.consume(&queue(), 500).await else { return found };
-    while let Ok(Some(delivery)) = tokio::time::timeout(MOMENT, consumer.next()).await {
-        found.insert(number(&delivery));
-        delivery.ack();
-        if found.len() == MESSAGES {
-            break;
+    while found.len() < MESSAGES {
+        match tokio::time::timeout(MOMENT, consumer.next()).await {
+            Ok(Some(delivery)) => {
+                found.insert(number(&delivery));
+                delivery.ack();
+                quiet = 0;
+            }
+            Ok(None) => break,
+            Err(_) => {
+                quiet += 1;
+                if quiet == MOMENTS || !errors.0.lock().unwrap().is_empty() {
+                    break;
+                }
+            }
         }
     }
     found
@@ -168,7 +178,7 @@ async fn damage_is_never_silent() {
                 }
                 Err(other) => panic!("{name:?} {kind:?}: {other:?}"),
                 Ok(broker) => {
-                    let found = readable(&broker).await;
+                    let found = readable(&broker, &errors).await;
                     within(broker.close()).await;
                     let logged = String::from_utf8_lossy(&errors.0.lock().unwrap()).into_owned();
                     let whole = found.len() == MESSAGES;
