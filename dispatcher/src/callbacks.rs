@@ -2,9 +2,9 @@
 //! gave.
 //!
 //! A client that asks for callbacks chooses where they go, and pays nothing for them. So each user, and
-//! each host, has at most a quarter of those in flight ([`places`]). The worker does not wait for the
-//! others: it publishes them once to a separate queue, `postern.callbacks.bulk`. Another quarter works
-//! through that queue in order, and there they delay nobody else. If they were requeued, or put into a wait
+//! each host, may have at most a quarter of the callbacks in flight ([`places`]). Those beyond that share are
+//! published once to a separate queue, `postern.callbacks.bulk`, which has another quarter and is worked
+//! through in order: there they delay nobody else. If they were requeued, or put into a wait
 //! queue, they would be delivered again and again; held here, they would use up the prefetch; and a queue
 //! for each user would make users a part of the topology.
 //!

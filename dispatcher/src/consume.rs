@@ -58,7 +58,7 @@ impl Queues {
 /// Hands the messages of `queues` to `work`, until the drain begins. While flow control is closed there is
 /// no subscription, and prefetched messages are requeued.
 ///
-/// During the drain nothing more is taken. Messages that are not begun are requeued at once. Those in work
+/// During the drain nothing more is taken. Messages that are not begun are requeued at once. Those in progress
 /// may finish until the deadline; any that have not are dropped and requeued, too.
 ///
 /// # Errors

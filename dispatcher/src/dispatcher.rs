@@ -182,7 +182,7 @@ impl Dispatcher {
             }
         };
         drop(takeovers);
-        tracing::info!("no more messages are consumed");
+        tracing::info!("draining: no more messages are consumed");
         drain.begin();
         let drained = drained(running, &drain).await;
         let _ = timeout_at(drain.deadline(), emptying).await;
@@ -205,7 +205,7 @@ fn outcome(Ended { name: part, result, .. }: Ended) -> Result<(), RunError> {
     result.map_err(|error| RunError::Broker { part, error })
 }
 
-/// Waits until every part has ended, and logs from time to time what is still in work.
+/// Waits until every part has ended, and logs from time to time what is still in progress.
 async fn drained(mut running: Running, drain: &Drain) -> Result<(), RunError> {
     let mut result = Ok(());
     let mut says = tokio::time::interval(DRAIN_SAYS);

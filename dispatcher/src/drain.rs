@@ -23,9 +23,9 @@ pub(crate) struct Drain {
     /// How long the drain may take.
     patience: Duration,
     deadline: Arc<OnceLock<Instant>>,
-    /// One task for each message in work.
+    /// One task for each message in progress.
     work: TaskTracker,
-    /// Cancelled to drop the messages in work.
+    /// Cancelled to drop the messages in progress.
     abandoned: CancellationToken,
     /// The parts below this one, by name.
     parts: Arc<Mutex<BTreeMap<String, TaskTracker>>>,
@@ -83,12 +83,12 @@ impl Drain {
         self.work.spawn(self.abandoned.clone().run_until_cancelled_owned(work));
     }
 
-    /// Drops the messages in work when the returned guard is dropped.
+    /// Drops the messages in progress when the returned guard is dropped.
     pub(crate) fn abandons(&self) -> DropGuard {
         self.abandoned.clone().drop_guard()
     }
 
-    /// Waits until no message is in work, and drops those that still are at the deadline. Returns how many
+    /// Waits until no message is in progress, and drops those that still are at the deadline. Returns how many
     /// messages were dropped.
     pub(crate) async fn finished(&self) -> usize {
         self.work.close();
@@ -101,7 +101,7 @@ impl Drain {
         unfinished
     }
 
-    /// The parts below this one that still have messages in work, each with their number.
+    /// The parts below this one that still have messages in progress, each with their number.
     pub(crate) fn waiting(&self) -> Vec<(String, usize)> {
         let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         let counts = parts.iter().map(|(name, work)| (name.clone(), work.len()));

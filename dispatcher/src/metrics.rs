@@ -122,10 +122,14 @@ impl DispatcherMetrics {
         Ok(Self {
             publish: metrics.publish().clone(),
             flow: AllFlowMetrics::declare(metrics)?,
-            messages: metrics.counter("dispatch_messages_total", "Queued messages by outcome", by_outcome)?,
+            messages: metrics.counter(
+                "dispatch_messages_total",
+                "Messages that were taken from the queues and settled, by outcome",
+                by_outcome,
+            )?,
             recipients: metrics.counter(
                 "dispatch_recipients_total",
-                "Recipients of queued messages by outcome",
+                "Recipients of the messages that were taken from the queues and settled, by outcome",
                 by_outcome,
             )?,
             segments: metrics.counter(

@@ -21,6 +21,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tracing::field::display;
 
 /// The pauses between the attempts to publish.
 fn backoff() -> Backoff {
@@ -127,7 +128,8 @@ impl Publisher {
                 Err(error) => {
                     let pause = backoff.pause();
                     let seconds = pause.as_secs_f64();
-                    tracing::warn!(%error, seconds, "outcome of a message not published, retrying");
+                    let queue = messages.first().map(|(address, _)| display(address.queue()));
+                    tracing::warn!(queue, %error, seconds, "publish not confirmed, retrying");
                     tokio::time::sleep(pause).await;
                 }
             }
@@ -151,13 +153,13 @@ impl Publisher {
         for letter in remainder.into_lost() {
             remains = remains.min(self.store_cut(letter).await?);
         }
-        let (queue, message_id) = (queue.as_str(), message_id.map(tracing::field::display));
+        let (queue, message_id) = (queue.as_str(), message_id.map(display));
         match remains {
             Remains::Smaller => {
                 tracing::warn!(
                     queue,
                     message_id,
-                    why,
+                    error = why,
                     "outcome of a message refused by the broker: stored in a smaller form"
                 );
             }
@@ -165,7 +167,7 @@ impl Publisher {
                 tracing::error!(
                     queue,
                     message_id,
-                    why,
+                    error = why,
                     "outcome of a message refused by the broker: dead-lettered with its body cut"
                 );
             }
@@ -173,7 +175,7 @@ impl Publisher {
                 tracing::error!(
                     queue,
                     message_id,
-                    why,
+                    error = why,
                     "message lost: the broker refused its outcome, and refused it as a dead letter too"
                 );
             }
@@ -235,7 +237,7 @@ impl DeadLetterLine {
 
     fn write(&self) {
         let Self { backend, message_id, queue, class, code, attempts } = self;
-        let (backend, message_id) = (backend.as_str(), message_id.map(tracing::field::display));
+        let (backend, message_id) = (backend.as_str(), message_id.map(display));
         tracing::warn!(backend, message_id, queue, class, code, attempts, "dead-lettered");
     }
 }

@@ -1,4 +1,4 @@
-//! Tells what an attempt came to: the application in a report, and a client of a compatibility listener in
+//! Reports the result of an attempt: to the application in a report, and to a client of a compatibility listener in
 //! callbacks.
 
 use crate::{

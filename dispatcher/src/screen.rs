@@ -116,6 +116,8 @@ impl Screening {
 
 /// Why a message that was lost `times` times is given up.
 fn poison(times: u32) -> Failure {
-    let why = format!("delivered {times} times, and its process or its connection was lost each time");
+    let why = format!(
+        "consumed {times} times without being acknowledged: its process or its connection was lost each time"
+    );
     Failure::unknown("poison", why)
 }

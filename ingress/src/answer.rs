@@ -114,7 +114,8 @@ pub(crate) fn too_many(wait: Duration) -> HttpResponse {
 
 /// The answer to a request that may be valid, but whose storing was not confirmed.
 pub(crate) fn unavailable() -> HttpResponse {
-    let mut answer = text(StatusCode::SERVICE_UNAVAILABLE, "storing was not confirmed; try again later");
+    let mut answer =
+        text(StatusCode::SERVICE_UNAVAILABLE, "the broker did not confirm the message; try again later");
     answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
     answer
 }

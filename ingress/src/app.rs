@@ -141,7 +141,7 @@ impl Ingress {
         Ok(Self { metrics, heartbeats, public, api, lasting, state: Current::new(state) })
     }
 
-    /// The handle with which the ingress takes over another configuration while it runs.
+    /// The handle with which another configuration is applied to the ingress while it runs.
     pub fn reload(&self) -> IngressReload {
         IngressReload { lasting: self.lasting.clone(), state: self.state.clone() }
     }
@@ -197,7 +197,7 @@ impl Ingress {
             }
             () = shutdown.started() => {}
         }
-        tracing::info!("no more requests are accepted");
+        tracing::info!("draining: no more requests are accepted");
         self.lasting.log.stop_waiting();
         let answered = async {
             join_all(handles.iter().map(|handle| handle.stop(true))).await;

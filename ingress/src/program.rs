@@ -72,7 +72,7 @@ pub async fn run(arguments: &Arguments, providers: &ProviderRegistry, forms: &Fo
     Ok(())
 }
 
-/// The running ingress, which takes over a changed configuration.
+/// The running ingress, which applies a changed configuration.
 struct ReloadableIngress<'p> {
     arguments: &'p Arguments,
     providers: &'p ProviderRegistry,

@@ -1,11 +1,11 @@
-//! Reloading: another configuration is taken over while requests are answered.
+//! Reloading: another configuration is applied while requests are answered.
 
 use crate::{certificates, forms::Forms, lasting::Lasting, state::IngressState};
 use postern_config::{Config, Problem};
 use postern_service::current::Current;
 use std::sync::Arc;
 
-/// Makes a running ingress take over another configuration. Clones belong to the same ingress.
+/// Applies another configuration to a running ingress. Clones belong to the same ingress.
 #[derive(Debug, Clone)]
 pub struct IngressReload {
     pub(crate) lasting: Lasting,

@@ -51,8 +51,8 @@ async fn a_user_whose_callbacks_are_never_answered_holds_up_no_other_user() {
         assert!(client.take().await.raw_query.ends_with(&to[1..]));
     }
     eprintln!("five callbacks, one after the other, took {:?}", begun.elapsed());
-    // Behind the 2,000 others it would be long: 64 at a time, each waiting for ten seconds.
-    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
+    // Behind the 2,000 others it would take five minutes: 64 at a time, each waiting for ten seconds.
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
     // A silent host gets a quarter of the 64 places, and as many again for `postern.callbacks.bulk`.
     assert!(silent.requests().len() <= 32, "{}", silent.requests().len());
     postern.kill();

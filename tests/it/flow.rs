@@ -303,15 +303,16 @@ async fn one_hanging_backend_among_a_hundred_takes_nothing_from_the_others() {
     assert_eq!(hanging.requests().len(), 64, "its own concurrency is what it has");
 }
 
-/// Two backends whose providers answer after 100 ms and later after 400 ms. One has a fixed `concurrency`; the
-/// other may go up to eight times as high if that sends more.
+/// Two backends whose providers answer after 200 ms and later after 600 ms. One has a fixed `concurrency`; the
+/// other may go up to four times as high if that sends more. Few enough requests a second that two cores can make
+/// them while they do much else: otherwise the machine is what limits both.
 #[tokio::test]
 async fn a_concurrency_that_follows_the_provider_beats_a_fixed_one() {
-    let latency = Arc::new(AtomicU64::new(100));
+    let latency = Arc::new(AtomicU64::new(200));
     let (fixed, at_fixed) = noting_for(latency.clone()).await;
     let (following, at_following) = noting_for(latency.clone()).await;
     let mut config = String::new();
-    for (name, provider, own) in [("fixed", &fixed, ""), ("following", &following, "concurrency_max = 32\n")]
+    for (name, provider, own) in [("fixed", &fixed, ""), ("following", &following, "concurrency_max = 16\n")]
     {
         config += &format!(
             "[backends.{name}]\ntype = \"http\"\nconcurrency = 4\n{own}[backends.{name}.send]\nurl = \"{}\"\n\
@@ -320,22 +321,22 @@ async fn a_concurrency_that_follows_the_provider_beats_a_fixed_one() {
         );
     }
     let gateway = Launch::gateway().config(&config).start().await;
-    for (backend, thousands) in [("fixed", 2), ("following", 10)] {
+    for (backend, thousands) in [("fixed", 2), ("following", 4)] {
         for part in 0..thousands {
             let all: Vec<_> = (0..1_000).map(|n| format!("+{}", part * 1_000 + n)).collect();
             post(&gateway, &json!({"backend": backend, "identities": all, "text": "hi"})).await;
         }
     }
     let metric = "postern_dispatch_concurrency";
-    gateway.metric_reaches(metric, &[("backend", "following")], 16.0).await;
-    latency.store(400, Ordering::Relaxed);
-    gateway.metric_reaches(metric, &[("backend", "following")], 32.0).await;
+    gateway.metric_reaches(metric, &[("backend", "following")], 8.0).await;
+    latency.store(600, Ordering::Relaxed);
+    gateway.metric_reaches(metric, &[("backend", "following")], 12.0).await;
     let from = Instant::now() + Duration::from_secs(1);
-    let window = Duration::from_secs(4);
+    let window = Duration::from_secs(6);
     let (with, without) =
         tokio::join!(arrived(&at_following, from, window), arrived(&at_fixed, from, window));
-    eprintln!("400 ms: {with} in 4 s following the provider, {without} with a fixed number");
-    assert!(with > 2.0 * without, "{with} and {without}");
+    eprintln!("600 ms: {with} in 6 s following the provider, {without} with a fixed number");
+    assert!(with > 1.5 * without, "{with} and {without}");
     assert_eq!(gateway.metrics().await.value(metric, &[("backend", "fixed")]), 4.0);
 }
 

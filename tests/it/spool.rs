@@ -135,6 +135,7 @@ async fn a_blocked_broker_is_no_reason_to_refuse() {
     receive_all(&ingress, 1..2).await;
     ingress.metric_becomes("postern_broker_blocked", &[], 1.0).await;
     ready(&ingress, 200, "blocked").await;
+    ingress.log().wait_for("broker blocked, nothing is published").await;
     // The broker is known to be blocked, so nothing waits for it.
     let start = Instant::now();
     receive_all(&ingress, 2..22).await;
@@ -142,6 +143,7 @@ async fn a_blocked_broker_is_no_reason_to_refuse() {
     assert!(took < Duration::from_secs(20), "20 requests took {took:?}, each was to wait for nothing");
     spool_becomes(&ingress, 21.0).await;
     rabbit.alarm(Alarm::Disk, false);
+    ingress.log().wait_for("broker unblocked").await;
     spool_becomes(&ingress, 0.0).await;
     receive_all(&ingress, 22..24).await;
     arrive_in_order(&vhost.tap().await, &texts(0..24)).await;

@@ -177,7 +177,9 @@ fn trace(client: &DeadLetterClient, command: ChangingCommand, done: &Done, targe
         let (now, queue) = (Written(clock::now()), target.queue.queue());
         let (number, stay, what) = (done.done, done.stay.len(), command.done);
         let messages = if number == 1 { "message" } else { "messages" };
-        say(&format!("{now} {number} {messages} of {queue} {what} by {by}, {stay} left in the queue\n"));
+        say(&format!(
+            "{now} {number} {messages} of {queue} {what} by {by}, {stay} could not be and stay in the queue\n"
+        ));
     }
 }
 

@@ -199,7 +199,7 @@ impl FlowControl {
         }
     }
 
-    /// Lets no request begin from now on. Messages in work settle what they have sent, and leave the rest
+    /// Lets no request begin from now on. Messages in progress settle what they have sent, and leave the rest
     /// to another process.
     pub(crate) fn drain(&self) {
         self.draining.cancel();
@@ -234,7 +234,7 @@ impl FlowControl {
         }
     }
 
-    /// Notes that a message is no longer in work. `probe` is what [`taken`](Self::taken) returned for it.
+    /// Notes that a message is no longer in progress. `probe` is what [`taken`](Self::taken) returned for it.
     pub(super) fn ended(&self, probe: bool) {
         if probe {
             self.state().ended(probe);

@@ -44,7 +44,7 @@ impl AllFlowMetrics {
             )?,
             breaker_opened: metrics.counter(
                 "breaker_opened_total",
-                "How often the backend's circuit breaker opened because its provider was down",
+                "How often the backend's circuit breaker opened",
                 backend,
             )?,
             throttled: metrics.counter(

@@ -47,7 +47,7 @@ pub(super) struct Pacing {
     /// The tickets of the requests that wait, by lane.
     waiting: [VecDeque<u64>; 2],
     next_ticket: u64,
-    /// Messages in work that have requests still to be made, by lane.
+    /// Messages in progress that have requests still to be made, by lane.
     unbegun: [usize; 2],
     /// Since when no request has waited.
     idle_since: Instant,

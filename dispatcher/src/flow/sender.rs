@@ -2,8 +2,8 @@
 //! may be.
 //!
 //! With a rate, a sender that does not say how many recipients it takes gets one for each call, unless its
-//! `send` table has several in one request: what it makes of more is not known, and they would go out at
-//! once.
+//! `send` table has several in one request: it may split a call with more of them into several requests, which
+//! would bypass the rate.
 
 use super::{
     held::Held,

@@ -52,7 +52,7 @@ pub(super) struct FlowState {
     breaker: Breaker,
     throttle: Throttle,
     pub(super) rate: Option<Pacing>,
-    /// Whether the one message of [`Intake::Probe`] is in work.
+    /// Whether the one message of [`Intake::Probe`] is in progress.
     probing: bool,
     concurrency: Concurrency,
     /// Whether another message could be taken but there is none.
@@ -156,7 +156,7 @@ impl FlowState {
         }
     }
 
-    /// Notes that a message is no longer in work. `probe` is what [`taken`](Self::taken) returned for it.
+    /// Notes that a message is no longer in progress. `probe` is what [`taken`](Self::taken) returned for it.
     pub(super) fn ended(&mut self, probe: bool) {
         self.probing &= !probe;
     }

@@ -154,8 +154,8 @@ impl TokenSource {
         let backend = self.backend.as_str();
         match &fetched {
             Ok(held) => {
-                let used_for = held.until.duration_since(begun).as_secs();
-                tracing::info!(backend, used_for, "access token fetched");
+                let valid_seconds = held.until.duration_since(begun).as_secs();
+                tracing::info!(backend, valid_seconds, "access token fetched");
             }
             Err(Failure { class, code, unreached, .. }) => {
                 let host = unreached.as_ref().and_then(|unreached| unreached.host.as_deref());
@@ -167,7 +167,7 @@ impl TokenSource {
                     code,
                     host,
                     reason,
-                    "access token not fetched: message not sent; the next attempt fetches it again"
+                    "access token not fetched, so the request was not made"
                 );
             }
         }

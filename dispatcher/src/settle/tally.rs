@@ -1,11 +1,11 @@
-//! Counts and logs what an attempt came to.
+//! Counts and logs the result of an attempt.
 
 use crate::metrics::{OutcomeLabel, SendingMetrics};
 use crate::{attempt::Attempt, retry::Disposition};
 use jiff::Timestamp;
 use postern_broker::Envelope;
 use postern_service::traces::TraceSpan;
-use postern_shared::error::Failure;
+use postern_shared::error::{Failure, FailureClass};
 
 /// The greatest age of a message that is measured, in seconds: a year. An application may give any time.
 const OLDEST: f64 = 366.0 * 24.0 * 3_600.0;
@@ -41,14 +41,20 @@ impl Tally {
         }
     }
 
-    /// The text of the log line about an attempt in which a recipient failed.
-    fn unsent(self) -> &'static str {
-        match self {
-            Self { sent: 1.., .. } => "sent to some recipients",
-            Self { retrying: 1.., .. } => "not sent, retrying",
-            Self { failed: 1.., .. } => "not sent, dead-lettered",
-            _ => "not sent, expired",
-        }
+    /// The text of the log line about an attempt in which a recipient failed, in the first place with a failure
+    /// of `class`.
+    fn unsent(self, class: FailureClass) -> String {
+        let what = match class {
+            _ if self.sent > 0 => "sent to some recipients, others",
+            FailureClass::Unknown => "possibly sent,",
+            _ => "not sent,",
+        };
+        let then = match self {
+            Self { retrying: 1.., .. } => "retrying",
+            Self { failed: 1.., .. } => "dead-lettered",
+            _ => "expired",
+        };
+        format!("{what} {then}")
     }
 }
 
@@ -91,7 +97,7 @@ pub(super) fn count(metrics: &SendingMetrics, attempt: &Attempt<'_>, now: Timest
     }
 }
 
-/// Notes in `span` what `attempt` came to. The span counts as failed if any recipient failed.
+/// Notes in `span` the result of `attempt`. The span counts as failed if any recipient failed.
 pub(crate) fn note(attempt: &Attempt<'_>, span: &mut TraceSpan) {
     span.note_outcome(Tally::of(attempt).message().as_str());
     if let Some(failure) = attempt.dispositions().find_map(Disposition::failure) {
@@ -116,7 +122,7 @@ pub(crate) fn log(original: &Envelope, attempt: &Attempt<'_>) {
             let reason = unreached.as_ref().map(|unreached| unreached.reason);
             tracing::warn!(
                 backend, %message_id, attempt, sent, retrying, failed, expired,
-                class = class.as_str(), code = &**code, host, reason, trace_id = trace, "{}", tally.unsent()
+                class = class.as_str(), code = &**code, host, reason, trace_id = trace, "{}", tally.unsent(*class)
             );
         }
     }

@@ -100,7 +100,7 @@ async fn it_is_started_called_told_to_shut_down_and_stopped_in_this_order() {
     let session = Session::default();
     let running = Running::start(TWO, &session.registry());
     running.queue("demo", Priority::Normal, message(&["+1"])).await;
-    until("the message to be in work", || running.broker.leased() == 1).await;
+    until("the message to be in progress", || running.broker.leased() == 1).await;
     assert_eq!(session.steps(), ["started"]);
     let broker = running.stop().await;
     assert_eq!(session.steps(), ["started", "told to shut down", "sent", "stopped"]);

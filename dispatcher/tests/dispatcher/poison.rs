@@ -44,7 +44,7 @@ fn assert_poison(letter: &Envelope, queue: &str) {
     assert_eq!(letter.text_header(header::CODE), Some("poison"));
     assert_eq!(letter.text_header(header::CLASS), Some("unknown"));
     assert_eq!(letter.text_header(header::QUEUE), Some(queue));
-    assert!(letter.text_header(header::REASON).unwrap().starts_with("poison: delivered "), "{letter:?}");
+    assert!(letter.text_header(header::REASON).unwrap().starts_with("poison: consumed "), "{letter:?}");
     assert!(letter.text_header(header::DEAD_AT).unwrap().parse::<jiff::Timestamp>().is_ok());
 }
 

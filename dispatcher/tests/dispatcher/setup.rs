@@ -127,7 +127,7 @@ impl Running {
         self.broker.waiting("postern.dead")
     }
 
-    /// Waits until no message is in work.
+    /// Waits until no message is in progress.
     pub(crate) async fn idle(&self) {
         until("idleness", || self.broker.leased() == 0).await;
     }

@@ -105,7 +105,7 @@ fn not_read(why: NotRead) -> ProblemDocument {
         .lasting(),
         NotRead::Unavailable => unavailable("the message log cannot be read now; try again later"),
         NotRead::TooManyWait => {
-            unavailable("too many requests wait already; try again later, or without wait")
+            unavailable("too many requests are already waiting; try again later, or leave out `wait`")
         }
     }
 }

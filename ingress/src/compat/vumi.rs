@@ -202,7 +202,7 @@ fn rejection(reason: &Rejection) -> HttpResponse {
         | Rejection::NotRoutable
         | Rejection::ReceivesOnly(_)
         | Rejection::Unavailable => {
-            refuse(StatusCode::SERVICE_UNAVAILABLE, "Storing was not confirmed, try again later")
+            refuse(StatusCode::SERVICE_UNAVAILABLE, "The broker did not confirm the message, try again later")
         }
     }
 }

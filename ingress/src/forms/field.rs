@@ -159,7 +159,7 @@ fn bound<T: FromStr>(key: &'static str, bound: Option<&Number>) -> Result<Option
 
 fn region(code: Option<&str>) -> Result<Option<Region>, (&'static str, String)> {
     let read = code.map(|code| Region::from_str(&code.to_ascii_uppercase()));
-    let unknown = "unknown region; an ISO 3166 code of two letters such as \"KE\"";
+    let unknown = "unknown region; use an ISO 3166 code of two letters, such as \"KE\"";
     read.transpose().map_err(|_| ("region", unknown.to_owned()))
 }
 

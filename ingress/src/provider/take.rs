@@ -142,7 +142,7 @@ impl ProviderEndpoints {
         path: ProviderPath,
         request: &HttpRequest,
     ) -> Result<&ProviderEndpoint, &'static str> {
-        let endpoint = self.endpoint(path).ok_or("this backend has no delivery reports")?;
+        let endpoint = self.endpoint(path).ok_or("this backend accepts no delivery reports")?;
         if endpoint.has_path(request) { Ok(endpoint) } else { Err("not found") }
     }
 

@@ -335,7 +335,7 @@ async fn only_some_may_wait_and_who_goes_away_is_let_go() {
         let answer = logged.get("", "/v1/messages?order=oldest&wait=200ms").await;
         match answer.status {
             200 => false,
-            503 => detail(&answer, 503).contains("too many requests wait"),
+            503 => detail(&answer, 503).contains("too many requests are already waiting"),
             other => panic!("{other}: {}", answer.body),
         }
     };

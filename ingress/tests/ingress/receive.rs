@@ -302,7 +302,7 @@ async fn a_form_in_rust_wraps_the_default_one_and_may_not_take_the_server_down()
         ),
         ("text=a", 400, "form failed to validate\nfrom: This field is required.\n"),
         ("from=1231231234&text=no", 400, "form failed to validate\nno\n"),
-        ("from=1231231234&text=panic", 503, "storing was not confirmed; try again later\n"),
+        ("from=1231231234&text=panic", 503, "the broker did not confirm the message; try again later\n"),
         ("from=1231231234&text=a", 200, "OK"),
     ] {
         let answer = server.get(&format!("/backends/demo?{query}")).await;

@@ -1,6 +1,6 @@
-//! The differences between two configurations, and which of them a running process can take over.
+//! The differences between two configurations, and which of them can be applied to a running process.
 
-/// The keys that a running process can take over, with everything below them.
+/// The keys that can be applied to a running process, with everything below them.
 const RELOADABLE: [&str; 17] = [
     "backends",
     "api.keys",
@@ -43,7 +43,7 @@ impl Changes {
         self.all().next().is_none()
     }
 
-    /// The keys that a running process cannot take over, in order.
+    /// The keys that cannot be applied to a running process, in order.
     pub fn needing_restart(&self) -> Vec<String> {
         let mut keys: Vec<_> = self.all().filter(|key| !is_reloadable(key)).map(str::to_owned).collect();
         keys.sort();

@@ -134,7 +134,7 @@ fn whole(tree: &Map<String, Value>, table: &Value, providers: &ProviderRegistry)
     json!([backend, public_url, files])
 }
 
-/// Digests of the files that `backend` names in `send.tls`: a changed file is taken over at a reload.
+/// Digests of the files that `backend` names in `send.tls`: a changed file is used after a reload.
 fn tls_files(backend: &Map<String, Value>) -> Vec<String> {
     let tls = backend.get("send").and_then(|send| send.get("tls")).and_then(Value::as_object);
     let paths = tls.into_iter().flat_map(Map::values).filter_map(Value::as_str);

@@ -91,7 +91,7 @@ pub(super) fn api(api: &ApiSection, reader: &mut Reader) {
     }
     if let Some(most) = api.max_connections {
         if api.listen.is_none() {
-            let why = "has no effect without api.listen: ingress.max_connections bounds the port of /v1";
+            let why = "has no effect without api.listen: ingress.max_connections limits the connections of /v1, too";
             reader.problem("api.max_connections", why);
         }
         if most == 0 {

@@ -99,7 +99,7 @@ pub enum ClientHeader {
 pub struct AddressLimit {
     /// The limit for one IPv4 address or one IPv6 /64.
     pub per_address: Rate,
-    /// How many requests may come at once. Absent: the number in the rate.
+    /// How many requests may come at the same time. Absent: the number in the rate.
     pub burst: Option<u32>,
 }
 
@@ -221,9 +221,8 @@ pub struct DispatcherSection {
     pub backends: Selection,
     /// The most sends in flight for each backend, 1 to 2,000.
     pub concurrency: u16,
-    /// How often a message may be consumed without being settled before it is dead-lettered with the code
-    /// `poison`, 2 to
-    /// 100.
+    /// How often a message may be consumed without being acknowledged before it is dead-lettered with the code
+    /// `poison`, 2 to 100.
     pub max_deliveries: u32,
 }
 
@@ -243,9 +242,10 @@ pub struct LogSection {
     pub keep: Keep,
     /// How long the message log keeps a message.
     pub retention: Period,
-    /// The most bytes that the message log may take.
+    /// The most bytes that the message log may take. Beyond them, the oldest messages are removed.
     pub max_bytes: u64,
-    /// The most messages that the queue `postern.log` holds.
+    /// The most messages that the queue `postern.log` holds. Beyond them, the oldest are dropped and are missing
+    /// from the log.
     pub max_waiting: u64,
     /// The key that numbers are hashed with if `keep` is `states`.
     pub hash_key: Option<Secret>,

@@ -134,9 +134,9 @@ impl Templates<'_> {
         if name == "status_path" || no_status && self.backend.status_url.is_some() {
             reader.warning(key, &missing);
         } else if is_alone && !source.contains(['~', '|']) {
-            reader.warning(key, &format!("is left out: {missing}, so no delivery report comes"));
+            reader.warning(key, &format!("is left out: {missing}, so no delivery report arrives"));
         } else {
-            reader.problem(key, format!("is only half an address: {missing}"));
+            reader.problem(key, format!("would be an incomplete URL: {missing}"));
         }
     }
 

@@ -24,7 +24,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::warn;
+use tracing::{info, warn};
 
 /// The shortest time between two declarations of the topology that failing consumers ask for.
 const RESTORE_INTERVAL: Duration = Duration::from_secs(1);
@@ -145,19 +145,7 @@ impl Connections {
     /// Records the state of one connection.
     pub(super) fn set(&self, of: &watch::Sender<ConnectionState>, state: ConnectionState) {
         let _ordering = self.ordering.lock().unwrap_or_else(PoisonError::into_inner);
-        if let ConnectionState::Down(reason) = &state
-            && *of.borrow() != state
-        {
-            let reason = reason.as_str();
-            match &*of.borrow() {
-                ConnectionState::Up | ConnectionState::Blocked(_) => {
-                    warn!(error = reason, "broker connection lost, retrying");
-                }
-                ConnectionState::Starting | ConnectionState::Down(_) => {
-                    warn!(error = reason, "broker connection failed, retrying");
-                }
-            }
-        }
+        log_change(&of.borrow(), &state);
         of.send_replace(state);
         self.tell();
     }
@@ -355,6 +343,24 @@ impl Pauses {
     /// Waits before the next attempt.
     pub(super) async fn pause(&mut self) {
         tokio::time::sleep(self.backoff.pause()).await;
+    }
+}
+
+/// Logs what has become of a connection that was in the state `before`.
+fn log_change(before: &ConnectionState, state: &ConnectionState) {
+    use ConnectionState::{Blocked, Down, Starting, Up};
+    match (before, state) {
+        (Up | Blocked(_), Down(reason)) => {
+            warn!(error = reason.as_str(), "broker connection lost, retrying");
+        }
+        (Starting | Down(_), Down(reason)) if before != state => {
+            warn!(error = reason.as_str(), "broker connection failed, retrying");
+        }
+        (Starting | Up | Down(_), Blocked(reason)) => {
+            warn!(error = reason.as_str(), "broker blocked, nothing is published");
+        }
+        (Blocked(_), Up) => info!("broker unblocked"),
+        _ => {}
     }
 }
 

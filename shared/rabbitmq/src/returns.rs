@@ -196,7 +196,7 @@ async fn publish_again(
         }
         Err(error) => {
             if let BrokerError::Refused(reason) = error {
-                warn!(%queue, error = reason, "message cannot be published again: each return counts as a delivery");
+                warn!(%queue, error = reason, "requeued without being published again, which RabbitMQ counts towards dispatcher.max_deliveries");
             }
             deliveries.into_iter().map(|again| returned(again, false)).collect()
         }

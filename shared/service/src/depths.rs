@@ -53,8 +53,8 @@ impl QueueDepths {
         show_limits(&limits, &configured.get().topology);
         let oldest = Opts::new(
             "oldest_message_age_seconds",
-            "The longest that the oldest message can have waited for the backend, 0 if none waits; for the \
-             backends that this process serves",
+            "The upper bound of the age of the oldest message that waits for the backend, 0 if none waits; for \
+             the backends that this process serves",
         );
         Ok(Self {
             broker,

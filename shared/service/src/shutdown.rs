@@ -97,7 +97,7 @@ pub async fn within(deadline: Duration, what: &str, part: impl Future<Output = (
         tracing::warn!(
             waited_for = what,
             ?deadline,
-            "not finished before the drain deadline (shutdown.deadline); unfinished messages are requeued"
+            "not finished before the drain deadline (shutdown.deadline)"
         );
     }
     finished

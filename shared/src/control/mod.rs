@@ -1,8 +1,8 @@
-//! Orders that operators give while the gateway runs: to pause a backend, to resume it, to cancel the
+//! Commands that operators give while the gateway runs: to pause a backend, to resume it, to cancel the
 //! messages that wait for it.
 //!
-//! Each order is a [`ControlRecord`] in the stream `postern.control`, which every process reads from the
-//! first record on and folds into a [`ControlState`]. So an order holds for all processes and outlives
+//! Each command is a [`ControlRecord`] in the stream `postern.control`, which every process reads from the
+//! first record on and folds into a [`ControlState`]. So a command holds for all processes and outlives
 //! them.
 
 mod state;

@@ -1,4 +1,4 @@
-//! Inspecting and copying a store from outside, also while its process runs: SQLite allows readers while another
+//! Inspecting and copying a store from outside, even while its process runs: SQLite allows readers while another
 //! process writes.
 
 use crate::{

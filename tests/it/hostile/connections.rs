@@ -255,7 +255,8 @@ async fn every_head_must_end_in_time_not_only_the_first() {
             _ => 2.0,
         };
         let took = took.as_secs_f64();
-        assert!((limit..limit + 3.7).contains(&took), "{listener:?} {after:?}: {took}");
+        // What drips would take half a minute.
+        assert!((limit..limit + 10.0).contains(&took), "{listener:?} {after:?}: {took}");
         let told = said.starts_with("HTTP/1.1 408");
         assert_eq!(told, !matches!(after, After::Nothing), "{listener:?} {after:?}: {said}");
     }

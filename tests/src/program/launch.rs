@@ -216,11 +216,22 @@ impl Launch {
                 command.env("POSTERN__INGRESS__LISTEN", format!("127.0.0.1:{ingress}"));
             }
         }
+        if self.is_embedded() {
+            command.env("POSTERN__BROKER__PUBLISH_TIMEOUT", "30s");
+        }
         command.envs(self.environment.iter().cloned()).args(&self.arguments);
         if let Some(config) = &self.config {
             command.arg("--config").arg(self.folder.write("postern.toml", config));
         }
         command
+    }
+
+    /// Whether it has the embedded broker, with the default time-out of a publish, which only a busy machine
+    /// exceeds: its disk works or fails.
+    fn is_embedded(&self) -> bool {
+        let config = self.config.as_deref().unwrap_or_default();
+        let set = self.environment.iter().any(|(name, _)| name.starts_with("POSTERN__BROKER__"));
+        self.program == "postern" && !set && !config.contains("amqp") && !config.contains("publish_timeout")
     }
 
     /// Starts it, hands each line of its standard output to `line`, and waits for its end: for a command that

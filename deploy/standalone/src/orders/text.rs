@@ -96,7 +96,11 @@ pub(super) fn moved(done: &Moved) -> String {
         };
     }
     if done.cancelled > 0 {
-        let _ = writeln!(text, "{} had been cancelled, and {would}reported as cancelled", done.cancelled);
+        let _ = writeln!(
+            text,
+            "{} had been cancelled before, and {would}reported as cancelled instead",
+            done.cancelled
+        );
     }
     for stays in &done.stay {
         let id = stays.id.as_deref().map_or_else(|| "a message without an id".to_owned(), plain);

@@ -26,7 +26,7 @@ fn compile<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Expression, D::
     let expression = compiled.map_err(de::Error::custom)?;
     if expression.is_no_condition(&context("+15550100", "text", &Map::new())) {
         return Err(de::Error::custom(
-            "must be true or false, like text == \"ping\": it refuses every message",
+            "must be a condition, such as text == \"ping\": this expression refuses every message",
         ));
     }
     Ok(expression)
@@ -97,8 +97,8 @@ mod tests {
             ("txt == \"1\"", "did you mean text?"),
             ("text.startWith(\"1\")", "did you mean startsWith?"),
             ("length(text) < 3", "unknown function length"),
-            ("size(text)", "must be true or false"),
-            ("text", "must be true or false"),
+            ("size(text)", "must be a condition"),
+            ("text", "must be a condition"),
         ] {
             let why = check(expr).unwrap_err().to_string();
             assert!(why.contains(says), "{expr}: {why}");

@@ -116,7 +116,7 @@ impl<'de> Deserialize<'de> for Zone {
         let name = String::deserialize(deserializer)?;
         temporal::DateTimeParser::new().parse_time_zone(&name).map(Self).map_err(|_| {
             de::Error::custom(
-                "unknown time zone; a name such as \"Africa/Nairobi\", or an offset such as \"+03:00\"",
+                "unknown time zone; use a name such as \"Africa/Nairobi\", or an offset such as \"+03:00\"",
             )
         })
     }

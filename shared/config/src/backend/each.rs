@@ -87,7 +87,7 @@ impl Each {
     /// of a list, it is the only item; `null` counts as absent.
     ///
     /// # Errors
-    /// [`NoItems`], also if there are more than `most` items.
+    /// [`NoItems`], including when there are more than `most` items.
     pub fn items<'v>(&self, body: &'v Value, most: usize) -> Result<Option<Vec<Item<'v>>>, NoItems> {
         let mut walk = Walk { most, found: None };
         walk.step(&self.steps, &Item { place: String::new(), value: body })?;

@@ -76,7 +76,7 @@ impl Expression {
     /// Whether the expression is true. If it uses something that is absent, it is false.
     ///
     /// # Errors
-    /// [`NotEvaluated`], also if its value is neither true nor false.
+    /// [`NotEvaluated`], including when its value is neither true nor false.
     pub(super) fn holds(&self, context: &Context<'_, '_>) -> Result<bool, NotEvaluated> {
         match self.0.execute(context) {
             Ok(Value::Bool(yes)) => Ok(yes),
@@ -183,7 +183,7 @@ impl<'de> Deserialize<'de> for When {
         let (body, query, headers) = (Cow::Owned(Json::Object(Map::new())), Map::new(), Map::new());
         let empty = WhenScope::from(&RequestValues { body, query, headers, settings: &Map::new() });
         if expression.is_no_condition(&empty.0) {
-            return Err(de::Error::custom("must be true or false, like has(body.message)"));
+            return Err(de::Error::custom("must be a condition, such as has(body.message)"));
         }
         let chooses_items = expression.names().variables.contains("item");
         Ok(Self { expression, chooses_items })
@@ -317,8 +317,8 @@ mod tests {
             ("headrs.a == \"x\"", "did you mean headers?"),
             ("body.a.startWith(\"x\")", "did you mean startsWith?"),
             ("text == \"x\"", "unknown name text"),
-            ("query", "must be true or false"),
-            ("size(body)", "must be true or false"),
+            ("query", "must be a condition"),
+            ("size(body)", "must be a condition"),
             ("body.all(x, x == y) && x", "unknown name x, y;"),
             ("[a, {b: c}].exists(i, i == body)", "unknown name a, b, c;"),
         ] {

@@ -1,6 +1,6 @@
 //! How fast Postern sends through a backend, and when sending pauses: `rate` and `breaker`.
 //!
-//! A rate counts recipients, also if a request has many of them: most providers limit messages. For providers
+//! A rate counts recipients, even if a request has many of them: most providers limit messages. For providers
 //! that limit requests there is `count = "requests"`.
 
 use postern_shared::value::{Rate, Span};
@@ -15,7 +15,7 @@ use std::fmt;
 pub struct RateLimit {
     /// The most that is sent in a span of time, by all processes together.
     pub limit: Rate,
-    /// How many may be sent at once after a pause, by all processes together, 1 to 10,000. Default: what the limit
+    /// How many may be sent at the same time after a pause, by all processes together, 1 to 10,000. Default: what the limit
     /// allows in a tenth of a second, at least one.
     pub burst: Option<u32>,
     /// What the limit counts.
@@ -26,7 +26,7 @@ pub struct RateLimit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Counted {
-    /// Each recipient once, also if one request has many of them.
+    /// Each recipient once, even if one request has many of them.
     #[default]
     Messages,
     /// Each recipient as many times as the text has segments.

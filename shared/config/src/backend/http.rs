@@ -41,6 +41,6 @@ impl Method {
 
 /// What is wrong with the key `methods`.
 pub(super) fn method_problem(methods: &[Method]) -> Option<(String, String)> {
-    let why = "at least one of \"GET\", \"POST\", \"PUT\"";
+    let why = "must contain at least one of \"GET\", \"POST\", \"PUT\"";
     methods.is_empty().then(|| ("methods".to_owned(), why.to_owned()))
 }

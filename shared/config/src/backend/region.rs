@@ -72,7 +72,7 @@ impl<'de> Deserialize<'de> for NumberRegion {
         // The example loads the tables of all numbers at the start, and not with the first message.
         let region = Region::from_str(&code.to_ascii_uppercase()).ok().map(Self);
         region.filter(|region| region.example().is_some()).ok_or_else(|| {
-            de::Error::custom("unknown region; an ISO 3166 code of two letters such as \"KE\"")
+            de::Error::custom("unknown region; use an ISO 3166 code of two letters, such as \"KE\"")
         })
     }
 }

@@ -176,7 +176,7 @@ impl Send {
         check(
             "success.is",
             success.at.is_some() && success.is.is_none(),
-            "is missing: the values at that place that mean success",
+            "is missing: list the values at success.at that mean success",
         );
         check(
             "success.at",

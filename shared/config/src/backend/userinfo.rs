@@ -1,4 +1,4 @@
-//! The rules for every URL that requests go to, also if it comes from settings: it begins with `http://` or
+//! The rules for every URL that requests go to, even if it comes from settings: it begins with `http://` or
 //! `https://`, and holds no user and no password, which have their own keys. The HTTP client would drop them
 //! silently.
 

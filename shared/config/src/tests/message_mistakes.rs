@@ -49,7 +49,7 @@ const MISTAKES: &[Mistake] = &[
         "[backends.a]\ntype = \"http\"\nregion = \"Kenya\"",
         "backends.a.region",
         Some(3),
-        "unknown region; an ISO 3166 code of two letters",
+        "unknown region; use an ISO 3166 code of two letters",
     ),
     (
         "[backends.a]\ntype = \"telegram\"\nregion = \"KE\"\nsettings = { bot_token = \"1:hush-token-of-the-bot\", secret_token = \"hush-token-of-the-bot\" }",

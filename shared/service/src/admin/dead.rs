@@ -96,10 +96,10 @@ fn by(request: &HttpRequest) -> Option<String> {
 fn log([what, would]: [&str; 2], request: &HttpRequest, order: &DeadLetterOrder, done: &Done) {
     let client = request.peer_addr().map(|peer| tracing::field::display(peer.ip()));
     let by = by(request);
-    let (messages, left, dry_run) = (done.done, done.stay.len(), done.dry_run);
+    let (messages, stay, dry_run) = (done.done, done.stay.len(), done.dry_run);
     let queue = order.filter.queue.queue();
     let what = if dry_run { would } else { what };
-    tracing::info!(client, by, messages, left, dry_run, queue = queue.as_str(), "{what}");
+    tracing::info!(client, by, messages, stay, dry_run, queue = queue.as_str(), "{what}");
 }
 
 /// Reads a body, which may be absent.

@@ -85,8 +85,8 @@ impl TokenGuard {
     fn refusal_of_operator(&self, request: &ServiceRequest) -> Option<HttpResponse> {
         let refusal = self.refusal(request);
         let is_strange = self.token.is_none() && !is_direct(request.uri(), request.headers());
-        let why = "without admin.token, only programs on this machine are served, which call it directly by a \
-                   loopback name or address: set admin.token and send it as Authorization: Bearer TOKEN\n";
+        let why = "without admin.token, only direct requests from this machine to a loopback name or address are \
+                   served: set admin.token and send it as Authorization: Bearer TOKEN\n";
         refusal.or_else(|| is_strange.then(|| text(StatusCode::FORBIDDEN, why.to_owned())))
     }
 }

@@ -183,8 +183,8 @@ impl Control {
             let new = !known.is_read || known.problem.as_ref() != Some(&problem);
             if new {
                 tracing::error!(%error,
-                    "postern.control cannot be read: messages that operators paused or cancelled may be \
-                     sent; pause or cancel them again");
+                    "postern.control cannot be read: pauses and cancellations have no effect, so messages \
+                     may be sent that should not be; remove the cause, or stop the dispatchers");
             }
             known.is_read = true;
             known.problem = Some(problem);

@@ -36,7 +36,7 @@ pub enum OrderError {
         configured: String,
     },
     /// There is no queue of that name.
-    #[error("there is no queue {name}")]
+    #[error("there is no queue {name}; `postern queue list` shows the queues")]
     UnknownQueue {
         /// The name in the command.
         name: String,

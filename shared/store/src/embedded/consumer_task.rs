@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 /// The most settlements that are passed on at once.
 const AT_ONCE: usize = 256;
 
-/// Tells the writer that the consumer has ended, also if the runtime drops its task.
+/// Tells the writer that the consumer has ended, even if the runtime drops its task.
 struct ConsumerEnd {
     consumer: u64,
     ops: Ops,

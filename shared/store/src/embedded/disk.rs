@@ -31,7 +31,13 @@ impl Disk {
         if self.min_free > 0 && !fresh {
             self.asked = Some(Instant::now());
             self.written = 0;
-            self.problem = self.ask();
+            let problem = self.ask();
+            match (&self.problem, &problem) {
+                (None, Some(why)) => tracing::error!(error = why, "disk nearly full, no message is accepted"),
+                (Some(_), None) => tracing::info!(path = %self.path.display(), "the disk has space again"),
+                _ => {}
+            }
+            self.problem = problem;
         }
         self.problem.as_deref()
     }

@@ -114,7 +114,7 @@ impl EmbeddedBroker {
     /// in the transaction of the change itself.
     ///
     /// # Errors
-    /// Those of [`open`](Self::open); [`BrokerError::Store`] also if the message log was written with another key.
+    /// Those of [`open`](Self::open); and [`BrokerError::Store`] if the message log was written with another key.
     pub async fn open_recording(
         dir: impl AsRef<Path>,
         options: BrokerOptions,

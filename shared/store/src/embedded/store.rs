@@ -179,7 +179,7 @@ impl Store {
                 if !store_error.is_undone() {
                     return Err(store_error);
                 }
-                tracing::warn!(%error, "the write-ahead log of the embedded store cannot be moved into its file, retrying");
+                tracing::warn!(%error, "checkpoint of the embedded store failed, retrying: its write-ahead log is not moved into its file");
                 self.checkpoint_at += CHECKPOINT;
             }
         }
@@ -198,7 +198,7 @@ impl Store {
     /// Closes the file without touching the write-ahead log, since it is not known what the disk holds of it.
     pub(super) fn abandon(self) {
         if let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
-            tracing::warn!(%error, "the write-ahead log of the embedded store may be moved into its file on close");
+            tracing::warn!(%error, "the embedded store may make a checkpoint on close, although its write-ahead log may be damaged");
         }
     }
 

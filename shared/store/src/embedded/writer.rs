@@ -147,8 +147,8 @@ impl Writer {
             if let Err(error) = store.note_leases(self.queues.all.iter().flat_map(Queue::clean_leases)) {
                 tracing::warn!(
                     %error,
-                    "unacknowledged messages of this shutdown not recorded: each may count as one lost \
-                     delivery (dispatcher.max_deliveries)"
+                    "clean shutdown not recorded: each unacknowledged message may count as consumed once more \
+                     (dispatcher.max_deliveries)"
                 );
             }
         }

@@ -32,7 +32,10 @@ pub(super) async fn watch(core: Arc<Core>) {
         core.tell();
         let now = usage.borrow_and_update().messages == 0;
         match (std::mem::replace(&mut empty, now), now) {
-            (true, false) => tracing::warn!(dir = core.dir, "messages are stored in the spool"),
+            (true, false) => {
+                let error = core.broker.status().borrow().problem();
+                tracing::warn!(dir = core.dir, error, "messages are stored in the spool");
+            }
             (false, true) => {
                 tracing::info!(dir = core.dir, "the spool is empty: all messages were forwarded")
             }

@@ -191,11 +191,11 @@ impl Forwarder {
             }
         }
         if remainder.into_lost().is_empty() {
-            tracing::error!(%queue, why, "the broker will never accept this spooled message: stored in pieces or dead-lettered");
+            tracing::error!(%queue, error = why, "the broker will never accept this spooled message: stored in pieces or dead-lettered");
         } else {
             match set_aside(self.core.dir.as_ref(), &envelope.body) {
                 Ok(file) => {
-                    tracing::error!(%queue, why, file, "the broker will never accept this spooled message, nor as a dead letter: its body is in the file");
+                    tracing::error!(%queue, error = why, file, "the broker will never accept this spooled message, nor as a dead letter: its body is in the file");
                 }
                 Err(error) => {
                     tracing::error!(%queue, %error, "a message that the broker refused cannot be saved to a file");

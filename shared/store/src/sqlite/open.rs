@@ -78,7 +78,7 @@ pub(crate) fn open(folder: &Folder) -> Result<Database, StoreError> {
     Ok(Database { _open: note, connection })
 }
 
-/// Opens the file of the folder `dir` for reading, also while another process writes it.
+/// Opens the file of the folder `dir` for reading, even while another process writes it.
 ///
 /// # Errors
 /// There is no file, it cannot be read, is damaged, or belongs to another program or a later version.

@@ -107,7 +107,7 @@ fn child_folder() -> Option<std::path::PathBuf> {
     std::env::var_os("POSTERN_TEST_CHILD").map(Into::into)
 }
 
-/// A process that is killed when its test ends, also if the test fails.
+/// A process that is killed when its test ends, even if the test fails.
 struct Child(std::process::Child);
 
 impl Child {

@@ -78,7 +78,7 @@ impl SignedText {
     /// The signed bytes of `request`.
     ///
     /// # Errors
-    /// [`RenderError`], also if a filter produced characters that are not bytes.
+    /// [`RenderError`], including when a filter produced characters that are not bytes.
     pub fn bytes(&self, request: &SignedRequest<'_>) -> Result<Vec<u8>, RenderError> {
         let mut scope: BTreeMap<&str, Value> = BTreeMap::new();
         let text = |bytes: &[u8]| Value::from(as_chars(bytes));

@@ -46,7 +46,8 @@ pub(super) fn problems(settings: &Settings) -> Vec<(String, String)> {
     let settings = settings.expose();
     let known = |name: &str| name.is_empty() || GatewayCharset::named(name).is_some();
     if settings.get("charset").is_some_and(|charset| !charset.as_str().is_some_and(known)) {
-        let why = "unknown charset; a name such as \"UTF-8\", \"UTF-16BE\", \"ISO-8859-1\", or \"\" for none";
+        let why =
+            "unknown charset; use a name such as \"UTF-8\", \"UTF-16BE\", \"ISO-8859-1\", or \"\" for none";
         wrong.push(("charset".to_owned(), why.to_owned()));
     }
     if settings.get("coding").is_some_and(|coding| coding.as_u64().is_none_or(|coding| coding > 2)) {

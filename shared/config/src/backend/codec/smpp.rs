@@ -61,7 +61,7 @@ pub(super) fn problems(settings: &Settings) -> Vec<(String, String)> {
     if given.is_none_or(|name| name.as_str().is_some_and(known)) {
         return Vec::new();
     }
-    let why = "unknown charset; \"GSM\", or a name such as \"ISO-8859-1\", \"ascii\", \"UTF-8\"";
+    let why = "unknown charset; use \"GSM\", or a name such as \"ISO-8859-1\", \"ascii\", \"UTF-8\"";
     vec![(DEFAULT_ALPHABET.to_owned(), why.to_owned())]
 }
 

@@ -45,7 +45,7 @@ impl AnswerBody {
         &self.text
     }
 
-    /// The body as JSON, also if it is XML. Numbers keep all of their digits. `None` if it is neither JSON nor
+    /// The body as JSON, even if it is XML. Numbers keep all of their digits. `None` if it is neither JSON nor
     /// XML.
     pub fn value(&self) -> Option<&Value> {
         self.value.get_or_init(|| value_of(&self.text)).as_ref()
