@@ -49,14 +49,20 @@ impl Beside {
         part(self.with.accepted, self.without.accepted).min(part(self.with.delivered, self.without.delivered))
     }
 
-    /// Violated limits. A short span, measured while other faults run, says little about the rate.
+    /// Violated limits.
     pub(crate) fn problems(&self) -> Vec<String> {
+        let grown = self.with.memory - self.without.memory;
+        let memory = (grown > GROWS).then(|| format!("{grown:.0} MiB more memory"));
+        self.slow().into_iter().chain(memory).collect()
+    }
+
+    /// Violated limits of rate and time. A short span, measured while other attacks run, says little about them.
+    pub(crate) fn slow(&self) -> Vec<String> {
         let (least, most) = if self.span < MEASURES { (0.5, 10.0) } else { (0.9, 2.0) };
-        let (rate, p99, grown) = (self.rate(), self.p99(), self.with.memory - self.without.memory);
+        let (rate, p99) = (self.rate(), self.p99());
         let rate = (rate < least).then(|| format!("{:.0} % of the rate is left", 100.0 * rate));
         let p99 = (p99 > most).then(|| format!("the p99 of the answers is {p99:.1} times as long"));
-        let memory = (grown > GROWS).then(|| format!("{grown:.0} MiB more memory"));
-        [rate, p99, memory].into_iter().flatten().collect()
+        [rate, p99].into_iter().flatten().collect()
     }
 
     /// The p99 of the answers during the attack, as a multiple of the p99 without it.
