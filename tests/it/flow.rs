@@ -49,31 +49,32 @@ async fn arrived(arrivals: &Arrivals, from: Instant, window: Duration) -> f64 {
     f64::from(u32::try_from(within).unwrap())
 }
 
-/// Low enough that two cores can keep it while they do much else.
-const LIMIT: f64 = 20.0;
+/// Low enough that two cores can keep it while they do much else; what a process could not send in the last second,
+/// because it did not get the processor, it may send later.
+const LIMIT: f64 = 10.0;
 const WINDOW: Duration = Duration::from_secs(6);
 /// How long the requests take that were already permitted under another share.
 const SETTLED: Duration = Duration::from_secs(3);
 
-/// Waits until each of `programs` has its share of the limit. No window may exceed the limit, and at least one
-/// of five must come near it: a busy machine may spoil the others.
+/// Waits until each of `programs` has its share of the limit. At least one of five windows must come near the limit
+/// and not exceed it. A busy machine may spoil the others in both directions, since requests count when the provider
+/// comes to read them; programs that did not share the limit would exceed it in each window.
 async fn keep_the_limit(arrivals: &Arrivals, programs: &[&Program], who: &str) {
     let share = LIMIT / f64::from(u32::try_from(programs.len()).unwrap());
     for program in programs {
         program.metric_becomes("postern_rate_share", &[("backend", "x")], share).await;
     }
     tokio::time::sleep(SETTLED).await;
-    let mut best = 0.0;
-    for _ in 0..5 {
+    let mut ratios = Vec::new();
+    while ratios.len() < 5 {
         let ratio = arrived(arrivals, Instant::now(), WINDOW).await / (LIMIT * WINDOW.as_secs_f64());
         eprintln!("{who}: {:.1} % of the limit", ratio * 100.0);
-        assert!(ratio <= 1.1, "{who}: {ratio}");
-        best = f64::max(best, ratio);
-        if best >= 0.7 {
+        if (0.7..=1.2).contains(&ratio) {
             return;
         }
+        ratios.push(ratio);
     }
-    panic!("{who}: {best} of the limit at best");
+    panic!("{who}: {ratios:?} of the limit");
 }
 
 #[tokio::test]
@@ -81,10 +82,10 @@ async fn dispatchers_that_come_and_go_keep_one_limit_together() {
     let (provider, arrivals) = noting().await;
     let vhost = Rabbit::shared().vhost();
     // One recipient a message: a message with many is sent by one process alone.
-    let rate = format!("rate = \"{LIMIT}/s\"");
+    let rate = format!("rate = {{ limit = \"{LIMIT}/s\", burst = {LIMIT} }}");
     let config = vhost.config(&(backend(&provider.url("/send"), &rate) + "batch = 1\n"));
     let ingress = Launch::ingress(&config).start().await;
-    for part in 0..4 {
+    for part in 0..2 {
         let all: Vec<_> = (0..1_000).map(|n| format!("+{}", part * 1_000 + n)).collect();
         post(&ingress, &json!({"backend": "x", "identities": all, "text": "hi"})).await;
     }
@@ -106,7 +107,7 @@ async fn dispatchers_that_come_and_go_keep_one_limit_together() {
     let whole = begun.elapsed();
     let ratio = arrived(&arrivals, begun, whole).await / (LIMIT * whole.as_secs_f64());
     eprintln!("all of it, with every change: {:.1} % of the limit", ratio * 100.0);
-    assert!(ratio <= 1.05, "{ratio}");
+    assert!(ratio <= 1.1, "{ratio}");
 }
 
 async fn post(gateway: &Program, body: &Value) {
