@@ -35,7 +35,7 @@ pub(super) fn paused(done: &Paused) -> String {
 /// The result of a cancellation.
 pub(super) fn cancelled(done: &Cancellation) -> String {
     let rule = &done.rule;
-    let would = if done.dry_run { "would be " } else { "" };
+    let were = if done.dry_run { "would be" } else { "were" };
     let since = rule.since.map(|since| format!(" from {}", Written(since))).unwrap_or_default();
     let lane = match rule.priority {
         Some(Priority::Normal) => " with normal priority",
@@ -43,7 +43,7 @@ pub(super) fn cancelled(done: &Cancellation) -> String {
         None => "",
     };
     let mut text = format!(
-        "{} of {} messages waiting for {}{lane} {would}cancelled, to {} recipients: those created{since} \
+        "{} of {} messages waiting for {}{lane} {were} cancelled, to {} recipients: those created{since} \
          until {}\n",
         done.messages,
         done.waiting,
@@ -82,9 +82,9 @@ pub(super) fn queues(list: &QueueList) -> String {
 
 /// The result of a move.
 pub(super) fn moved(done: &Moved) -> String {
-    let would = if done.dry_run { "would be " } else { "" };
+    let were = if done.dry_run { "would be" } else { "were" };
     let mut text = format!(
-        "{} of {} messages waiting for {} {would}moved to {}\n",
+        "{} of {} messages waiting for {} {were} moved to {}\n",
         done.messages, done.waiting, done.from, done.to
     );
     if done.leaves_pause && done.messages > 0 {
@@ -98,7 +98,7 @@ pub(super) fn moved(done: &Moved) -> String {
     if done.cancelled > 0 {
         let _ = writeln!(
             text,
-            "{} had been cancelled before, and {would}reported as cancelled instead",
+            "{} had been cancelled before, and {were} reported as cancelled instead",
             done.cancelled
         );
     }
@@ -116,8 +116,8 @@ pub(super) fn moved(done: &Moved) -> String {
 
 /// The result of a purge.
 pub(super) fn purged(done: &Purged) -> String {
-    let would = if done.dry_run { "would be " } else { "" };
-    format!("{} messages of {} {would}dropped\n", done.messages, plain(&done.name))
+    let were = if done.dry_run { "would be" } else { "were" };
+    format!("{} messages of {} {were} dropped\n", done.messages, plain(&done.name))
 }
 
 #[cfg(test)]

@@ -148,7 +148,7 @@ impl Slot {
         metrics.unread(name, status);
         if unread_lines.admits(status) {
             let path = Some(path).filter(|path| !path.is_empty());
-            tracing::info!(listener = name, client = %self.client, status, path, "request refused unread");
+            tracing::info!(listener = name, client = %self.client, status, path, "request refused before it was read");
         }
     }
 }
