@@ -76,8 +76,7 @@ async fn what_is_accepted_while_the_broker_is_away_survives_a_kill_and_arrives_o
     let rabbit = Rabbit::to_harm().await;
     let vhost = rabbit.vhost();
     let launch = Launch::ingress(&config(&vhost.url(), ""));
-    let ingress = launch.start().await;
-    ingress.metric_becomes("postern_broker_connected", &[], 1.0).await;
+    let ingress = launch.start_connected().await;
     receive_all(&ingress, 0..1).await;
     rabbit.kill();
     ingress.metric_becomes("postern_broker_connected", &[], 0.0).await;
@@ -128,8 +127,7 @@ async fn what_is_accepted_while_the_broker_is_away_survives_a_kill_and_arrives_o
 async fn a_blocked_broker_is_no_reason_to_refuse() {
     let rabbit = Rabbit::to_harm().await;
     let vhost = rabbit.vhost();
-    let ingress = Launch::ingress(&config(&vhost.url(), "")).start().await;
-    ingress.metric_becomes("postern_broker_connected", &[], 1.0).await;
+    let ingress = Launch::ingress(&config(&vhost.url(), "")).start_connected().await;
     receive_all(&ingress, 0..1).await;
     rabbit.alarm(Alarm::Disk, true);
     receive_all(&ingress, 1..2).await;
@@ -155,8 +153,7 @@ async fn a_silent_network_costs_one_timeout() {
     let vhost = Rabbit::shared().vhost();
     let proxy = Proxy::to(vhost.port()).await;
     let url = format!("{}?heartbeat=5&connection_timeout=1000", vhost.url_at(proxy.port()));
-    let ingress = Launch::ingress(&config(&url, "")).start().await;
-    ingress.metric_becomes("postern_broker_connected", &[], 1.0).await;
+    let ingress = Launch::ingress(&config(&url, "")).start_connected().await;
     receive_all(&ingress, 0..2).await;
     proxy.freeze();
     receive_all(&ingress, 2..3).await;
@@ -298,8 +295,7 @@ async fn a_message_that_the_broker_never_takes_holds_up_nobody() {
     let rabbit = Rabbit::to_harm().await;
     let vhost = rabbit.vhost();
     let launch = Launch::ingress(&config(&vhost.url(), ""));
-    let ingress = launch.start().await;
-    ingress.metric_becomes("postern_broker_connected", &[], 1.0).await;
+    let ingress = launch.start_connected().await;
     rabbit.block(true);
     receive_all(&ingress, 0..1).await;
     rabbit.set("max_message_size", 3_000);

@@ -178,7 +178,7 @@ fn trace(client: &DeadLetterClient, command: ChangingCommand, done: &Done, targe
         let (number, stay, what) = (done.done, done.stay.len(), command.done);
         let messages = if number == 1 { "message" } else { "messages" };
         say(&format!(
-            "{now} {number} {messages} of {queue} {what} by {by}, {stay} could not be and stay in the queue\n"
+            "{now} {number} {messages} of {queue} {what} by {by}, {stay} could not be {what} and stay in the queue\n"
         ));
     }
 }

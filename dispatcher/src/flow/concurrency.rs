@@ -8,9 +8,9 @@
 //! The limit is judged in rounds of half a second, or of the time of two answers if that is longer. After
 //! each round it grows by half of `concurrency`. If the last increases raised the throughput by less than a
 //! quarter of what they allowed, the limit falls to 0.8 of its value before them. After a round in which
-//! requests could have been made but no message waited, the limit is set to what was in use. Without `concurrency_max` the
-//! limit is fixed: a provider often allows a number of connections, which must not be exceeded unless the
-//! user says so.
+//! requests could have been made but no message waited, the limit is set to what was in use. Without
+//! `concurrency_max` the limit is fixed: a provider often allows a number of connections, which must not be
+//! exceeded unless the user says so.
 
 use std::time::Duration;
 use tokio::time::Instant;

@@ -2,8 +2,8 @@
 //! limited number at a time, so that other names can still be looked up.
 //!
 //! An address that a client gave is checked three times: its text when it is given (400 if it is not allowed),
-//! its text again before the call, and here the addresses of its name. The resolver hands them to the connection, so that
-//! none can change in between. Redirects are not followed.
+//! its text again before the call, and here the addresses of its name. The resolver hands them to the
+//! connection, so that none can change in between. Redirects are not followed.
 
 use postern_shared::callback::{EgressPolicy, EgressRefused};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};

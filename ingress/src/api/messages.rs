@@ -151,8 +151,8 @@ fn rejection(reason: &Rejection, recipients: RecipientsKey) -> ProblemDocument {
         Some(SubmissionField::Text) => "#/text".to_owned(),
         Some(SubmissionField::Context) => "#/context".to_owned(),
         None => {
-            let detail = "the broker did not confirm the message; try again later, with the same Idempotency-Key so that the \
-                 message is not sent twice";
+            let detail = "the broker did not confirm the message; try again later, with the same \
+                 Idempotency-Key so that the message is not sent twice";
             return ProblemDocument::new(StatusCode::SERVICE_UNAVAILABLE, detail);
         }
     };

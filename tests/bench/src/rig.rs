@@ -118,9 +118,7 @@ pub(crate) struct Room {
 impl Room {
     /// Starts an ingress, and waits until it is connected.
     pub(crate) async fn ingress(&self, config: &str) -> Program {
-        let ingress = Launch::ingress(&self.vhost.config(config)).unread_log().start().await;
-        ingress.metric_becomes("postern_broker_connected", &[], 1.0).await;
-        ingress
+        Launch::ingress(&self.vhost.config(config)).unread_log().start_connected().await
     }
 
     pub(crate) async fn dispatcher(&self, config: &str) -> Program {

@@ -216,7 +216,8 @@ impl Launch {
                 command.env("POSTERN__INGRESS__LISTEN", format!("127.0.0.1:{ingress}"));
             }
         }
-        if self.is_embedded() {
+        // The disk of an embedded broker works or fails: only a busy machine exceeds the default of five seconds.
+        if self.has_default_broker() {
             command.env("POSTERN__BROKER__PUBLISH_TIMEOUT", "30s");
         }
         command.envs(self.environment.iter().cloned()).args(&self.arguments);
@@ -226,9 +227,8 @@ impl Launch {
         command
     }
 
-    /// Whether it has the embedded broker, with the default time-out of a publish, which only a busy machine
-    /// exceeds: its disk works or fails.
-    fn is_embedded(&self) -> bool {
+    /// Whether it is the gateway with the embedded broker, whose time-out nothing sets.
+    fn has_default_broker(&self) -> bool {
         let config = self.config.as_deref().unwrap_or_default();
         let set = self.environment.iter().any(|(name, _)| name.starts_with("POSTERN__BROKER__"));
         self.program == "postern" && !set && !config.contains("amqp") && !config.contains("publish_timeout")

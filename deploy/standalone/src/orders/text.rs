@@ -35,7 +35,7 @@ pub(super) fn paused(done: &Paused) -> String {
 /// The result of a cancellation.
 pub(super) fn cancelled(done: &Cancellation) -> String {
     let rule = &done.rule;
-    let were = if done.dry_run { "would be" } else { "were" };
+    let were = were(done.dry_run);
     let since = rule.since.map(|since| format!(" from {}", Written(since))).unwrap_or_default();
     let lane = match rule.priority {
         Some(Priority::Normal) => " with normal priority",
@@ -82,7 +82,7 @@ pub(super) fn queues(list: &QueueList) -> String {
 
 /// The result of a move.
 pub(super) fn moved(done: &Moved) -> String {
-    let were = if done.dry_run { "would be" } else { "were" };
+    let were = were(done.dry_run);
     let mut text = format!(
         "{} of {} messages waiting for {} {were} moved to {}\n",
         done.messages, done.waiting, done.from, done.to
@@ -116,8 +116,13 @@ pub(super) fn moved(done: &Moved) -> String {
 
 /// The result of a purge.
 pub(super) fn purged(done: &Purged) -> String {
-    let were = if done.dry_run { "would be" } else { "were" };
+    let were = were(done.dry_run);
     format!("{} messages of {} {were} dropped\n", done.messages, plain(&done.name))
+}
+
+/// The verb of what was done, or would be.
+fn were(dry_run: bool) -> &'static str {
+    if dry_run { "would be" } else { "were" }
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ use std::fmt;
 pub struct RateLimit {
     /// The most that is sent in a span of time, by all processes together.
     pub limit: Rate,
-    /// How many may be sent at the same time after a pause, by all processes together, 1 to 10,000. Default: what the limit
-    /// allows in a tenth of a second, at least one.
+    /// How many may be sent at the same time after a pause, by all processes together, 1 to 10,000. Default:
+    /// what the limit allows in a tenth of a second, at least one.
     pub burst: Option<u32>,
     /// What the limit counts.
     pub count: Counted,
