@@ -47,7 +47,7 @@ impl BackendPart {
     pub(crate) async fn run(self, shared: Shared, drain: Drain) -> Result<(), BrokerError> {
         let context = self.context(&drain);
         let Some(sender) = connectors::start(&self.connector, &context).await else { return Ok(()) };
-        // A pause that an operator ordered before this process started must hold here, too.
+        // A pause that an operator commanded before this process started must hold here, too.
         tokio::select! {
             () = self.monitoring.control.until_read() => {}
             () = drain.started() => {}

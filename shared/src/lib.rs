@@ -5,7 +5,7 @@
 //! [`text`] counts a text's segments and splits one that is too long, [`trace_context`] says which trace
 //! a message belongs to, [`callback`] is what a client of another gateway wants to be told, [`value`]
 //! holds spans, rates, secrets and similar values, and [`read`] finds the mistakes in JSON that should
-//! hold any of them. [`control`] holds the orders that operators give while the gateway runs,
+//! hold any of them. [`control`] holds the commands that operators give while the gateway runs,
 //! [`suggest`] finds what a mistyped word was meant to be, [`clock`] tells the time, [`backoff`] says
 //! how long to wait before the next attempt, and [`terminal`] makes strangers' texts safe to show.
 

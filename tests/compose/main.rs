@@ -169,7 +169,7 @@ async fn no_alert_has_fired(operator: &Operator) {
 
 /// A restore brings back what RabbitMQ and PostgreSQL contained at the backup, and nothing that came later.
 async fn backup_and_restore(operator: &Operator) {
-    operator.order("demo", "pause").await;
+    operator.command("demo", "pause").await;
     let waiting = operator.send("demo").await;
     operator.becomes(&waiting, "queued").await;
     operator.runs("back up");
@@ -178,6 +178,6 @@ async fn backup_and_restore(operator: &Operator) {
     operator.runs("restore");
     operator.becomes(&waiting, "queued").await;
     assert_eq!(operator.message(&later).await.unwrap()["status"], 404);
-    operator.order("demo", "resume").await;
+    operator.command("demo", "resume").await;
     operator.becomes(&waiting, "sent").await;
 }

@@ -150,9 +150,9 @@ impl Operator {
         .await;
     }
 
-    /// Sends an order about a backend to the admin port.
-    pub(crate) async fn order(&self, backend: &str, order: &str) {
-        let url = format!("http://127.0.0.1:8081/v1/backends/{backend}/{order}");
+    /// Sends a command about a backend to the admin port.
+    pub(crate) async fn command(&self, backend: &str, command: &str) {
+        let url = format!("http://127.0.0.1:8081/v1/backends/{backend}/{command}");
         let request = self.client.post(url).bearer_auth(self.secret("postern_admin_token"));
         self.fetch(request.json(&json!({}))).await;
     }

@@ -2,7 +2,7 @@
 //! and RabbitMQ as deploy/prometheus/prometheus.yml says and answers each panel's query with data. `tests/run`
 //! generates the dashboards again and compares them.
 
-use crate::{alerts::metrics_in, orders::order};
+use crate::{alerts::metrics_in, commands::command};
 use postern_tests::{
     Answer, Folder, Launch, Peer, Program, Provider, Rabbit, Request, fetch, free_port, http_client, within,
 };
@@ -235,7 +235,7 @@ async fn every_query_of_every_panel_is_answered_with_data_and_every_rule_with_me
     let config = config(&vhost.config(""), &provider, &log);
     let (ingress, dispatcher) = (Launch::ingress(&config), Launch::dispatcher(&config));
     let (ingress, dispatcher) = tokio::join!(ingress.start(), dispatcher.start());
-    assert_eq!(order(&dispatcher, "/v1/backends/paused/pause", &json!({})).await.0, 200);
+    assert_eq!(command(&dispatcher, "/v1/backends/paused/pause", &json!({})).await.0, 200);
     let prometheus =
         Prometheus::start(&scraping([ingress.admin_port(), dispatcher.admin_port(), port])).await;
 

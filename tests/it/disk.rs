@@ -1,6 +1,6 @@
 //! A full disk and a failing disk under the store and its message log.
 
-use crate::orders::order;
+use crate::commands::command;
 use postern_tests::{FailingDisk, Launch, Program, Provider, SmallDisk, eventually};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, path::Path};
@@ -107,7 +107,7 @@ async fn on_a_full_disk_nothing_is_accepted_and_the_log_agrees_with_that() {
 async fn what_is_confirmed_before_and_after_the_disk_failed_outlives_a_power_cut() {
     let (disk, provider) = (FailingDisk::mount(MEBIBYTES).expect(ROOT), Provider::obliging().await);
     let gateway = Launch::gateway().config(&config(disk.path(), &provider)).start().await;
-    assert_eq!(order(&gateway, "/v1/backends/clinic/pause", &json!({})).await.0, 200);
+    assert_eq!(command(&gateway, "/v1/backends/clinic/pause", &json!({})).await.0, 200);
     let mut accepted = BTreeSet::new();
     for _ in 0..20 {
         accepted.insert(accepts_again(&gateway).await);

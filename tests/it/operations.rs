@@ -1,6 +1,6 @@
 //! What operators see: health, metrics and logs.
 
-use crate::{orders::order, reports::outcome};
+use crate::{commands::command, reports::outcome};
 use lapin::types::{AMQPValue, ShortString};
 use postern_tests::{
     Answer, Ended, Launch, Pair, Program, Properties, Provider, Rabbit, assert_silent, eventually,
@@ -252,8 +252,8 @@ async fn every_metric_of_the_contract_is_there_and_no_other() {
 
 /// The messages that wait for `dispatcher`, which is paused, are counted, and their age grows.
 async fn waiting_is_shown(ingress: &Program, dispatcher: &Program) {
-    let pause = |order| format!("/v1/backends/x/{order}");
-    assert_eq!(order(dispatcher, &pause("pause"), &json!({})).await.0, 200);
+    let pause = |command| format!("/v1/backends/x/{command}");
+    assert_eq!(command(dispatcher, &pause("pause"), &json!({})).await.0, 200);
     for to in ["1", "2", "3"] {
         let body = json!({"backend": "x", "identities": [to], "text": "a"});
         let request = ingress.request(reqwest::Method::POST, "/v1/messages").bearer_auth("the-api-key");
@@ -265,7 +265,7 @@ async fn waiting_is_shown(ingress: &Program, dispatcher: &Program) {
     }
     let of_x = [("backend", "x")];
     dispatcher.metric_reaches("postern_oldest_message_age_seconds", &of_x, 1.0).await;
-    assert_eq!(order(dispatcher, &pause("resume"), &json!({})).await.0, 200);
+    assert_eq!(command(dispatcher, &pause("resume"), &json!({})).await.0, 200);
     dispatcher.metric_becomes("postern_queue_messages", &queue, 0.0).await;
     dispatcher.metric_becomes("postern_oldest_message_age_seconds", &of_x, 0.0).await;
 }

@@ -1,6 +1,6 @@
 //! Messages that wait for a backend that was renamed or removed: they are listed, moved and purged.
 
-use crate::orders::{order, readyz_says, told};
+use crate::commands::{command, readyz_says, told};
 use postern_tests::{Launch, Program, Provider, Rabbit, eventually, fetch, http_client};
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ async fn a_renamed_backend(with: impl Fn(&str) -> String) {
     let provider = Provider::obliging().await;
     let launch = Launch::gateway().config(&with(&backend("clinic", &provider)));
     let gateway = launch.start_connected().await;
-    assert_eq!(order(&gateway, "/v1/backends/clinic/pause", &json!({})).await.0, 200);
+    assert_eq!(command(&gateway, "/v1/backends/clinic/pause", &json!({})).await.0, 200);
     for n in 0..40 {
         post(&gateway, "clinic", &format!("+{n}"), if n < 10 { "bulk" } else { "normal" }).await;
     }
@@ -71,17 +71,17 @@ async fn a_renamed_backend(with: impl Fn(&str) -> String) {
     for (body, status, says) in
         [(json!({"to": "elsewhere"}), 404, "configured: klinik"), (json!({}), 400, "to")]
     {
-        let (got, problem) = order(&gateway, url, &body).await;
+        let (got, problem) = command(&gateway, url, &body).await;
         assert_eq!(got, status, "{problem}");
         assert!(problem["detail"].as_str().unwrap().contains(says), "{problem}");
     }
-    assert_eq!(order(&gateway, "/v1/queues/nobody/move", &json!({"to": "klinik"})).await.0, 404);
-    let (status, done) = order(&gateway, url, &json!({"to": "klinik", "dry_run": true})).await;
+    assert_eq!(command(&gateway, "/v1/queues/nobody/move", &json!({"to": "klinik"})).await.0, 404);
+    let (status, done) = command(&gateway, url, &json!({"to": "klinik", "dry_run": true})).await;
     assert_eq!((status, &done["messages"], &done["waiting"]), (200, &json!(40), &json!(40)), "{done}");
     assert_eq!(done["leaves_pause"], true, "they waited for an operator, and will be sent: {done}");
     assert_eq!(provider.requests().len(), 0);
 
-    let (status, done) = order(&gateway, url, &json!({"to": "klinik", "by": "ops"})).await;
+    let (status, done) = command(&gateway, url, &json!({"to": "klinik", "by": "ops"})).await;
     assert_eq!((status, &done["messages"], &done["stay"]), (200, &json!(40), &json!([])), "{done}");
     let sent = provider.wait_for(40).await;
     assert!(sent.iter().all(|request| request.path == "/klinik"), "{sent:?}");
@@ -94,10 +94,10 @@ async fn a_renamed_backend(with: impl Fn(&str) -> String) {
 
     // The pause is still there, and can be ended.
     readyz_says(&gateway, "backend clinic is paused by an operator").await;
-    let (status, done) = order(&gateway, "/v1/backends/clinic/resume", &json!({})).await;
+    let (status, done) = command(&gateway, "/v1/backends/clinic/resume", &json!({})).await;
     assert_eq!((status, &done["paused"], &done["queued"]), (200, &json!(false), &json!(0)), "{done}");
     assert!(!gateway.ready().await.unwrap().text.contains("clinic is paused"));
-    assert_eq!(order(&gateway, "/v1/backends/clinic/resume", &json!({})).await.0, 404);
+    assert_eq!(command(&gateway, "/v1/backends/clinic/resume", &json!({})).await.0, 404);
     assert_eq!(gateway.terminate().await.code, Some(0));
 }
 
@@ -119,7 +119,7 @@ async fn moved_and_purged(with: impl Fn(&str) -> String) {
     let launch = Launch::gateway().config(&with(&both));
     let gateway = launch.start_connected().await;
     for name in ["clinic", "other"] {
-        assert_eq!(order(&gateway, &format!("/v1/backends/{name}/pause"), &json!({})).await.0, 200);
+        assert_eq!(command(&gateway, &format!("/v1/backends/{name}/pause"), &json!({})).await.0, 200);
         post(&gateway, name, "+1", "normal").await;
         post(&gateway, name, "+2", "bulk").await;
     }
@@ -149,13 +149,13 @@ async fn moved_and_purged(with: impl Fn(&str) -> String) {
 
     let gateway = launch.start_connected().await;
     let url = "/v1/queues/other/purge";
-    let (status, would) = order(&gateway, url, &json!({"dry_run": true})).await;
+    let (status, would) = command(&gateway, url, &json!({"dry_run": true})).await;
     assert_eq!((status, &would["messages"]), (200, &json!(3)), "{would}");
-    let (status, done) = order(&gateway, url, &json!({"by": "the console"})).await;
+    let (status, done) = command(&gateway, url, &json!({"by": "the console"})).await;
     assert_eq!((status, &done["messages"], &done["dry_run"]), (200, &json!(3), &json!(false)), "{done}");
     let line = gateway.log().wait_for("the console (from 127.0.0.1)").await;
     assert!(line.contains("messages purged by an operator") && line.contains("\"messages\":3"), "{line}");
-    assert_eq!(order(&gateway, "/v1/queues/postern.control/purge", &json!({})).await.0, 400);
+    assert_eq!(command(&gateway, "/v1/queues/postern.control/purge", &json!({})).await.0, 400);
     assert_eq!(provider.requests().len(), 0);
     assert_eq!(gateway.terminate().await.code, Some(0));
 }

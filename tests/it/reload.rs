@@ -4,7 +4,7 @@ mod changes;
 mod load;
 mod refused;
 
-use crate::orders::order;
+use crate::commands::command;
 use postern_tests::{Launch, Program, Provider};
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ fn backend(name: &str, provider: &Provider, path: &str) -> String {
 /// Writes `config` for `launch` and has `program` reload it. Returns the status and body of the answer.
 async fn reload(launch: &Launch, program: &Program, config: &str) -> (u16, Value) {
     launch.folder().write("postern.toml", config);
-    order(program, "/v1/reload", &json!({"by": "ops"})).await
+    command(program, "/v1/reload", &json!({"by": "ops"})).await
 }
 
 /// Like [`reload`], and checks that it succeeds. Returns what was added, changed and removed.

@@ -1,6 +1,6 @@
 //! `postern store`: the store is checked, measured and copied, while its process runs and without it.
 
-use crate::orders::order;
+use crate::commands::command;
 use postern_tests::{Ended, Launch, Program, free_port};
 use serde_json::{Value, json};
 use std::{fs, os::unix::fs::PermissionsExt};
@@ -34,7 +34,7 @@ async fn waiting(launch: &Launch) -> Value {
 /// Starts a gateway and posts `messages` messages, which wait.
 async fn with_messages(launch: &Launch, messages: usize) -> Program {
     let gateway = launch.start().await;
-    assert_eq!(order(&gateway, "/v1/backends/clinic/pause", &json!({})).await.0, 200);
+    assert_eq!(command(&gateway, "/v1/backends/clinic/pause", &json!({})).await.0, 200);
     send(&gateway, messages).await;
     gateway
 }

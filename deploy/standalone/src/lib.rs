@@ -19,7 +19,7 @@ mod greeting;
 mod holder;
 mod key;
 mod log;
-mod orders;
+mod operator;
 mod provider;
 mod reload;
 mod reloadable;
@@ -97,18 +97,18 @@ enum Action {
     /// Stop sending through a backend, in all processes and across restarts, until it is resumed
     ///
     /// The backend's messages wait in their queue. Requests in flight finish.
-    Pause(orders::BackendArguments),
+    Pause(operator::BackendArguments),
     /// Resume sending through a paused backend
-    Resume(orders::BackendArguments),
+    Resume(operator::BackendArguments),
     /// Cancel messages that wait for a backend: they are reported as failed (cancelled) and not sent
     ///
     /// The cancellation applies to all processes and across restarts, and includes messages that wait for a
     /// retry. Messages accepted after the command are not affected. To stop a campaign: pause the backend,
     /// cancel, resume.
-    Cancel(orders::CancelArguments),
+    Cancel(operator::CancelArguments),
     /// List the queues, move the messages of one backend to another, or purge a queue
     #[command(subcommand)]
-    Queue(orders::QueueCommand),
+    Queue(operator::QueueCommand),
     /// Reload the configuration of a running gateway, and apply what changed
     ///
     /// If the configuration has mistakes, nothing is changed and every mistake is printed. If a change needs
@@ -173,15 +173,17 @@ impl Gateway {
                 .providers()
                 .and_then(|known| in_runtime(health_check::check(PROGRAM, arguments, &wanted, &known))),
             Action::Pause(arguments) => {
-                self.order(orders::OperatorOrder::Pause(arguments), &command.arguments)
+                self.operate(operator::OperatorCommand::Pause(arguments), &command.arguments)
             }
             Action::Resume(arguments) => {
-                self.order(orders::OperatorOrder::Resume(arguments), &command.arguments)
+                self.operate(operator::OperatorCommand::Resume(arguments), &command.arguments)
             }
             Action::Cancel(arguments) => {
-                self.order(orders::OperatorOrder::Cancel(arguments), &command.arguments)
+                self.operate(operator::OperatorCommand::Cancel(arguments), &command.arguments)
             }
-            Action::Queue(action) => self.order(orders::OperatorOrder::Queue(action), &command.arguments),
+            Action::Queue(action) => {
+                self.operate(operator::OperatorCommand::Queue(action), &command.arguments)
+            }
             Action::Reload(wanted) => self.configuration_of(arguments, OPERATOR_SECRETS).and_then(|config| {
                 in_runtime(reload::run(wanted, &config, arguments.admin_listen.unwrap_or(PROGRAM.admin)))
             }),
@@ -250,9 +252,9 @@ impl Gateway {
         }
     }
 
-    fn order(&self, order: orders::OperatorOrder, arguments: &Arguments) -> Result<(), Exit> {
+    fn operate(&self, command: operator::OperatorCommand, arguments: &Arguments) -> Result<(), Exit> {
         let config = self.configuration_of(arguments, OPERATOR_SECRETS)?;
-        in_runtime(orders::run(order, &config, arguments.admin_listen.unwrap_or(PROGRAM.admin)))
+        in_runtime(operator::run(command, &config, arguments.admin_listen.unwrap_or(PROGRAM.admin)))
     }
 
     /// The configuration for a command that builds nothing from it and needs only these `secrets`.

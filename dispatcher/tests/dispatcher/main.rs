@@ -5,12 +5,12 @@
 
 mod bad_answers;
 mod callbacks;
+mod commands;
 mod connectors;
 mod consumer_loop;
 mod drains;
 mod echo;
 mod flow;
-mod orders;
 mod poison;
 mod polls;
 mod program;

@@ -28,7 +28,7 @@ use postern_shared::{
 };
 
 /// The events of a message in `envelope` that is published to `address`. None for retries, callbacks and
-/// orders, and for a dead letter whose body is not a message.
+/// commands, and for a dead letter whose body is not a message.
 ///
 /// # Errors
 /// [`Malformed`] if the body is not a message of the type that belongs at `address`.

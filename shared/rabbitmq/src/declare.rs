@@ -40,7 +40,7 @@ struct Stream {
     without: &'static str,
 }
 
-/// Some 300,000 orders.
+/// Some 300,000 commands.
 const ORDERS: Stream = Stream {
     name: CONTROL,
     max_bytes: 64 * 1024 * 1024,

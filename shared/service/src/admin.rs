@@ -1,5 +1,5 @@
 //! The admin port: `/metrics`, `/livez`, `/readyz`, `/v1/dead` ([`dead`]), commands to backends and queues
-//! ([`orders`]), and [`reload`].
+//! ([`commands`]), and [`reload`].
 //!
 //! `/livez` and `/readyz` are open. `/metrics` is wrapped in `guard::token_holders`, which requires
 //! `admin.token`; an address may show ten wrong tokens, and one more each second. Without a token, every
@@ -8,10 +8,10 @@
 //! these paths show what people wrote, and change what is sent.
 
 mod answer;
+pub mod commands;
 pub mod dead;
 mod guard;
 mod metrics;
-pub mod orders;
 pub mod reload;
 
 use crate::{
@@ -223,8 +223,8 @@ pub fn serve(listener: TcpListener, port: AdminPort) -> std::io::Result<Server> 
                 web::resource("/metrics").wrap(from_fn(token_holders)).route(web::get().to(metrics_text)),
             )
             .service(dead::scope())
-            .service(orders::backends())
-            .service(orders::queues())
+            .service(commands::backends())
+            .service(commands::queues())
             .service(reload::route())
             .service(health("/livez", async || text(StatusCode::OK, "ok\n".to_owned())))
             .service(health("/readyz", ready))

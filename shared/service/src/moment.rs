@@ -41,7 +41,7 @@ pub(crate) fn deserialize_option<'de, D: Deserializer<'de>>(text: D) -> Result<O
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::CancelOrder;
+    use crate::control::CancelCommand;
     use jiff::SignedDuration;
     use postern_shared::read::from_slice;
 
@@ -65,21 +65,21 @@ mod tests {
     }
 
     #[test]
-    fn an_order_holds_times_as_people_write_them() {
-        let order = |json: &str| from_slice::<CancelOrder>(json.as_bytes());
-        let at = order(r#"{"since":"2026-11-27T09:00:00+01:00","until":null}"#).unwrap();
+    fn a_command_holds_times_as_people_write_them() {
+        let command = |json: &str| from_slice::<CancelCommand>(json.as_bytes());
+        let at = command(r#"{"since":"2026-11-27T09:00:00+01:00","until":null}"#).unwrap();
         assert_eq!((at.since, at.until), (Some("2026-11-27T08:00:00Z".parse().unwrap()), None));
-        let ago = order(r#"{"since":"2h"}"#).unwrap().since.unwrap();
+        let ago = command(r#"{"since":"2h"}"#).unwrap().since.unwrap();
         let passed = Timestamp::now().duration_since(ago) - SignedDuration::from_hours(2);
         assert!(passed.abs() < SignedDuration::from_secs(60), "{passed}");
         for wrong in ["soon", "", "2026-11-27", "-2h", "2026-11-27T08:00:00"] {
-            let why = order(&format!(r#"{{"since":"{wrong}"}}"#)).unwrap_err().to_string();
+            let why = command(&format!(r#"{{"since":"{wrong}"}}"#)).unwrap_err().to_string();
             assert!(
                 why.starts_with("since: must be a time such as 2026-11-27T08:00:00Z (RFC 3339), or"),
                 "{why}"
             );
         }
-        let why = order(r#"{"until":7}"#).unwrap_err().to_string();
+        let why = command(r#"{"until":7}"#).unwrap_err().to_string();
         assert!(why.starts_with("until: must be a string"), "{why}");
     }
 }

@@ -90,7 +90,7 @@ pub enum ReloadError {
 /// Asks for a reload. Clones ask the same program.
 #[derive(Debug, Clone)]
 pub struct ReloadClient {
-    orders: mpsc::Sender<PendingReload>,
+    commands: mpsc::Sender<PendingReload>,
     started: Arc<AtomicBool>,
     shutdown: Shutdown,
 }
@@ -115,8 +115,8 @@ impl ReloadClient {
             return Err(ReloadError::Starting);
         }
         let (answer, answered) = oneshot::channel();
-        let order = PendingReload { dry_run, by, answer };
-        self.orders.send(order).await.map_err(|_| ReloadError::Draining)?;
+        let command = PendingReload { dry_run, by, answer };
+        self.commands.send(command).await.map_err(|_| ReloadError::Draining)?;
         answered.await.map_err(|_| ReloadError::Draining)?
     }
 }
@@ -124,7 +124,7 @@ impl ReloadClient {
 /// Carries out reloads.
 #[derive(Debug)]
 pub struct Reloads {
-    orders: mpsc::Receiver<PendingReload>,
+    commands: mpsc::Receiver<PendingReload>,
     hang_up: Arc<Notify>,
     shutdown: Shutdown,
     broker: Arc<dyn Broker>,
@@ -154,10 +154,10 @@ impl Reloads {
     /// This process has declared the metrics already.
     pub(crate) fn new(parts: ReloadParts, metrics: &Metrics) -> Result<(Self, ReloadClient), Error> {
         let ReloadParts { hang_up, started, shutdown, broker, spool, configured } = parts;
-        let (sender, orders) = mpsc::channel(WAITING);
+        let (sender, commands) = mpsc::channel(WAITING);
         let metrics = ReloadMetrics::declare(metrics)?;
-        let client = ReloadClient { orders: sender, started, shutdown: shutdown.clone() };
-        Ok((Self { orders, hang_up, shutdown, broker, spool, configured, metrics }, client))
+        let client = ReloadClient { commands: sender, started, shutdown: shutdown.clone() };
+        Ok((Self { commands, hang_up, shutdown, broker, spool, configured, metrics }, client))
     }
 
     /// Carries out the reloads that are asked for, one after the other, until the future is dropped.
@@ -165,7 +165,7 @@ impl Reloads {
     pub async fn serve<R: Reload>(mut self, mut config: Arc<Config>, program: &R) -> Infallible {
         loop {
             let (dry_run, by, answer) = tokio::select! {
-                Some(PendingReload { dry_run, by, answer }) = self.orders.recv() => (dry_run, by, Some(answer)),
+                Some(PendingReload { dry_run, by, answer }) = self.commands.recv() => (dry_run, by, Some(answer)),
                 () = self.hang_up.notified() => (false, "SIGHUP".to_owned(), None),
             };
             let done = self.carry_out(&mut config, program, dry_run, &by).await;

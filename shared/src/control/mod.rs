@@ -22,23 +22,23 @@ pub const CONTROL_V1: &str = "postern.control.v1";
 /// The longest [`ControlRecord::by`], in characters.
 const MAX_BY: usize = 200;
 
-/// One record of the stream: who ordered what, and when.
+/// One record of the stream: who gave which command, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlRecord {
-    /// When it was ordered. UTC.
+    /// When it was given. UTC.
     #[serde(serialize_with = "clock::serialize")]
     pub at: Timestamp,
-    /// Who ordered it: the user and the machine of a command, or the address that asked the admin port.
+    /// Who gave it: the user and the machine of a command, or the address that asked the admin port.
     pub by: String,
-    /// The order.
+    /// The command.
     #[serde(flatten)]
-    pub order: ControlOrder,
+    pub command: ControlCommand,
 }
 
-/// An order.
+/// A command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "lowercase")]
-pub enum ControlOrder {
+pub enum ControlCommand {
     /// Nothing is sent through this backend until it is resumed.
     Pause {
         /// The backend.
@@ -58,7 +58,7 @@ pub enum ControlOrder {
     },
     /// Something was done with the messages of a queue. Each process only writes a log line about it.
     Done(QueueAction),
-    /// An order of a later version.
+    /// A command of a later version.
     #[serde(other)]
     Unknown,
 }
@@ -94,9 +94,9 @@ pub struct QueueAction {
 }
 
 impl ControlRecord {
-    /// The record of `order`, given now by `by`, whose name is cut after 200 characters.
-    pub fn now(order: ControlOrder, by: &str) -> Self {
-        Self { at: clock::now(), by: by.chars().take(MAX_BY).collect(), order }
+    /// The record of `command`, given now by `by`, whose name is cut after 200 characters.
+    pub fn now(command: ControlCommand, by: &str) -> Self {
+        Self { at: clock::now(), by: by.chars().take(MAX_BY).collect(), command }
     }
 
     /// Reads the body of a record.
@@ -154,27 +154,27 @@ mod tests {
             to: Some("klinik".to_owned()),
             messages: 40,
         };
-        for (order, json) in [
-            (ControlOrder::Pause { backend: backend.clone() }, r#""action":"pause","backend":"clinic"}"#),
-            (ControlOrder::Resume { backend: backend.clone() }, r#""action":"resume","backend":"clinic"}"#),
+        for (command, json) in [
+            (ControlCommand::Pause { backend: backend.clone() }, r#""action":"pause","backend":"clinic"}"#),
+            (ControlCommand::Resume { backend: backend.clone() }, r#""action":"resume","backend":"clinic"}"#),
             (
-                ControlOrder::Cancel(rule),
+                ControlCommand::Cancel(rule),
                 r#""action":"cancel","backend":"clinic","until":"2026-11-27T08:00:00.000Z","priority":"bulk"}"#,
             ),
-            (ControlOrder::Known { backends: vec![backend] }, r#""action":"known","backends":["clinic"]}"#),
+            (ControlCommand::Known { backends: vec![backend] }, r#""action":"known","backends":["clinic"]}"#),
             (
-                ControlOrder::Done(moved),
+                ControlCommand::Done(moved),
                 r#""action":"done","done":"moved","queue":"clinic","to":"klinik","messages":40}"#,
             ),
         ] {
-            let record = ControlRecord { at, by: "ops@desk".to_owned(), order };
+            let record = ControlRecord { at, by: "ops@desk".to_owned(), command };
             let written = String::from_utf8(record.to_json()).unwrap();
             assert_eq!(written, format!(r#"{{"at":"2026-11-27T08:00:00.000Z","by":"ops@desk",{json}"#));
             assert_eq!(ControlRecord::from_json(written.as_bytes()).unwrap(), record);
         }
         let later = br#"{"at":"2026-11-27T08:00:00.000Z","by":"x","action":"teleport","to":"mars"}"#;
-        assert_eq!(ControlRecord::from_json(later).unwrap().order, ControlOrder::Unknown);
+        assert_eq!(ControlRecord::from_json(later).unwrap().command, ControlCommand::Unknown);
         assert!(ControlRecord::from_json(b"{}").is_err());
-        assert_eq!(ControlRecord::now(ControlOrder::Unknown, &"x".repeat(300)).by.len(), MAX_BY);
+        assert_eq!(ControlRecord::now(ControlCommand::Unknown, &"x".repeat(300)).by.len(), MAX_BY);
     }
 }

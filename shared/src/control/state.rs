@@ -1,11 +1,11 @@
-//! The effect of all orders up to now.
+//! The effect of all commands up to now.
 
-use super::{CancelRule, ControlOrder, ControlRecord};
+use super::{CancelRule, ControlCommand, ControlRecord};
 use crate::message::{BackendName, Priority};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The effect of all orders up to now.
+/// The effect of all commands up to now.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ControlState {
     pauses: BTreeMap<BackendName, Pause>,
@@ -18,23 +18,23 @@ pub struct ControlState {
 pub struct Pause {
     /// When the backend was paused. UTC.
     pub since: Timestamp,
-    /// Who ordered it.
+    /// Who gave it.
     pub by: String,
 }
 
 impl ControlState {
-    /// Applies the order in `record`. Records must be given in the stream's order.
+    /// Applies the command in `record`. Records must be given in the stream's order.
     pub fn fold(&mut self, record: &ControlRecord) {
-        match &record.order {
-            ControlOrder::Pause { backend } => {
-                // A repeated order changes nothing.
+        match &record.command {
+            ControlCommand::Pause { backend } => {
+                // A repeated command changes nothing.
                 let pause = || Pause { since: record.at, by: record.by.clone() };
                 self.pauses.entry(backend.clone()).or_insert_with(pause);
             }
-            ControlOrder::Resume { backend } => drop(self.pauses.remove(backend)),
-            ControlOrder::Cancel(rule) => self.cancel(rule),
-            ControlOrder::Known { backends } => self.known.extend(backends.iter().cloned()),
-            ControlOrder::Done(_) | ControlOrder::Unknown => {}
+            ControlCommand::Resume { backend } => drop(self.pauses.remove(backend)),
+            ControlCommand::Cancel(rule) => self.cancel(rule),
+            ControlCommand::Known { backends } => self.known.extend(backends.iter().cloned()),
+            ControlCommand::Done(_) | ControlCommand::Unknown => {}
         }
     }
 
@@ -80,24 +80,24 @@ mod tests {
         name.parse().unwrap()
     }
 
-    fn state(orders: impl IntoIterator<Item = ControlOrder>) -> ControlState {
+    fn state(commands: impl IntoIterator<Item = ControlCommand>) -> ControlState {
         let mut state = ControlState::default();
-        for (n, order) in orders.into_iter().enumerate() {
-            state.fold(&ControlRecord { at: at(n as i64), by: format!("operator {n}"), order });
+        for (n, command) in commands.into_iter().enumerate() {
+            state.fold(&ControlRecord { at: at(n as i64), by: format!("operator {n}"), command });
         }
         state
     }
 
-    fn cancel(since: Option<i64>, until: i64, priority: Option<Priority>) -> ControlOrder {
+    fn cancel(since: Option<i64>, until: i64, priority: Option<Priority>) -> ControlCommand {
         let (since, until) = (since.map(at), at(until));
-        ControlOrder::Cancel(CancelRule { backend: backend("a"), since, until, priority })
+        ControlCommand::Cancel(CancelRule { backend: backend("a"), since, until, priority })
     }
 
     #[test]
     fn a_pause_holds_until_it_is_resumed_and_the_first_one_counts() {
         let (pause, resume) = (
-            |name| ControlOrder::Pause { backend: backend(name) },
-            |name| ControlOrder::Resume { backend: backend(name) },
+            |name| ControlCommand::Pause { backend: backend(name) },
+            |name| ControlCommand::Resume { backend: backend(name) },
         );
         let paused = state([pause("a"), pause("b"), pause("a"), resume("b"), resume("c")]);
         let expected = Pause { since: at(0), by: "operator 0".to_owned() };
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn rules_that_others_include_are_not_kept() {
-        let rules = |orders: Vec<ControlOrder>| state(orders).cancelled[&backend("a")].len();
+        let rules = |commands: Vec<ControlCommand>| state(commands).cancelled[&backend("a")].len();
         let bulk = Some(Priority::Bulk);
         assert_eq!(rules((1..100).map(|until| cancel(None, until, None)).collect()), 1);
         assert_eq!(rules(vec![cancel(None, 9, None), cancel(Some(3), 5, bulk)]), 1);
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn every_backend_that_was_ever_configured_is_known() {
-        let known = |names: &[&str]| ControlOrder::Known {
+        let known = |names: &[&str]| ControlCommand::Known {
             backends: names.iter().map(|name| backend(name)).collect(),
         };
         assert_eq!(*state([known(&["a", "b"]), known(&["c"])]).known(), ["a", "b", "c"].map(backend).into());

@@ -3,9 +3,9 @@
 
 pub(crate) mod broker;
 pub(crate) mod cluster;
+pub(crate) mod commands;
 pub(crate) mod disk;
 pub(crate) mod network;
-pub(crate) mod orders;
 pub(crate) mod processes;
 pub(crate) mod spool;
 
@@ -61,15 +61,15 @@ pub(crate) const LANES: &[&[Scenario]] = &[
         scenario!("kill -9 of the one process, embedded", processes::embedded_killed),
         scenario!("SIGTERM to the one process, embedded", processes::embedded_drained),
         scenario!("full disk under the embedded broker, and kill -9", disk::full_under_embedded),
-        scenario!("a pause and kill -9 of the one process, embedded", orders::paused_embedded),
-        scenario!("kill -9 during a cancellation, embedded", orders::cancelled_embedded),
-        scenario!("kill -9 during a move, embedded", orders::moved_embedded),
+        scenario!("a pause and kill -9 of the one process, embedded", commands::paused_embedded),
+        scenario!("kill -9 during a cancellation, embedded", commands::cancelled_embedded),
+        scenario!("kill -9 during a move, embedded", commands::moved_embedded),
     ],
     &[
         scenario!("full disk under the spool", disk::full_under_spool),
         scenario!("kill -9 of the ingress with a spool that is not empty", spool::killed),
-        scenario!("a pause and kill -9 of the one process, RabbitMQ", orders::paused),
-        scenario!("kill -9 during a cancellation, RabbitMQ", orders::cancelled),
-        scenario!("kill -9 during a move, RabbitMQ", orders::moved),
+        scenario!("a pause and kill -9 of the one process, RabbitMQ", commands::paused),
+        scenario!("kill -9 during a cancellation, RabbitMQ", commands::cancelled),
+        scenario!("kill -9 during a move, RabbitMQ", commands::moved),
     ],
 ];

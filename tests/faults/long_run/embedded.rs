@@ -3,8 +3,8 @@
 use super::{Fault, LOG, Outcome, Stage, THINKING, fault};
 use crate::{
     faults::{
+        commands::{self, Command, IN_FLIGHT},
         disk,
-        orders::{self, IN_FLIGHT, Order},
         processes::{self, End},
     },
     field::{Field, Setup},
@@ -51,20 +51,20 @@ const FAULTS: &[Fault<()>] = &[
     ),
     fault!(
         "a pause, and kill -9 of the process",
-        |stage, time| orders::interrupt(&mut stage.field, time, Order::Pause),
-        Order::Pause.allowance(true),
+        |stage, time| commands::interrupt(&mut stage.field, time, Command::Pause),
+        Command::Pause.allowance(true),
         CRASH
     ),
     fault!(
         "kill -9 during a cancellation",
-        |stage, time| orders::interrupt(&mut stage.field, time, Order::Cancel),
-        Order::Cancel.allowance(true),
+        |stage, time| commands::interrupt(&mut stage.field, time, Command::Cancel),
+        Command::Cancel.allowance(true),
         CRASH
     ),
     fault!(
         "kill -9 during a move",
-        |stage, time| orders::interrupt(&mut stage.field, time, Order::Move),
-        Order::Move.allowance(true),
+        |stage, time| commands::interrupt(&mut stage.field, time, Command::Move),
+        Command::Move.allowance(true),
         CRASH
     ),
 ];

@@ -5,9 +5,9 @@ use super::{Fault, LOG, Outcome, Stage, THINKING, fault};
 use crate::{
     faults::{
         broker::{self, BLOCKED_BROKER, CONNECTION_LOST},
+        commands::{self, Command},
         disk,
         network::{self, DIRECTIONS, HEARTBEAT},
-        orders::{self, Order},
         processes::{self, End, HELD, UNANSWERED},
         spool::{self, TWICE},
     },
@@ -34,7 +34,7 @@ const LOST: &[&str] = &[
 ];
 /// The dispatcher is killed.
 const DISPATCHER: &[&str] = &["dispatcher → provider", "dispatcher → webhook, callbacks"];
-/// The dispatcher is killed during an order. While RabbitMQ is slow to confirm, messages go through the spool.
+/// The dispatcher is killed during a command. While RabbitMQ is slow to confirm, messages go through the spool.
 const PAUSED: &[&str] =
     &["dispatcher → provider", "dispatcher → webhook, callbacks", "ingress → RabbitMQ", "spool → RabbitMQ"];
 const CANCELLED: &[&str] = &[
@@ -139,20 +139,20 @@ const FAULTS: &[Fault<Server>] = &[
     ),
     fault!(
         "a pause, and kill -9 of the dispatcher",
-        |stage, time| orders::interrupt(&mut stage.field, time, Order::Pause),
-        Order::Pause.allowance(false),
+        |stage, time| commands::interrupt(&mut stage.field, time, Command::Pause),
+        Command::Pause.allowance(false),
         PAUSED
     ),
     fault!(
         "kill -9 during a cancellation",
-        |stage, time| orders::interrupt(&mut stage.field, time, Order::Cancel),
-        Order::Cancel.allowance(false),
+        |stage, time| commands::interrupt(&mut stage.field, time, Command::Cancel),
+        Command::Cancel.allowance(false),
         CANCELLED
     ),
     fault!(
         "kill -9 during a move",
-        |stage, time| orders::interrupt(&mut stage.field, time, Order::Move),
-        Order::Move.allowance(false),
+        |stage, time| commands::interrupt(&mut stage.field, time, Command::Move),
+        Command::Move.allowance(false),
         MOVED
     ),
 ];

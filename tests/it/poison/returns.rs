@@ -14,7 +14,7 @@ use postern_service::{
     shutdown::{Shutdown, Trigger},
 };
 use postern_shared::{
-    control::{ControlOrder, ControlRecord},
+    control::{ControlCommand, ControlRecord},
     error::Failure,
     message::{BackendName, Context, Identity, MessageId, Priority},
 };
@@ -197,7 +197,7 @@ async fn returned(broker: &Arc<dyn Broker>, way: Way) -> bool {
             kept_waits(&**broker, 1).await;
         }
         Way::Pause if decoy_is_first => {
-            let pause = ControlOrder::Pause { backend: backend() };
+            let pause = ControlCommand::Pause { backend: backend() };
             running.control.apply(&ControlRecord::now(pause, "an operator"));
             kept_waits(&**broker, 1).await;
             running.stage.answers.notify_one();

@@ -1,7 +1,7 @@
 //! What a reload changes, and what it leaves unchanged.
 
 use super::{backend, reload, reloaded, send, sent_to};
-use crate::orders::{order, told};
+use crate::commands::{command, told};
 use postern_tests::{Answer, Gate, Launch, Pair, Provider, Rabbit, eventually, fetch};
 use reqwest::Method;
 use serde_json::json;
@@ -41,7 +41,7 @@ async fn a_removed_backend_keeps_its_messages_until_it_is_back() {
     );
     let launch = Launch::gateway().config(&with);
     let gateway = launch.start().await;
-    let pause = order(&gateway, "/v1/backends/clinic/pause", &json!({})).await;
+    let pause = command(&gateway, "/v1/backends/clinic/pause", &json!({})).await;
     assert_eq!(pause.0, 200);
     for to in ["+15550000001", "+15550000002"] {
         assert_eq!(send(&gateway, "clinic", to).await, 202);
@@ -61,7 +61,7 @@ async fn a_removed_backend_keeps_its_messages_until_it_is_back() {
     })
     .await;
 
-    assert_eq!(order(&gateway, "/v1/backends/clinic/resume", &json!({})).await.0, 200);
+    assert_eq!(command(&gateway, "/v1/backends/clinic/resume", &json!({})).await.0, 200);
     let [added, ..] = reloaded(&launch, &gateway, &with).await;
     assert_eq!(added, ["backends.clinic"]);
     provider.wait_for(2).await;
@@ -188,17 +188,17 @@ async fn the_command_says_what_would_change_and_then_changes_it() {
         .admin_token("an-admin-token-of-a-test");
     let gateway = launch.start().await;
     let url = format!("http://127.0.0.1:{}", gateway.admin_port());
-    let command = Launch::gateway()
+    let caller = Launch::gateway()
         .config(&backend("any", &provider, "/any"))
         .env("POSTERN_ADMIN_TOKEN", "an-admin-token-of-a-test");
     launch.folder().write("postern.toml", &backend("other", &provider, "/other"));
-    assert_eq!(order(&gateway, "/v1/reload", &json!({})).await.0, 401);
+    assert_eq!(command(&gateway, "/v1/reload", &json!({})).await.0, 401);
     let expected = json!({"added": ["backends.other"], "changed": [], "removed": ["backends.clinic"], "unchanged": 0,
         "dry_run": true, "waiting": {}});
-    assert_eq!(told(&command, &["reload", "--admin", &url, "--dry-run"]).await, expected);
+    assert_eq!(told(&caller, &["reload", "--admin", &url, "--dry-run"]).await, expected);
     assert_eq!(send(&gateway, "clinic", "+15550000001").await, 202);
     provider.wait_for(1).await;
-    let done = command.clone().arg("reload").arg("--admin").arg(&url).arg("--by").arg("ops").run().await;
+    let done = caller.clone().arg("reload").arg("--admin").arg(&url).arg("--by").arg("ops").run().await;
     assert_eq!(done.code, Some(0), "{}", done.log);
     assert!(done.out.contains("added    backends.other\nremoved  backends.clinic\n"), "{}", done.out);
     assert_eq!(send(&gateway, "clinic", "+15550000001").await, 404);
@@ -207,7 +207,7 @@ async fn the_command_says_what_would_change_and_then_changes_it() {
     gateway.ends_silent(&["an-admin-token-of-a-test", "+1555000"]).await;
 }
 
-/// Reload orders that come at once are carried out one after the other: the first finds a change, the others
+/// Reload commands that come at once are carried out one after the other: the first finds a change, the others
 /// find none.
 #[tokio::test]
 async fn of_reloads_at_once_one_changes_and_the_others_find_it_done() {
@@ -218,8 +218,8 @@ async fn of_reloads_at_once_one_changes_and_the_others_find_it_done() {
         "postern.toml",
         &(backend("clinic", &provider, "/new") + &backend("other", &provider, "/other")),
     );
-    let orders = (0..6).map(async |_| order(&gateway, "/v1/reload", &json!({"by": "ops"})).await);
-    let done = futures_util::future::join_all(orders).await;
+    let commands = (0..6).map(async |_| command(&gateway, "/v1/reload", &json!({"by": "ops"})).await);
+    let done = futures_util::future::join_all(commands).await;
     let changed: Vec<_> =
         done.iter().map(|(status, done)| (*status, &done["added"], &done["changed"])).collect();
     let first = (200, &json!(["backends.other"]), &json!(["backends.clinic"]));

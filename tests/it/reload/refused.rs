@@ -1,7 +1,7 @@
 //! Reloads that change nothing, and the reason that they give.
 
 use super::{backend, reload, reloaded, send};
-use crate::orders::order;
+use crate::commands::command;
 use postern_tests::{Answer, Gate, Launch, Provider, eventually};
 use serde_json::json;
 
@@ -71,7 +71,7 @@ async fn a_reload_during_the_drain_is_refused() {
         seen => Err(format!("{seen:?}")),
     })
     .await;
-    let (status, refusal) = order(&gateway, "/v1/reload", &json!({})).await;
+    let (status, refusal) = command(&gateway, "/v1/reload", &json!({})).await;
     assert_eq!(status, 503, "{refusal}");
     assert!(refusal["detail"].as_str().unwrap().contains("draining"), "{refusal}");
     gate.open();

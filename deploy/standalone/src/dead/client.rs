@@ -69,7 +69,7 @@ impl DeadLetterClient {
     pub(super) async fn redrive(&self, filter: &Filter, dry_run: bool) -> Result<Done, Exit> {
         match self {
             Self::Here { letters, by, .. } => Ok(letters.redrive(filter, dry_run, Some(by)).await?),
-            Self::There(remote) => remote.order("redrive", filter, dry_run).await,
+            Self::There(remote) => remote.command("redrive", filter, dry_run).await,
         }
     }
 
@@ -77,7 +77,7 @@ impl DeadLetterClient {
     pub(super) async fn discard(&self, filter: &Filter, dry_run: bool) -> Result<Done, Exit> {
         match self {
             Self::Here { letters, .. } => Ok(letters.discard(filter, dry_run).await?),
-            Self::There(remote) => remote.order("drop", filter, dry_run).await,
+            Self::There(remote) => remote.command("drop", filter, dry_run).await,
         }
     }
 

@@ -3,7 +3,7 @@
 use super::{arguments::DeadTarget, operator};
 use crate::admin_client::AdminClient;
 use postern_service::{
-    admin::dead::{BY, DeadLetterOrder},
+    admin::dead::{BY, DeadLetterCommand},
     dead::{DeadQueue, Done, Filter, Listing, Summary},
     program::Exit,
 };
@@ -56,9 +56,9 @@ impl Remote {
         }
     }
 
-    pub(super) async fn order(&self, what: &str, filter: &Filter, dry_run: bool) -> Result<Done, Exit> {
-        let order = DeadLetterOrder { filter: filter.clone(), dry_run, all: true };
-        let request = self.admin.post(self.admin.path(&["dead", what])?).json(&order);
+    pub(super) async fn command(&self, what: &str, filter: &Filter, dry_run: bool) -> Result<Done, Exit> {
+        let command = DeadLetterCommand { filter: filter.clone(), dry_run, all: true };
+        let request = self.admin.post(self.admin.path(&["dead", what])?).json(&command);
         // A name that no header can hold is left out: the gateway logs the client's address in any case.
         let request = match HeaderValue::from_str(&self.by) {
             Ok(by) => request.header(BY, by),

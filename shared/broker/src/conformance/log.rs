@@ -1,4 +1,4 @@
-//! The stream of orders, which each consumer reads on its own, and queues of backends that were removed.
+//! The stream of commands, which each consumer reads on its own, and queues of backends that were removed.
 
 use super::*;
 

@@ -22,7 +22,7 @@ pub const UNROUTED: &str = "postern.unrouted";
 /// A queue of an earlier version, for messages that may have crashed their process. It is emptied and
 /// deleted.
 pub const QUARANTINE: &str = "postern.quarantine";
-/// The stream of operators' orders: see [`postern_shared::control`].
+/// The stream of operators' commands: see [`postern_shared::control`].
 pub const CONTROL: &str = "postern.control";
 /// The stream in which processes tell each other which of their backends cannot send now. Only a broker
 /// that several processes share has it.

@@ -20,7 +20,7 @@ const MAX_BY: usize = 100;
 /// The body of `POST /v1/dead/redrive` and `POST /v1/dead/drop`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct DeadLetterOrder {
+pub struct DeadLetterCommand {
     /// Which dead letters are meant.
     pub filter: Filter,
     /// Whether to report only what would be done.
@@ -60,28 +60,28 @@ async fn show(dead: web::Data<DeadLetters>, request: HttpRequest, id: web::Path<
 }
 
 async fn redrive(dead: web::Data<DeadLetters>, request: HttpRequest, body: web::Bytes) -> HttpResponse {
-    let order = match read_order(&body) {
-        Ok(order) => order,
+    let command = match read_command(&body) {
+        Ok(command) => command,
         Err(why) => return problem(400, &why),
     };
-    let done = dead.redrive(&order.filter, order.dry_run, by(&request).as_deref()).await;
+    let done = dead.redrive(&command.filter, command.dry_run, by(&request).as_deref()).await;
     if let Ok(done) = &done {
-        log(["dead letters redriven", "dry run: dead letters would be redriven"], &request, &order, done);
+        log(["dead letters redriven", "dry run: dead letters would be redriven"], &request, &command, done);
     }
     answer(done)
 }
 
 async fn drop_letters(dead: web::Data<DeadLetters>, request: HttpRequest, body: web::Bytes) -> HttpResponse {
-    let order = match read_order(&body) {
-        Ok(order) => order,
+    let command = match read_command(&body) {
+        Ok(command) => command,
         Err(why) => return problem(400, &why),
     };
-    if order.filter.is_everything() && !order.all && !order.dry_run {
+    if command.filter.is_everything() && !command.all && !command.dry_run {
         return problem(400, "filter: every dead letter would be dropped; set a condition, or \"all\": true");
     }
-    let done = dead.discard(&order.filter, order.dry_run).await;
+    let done = dead.discard(&command.filter, command.dry_run).await;
     if let Ok(done) = &done {
-        log(["dead letters dropped", "dry run: dead letters would be dropped"], &request, &order, done);
+        log(["dead letters dropped", "dry run: dead letters would be dropped"], &request, &command, done);
     }
     answer(done)
 }
@@ -93,19 +93,19 @@ fn by(request: &HttpRequest) -> Option<String> {
 }
 
 /// Logs what was done, or in a dry run would be done, and who asked for it.
-fn log([what, would]: [&str; 2], request: &HttpRequest, order: &DeadLetterOrder, done: &Done) {
+fn log([what, would]: [&str; 2], request: &HttpRequest, command: &DeadLetterCommand, done: &Done) {
     let client = request.peer_addr().map(|peer| tracing::field::display(peer.ip()));
     let by = by(request);
     let (messages, stay, dry_run) = (done.done, done.stay.len(), done.dry_run);
-    let queue = order.filter.queue.queue();
+    let queue = command.filter.queue.queue();
     let what = if dry_run { would } else { what };
     tracing::info!(client, by, messages, stay, dry_run, queue = queue.as_str(), "{what}");
 }
 
 /// Reads a body, which may be absent.
-fn read_order(body: &[u8]) -> Result<DeadLetterOrder, String> {
+fn read_command(body: &[u8]) -> Result<DeadLetterCommand, String> {
     if body.is_empty() {
-        return Ok(DeadLetterOrder::default());
+        return Ok(DeadLetterCommand::default());
     }
     read::from_slice(body).map_err(|error| error.to_string())
 }

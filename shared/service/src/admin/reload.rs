@@ -1,6 +1,6 @@
 //! `POST /v1/reload`, which reloads the configuration.
 
-use super::orders::{by_whom, read_body};
+use super::commands::{by_whom, read_body};
 use crate::reload::{ReloadClient, ReloadError};
 use actix_web::{
     HttpRequest, HttpResponse, Resource, dev::HttpServiceFactory, http::StatusCode, middleware::from_fn, web,
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// The body of the request.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct ReloadOrder {
+pub struct ReloadCommand {
     /// Whether to report only what would be changed.
     pub dry_run: bool,
     /// The operator's name, for the log, in addition to the client's address.
@@ -27,8 +27,8 @@ pub(super) fn route() -> impl HttpServiceFactory {
 }
 
 async fn reload(request: HttpRequest, client: web::Data<ReloadClient>, body: web::Bytes) -> HttpResponse {
-    let ReloadOrder { dry_run, by } = match read_body(&body) {
-        Ok(order) => order,
+    let ReloadCommand { dry_run, by } = match read_body(&body) {
+        Ok(command) => command,
         Err(why) => return super::answer::problem(400, &why),
     };
     match client.reload(dry_run, by_whom(&request, by.as_deref())).await {

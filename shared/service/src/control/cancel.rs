@@ -6,7 +6,7 @@
 //! settles the messages in the backend's queues at once, even while the backend is paused.
 
 use super::{
-    Operator, OrderError, cancelled,
+    CommandError, Operator, cancelled,
     operator::{LANES, PATIENCE},
 };
 use crate::{
@@ -20,7 +20,7 @@ use postern_broker::{
 };
 use postern_shared::{
     clock,
-    control::{CancelRule, ControlOrder, QueueAction},
+    control::{CancelRule, ControlCommand, QueueAction},
     message::Priority,
 };
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 /// Which of a backend's messages are to be cancelled.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct CancelOrder {
+pub struct CancelCommand {
     /// Only messages created at this time or later. `None`: of any age.
     #[serde(
         skip_serializing_if = "Option::is_none",
@@ -77,34 +77,36 @@ pub struct Cancellation {
 }
 
 impl Operator {
-    /// Cancels the messages of `backend` that `order` selects: they are no longer sent, and each of their
+    /// Cancels the messages of `backend` that `command` selects: they are no longer sent, and each of their
     /// recipients is reported as failed with the code [`CANCELLED`](super::CANCELLED).
     ///
     /// # Errors
-    /// [`OrderError`]. If the broker was lost after the command was stored, the command still applies.
+    /// [`CommandError`]. If the broker was lost after the command was stored, the command still applies.
     pub async fn cancel(
         &self,
         backend: &str,
-        order: &CancelOrder,
+        command: &CancelCommand,
         by: &str,
-    ) -> Result<Cancellation, OrderError> {
+    ) -> Result<Cancellation, CommandError> {
         let _turn = self.turn.lock().await;
         let backend = self.configured(backend)?;
         let now = clock::now();
-        let until = order.until.map_or(now, |until| until.min(now));
-        if order.since.is_some_and(|since| since > until) {
-            return Err(OrderError::Invalid("since: must be before until, and not in the future".to_owned()));
+        let until = command.until.map_or(now, |until| until.min(now));
+        if command.since.is_some_and(|since| since > until) {
+            return Err(CommandError::Invalid(
+                "since: must be before until, and not in the future".to_owned(),
+            ));
         }
-        let rule = CancelRule { backend, since: order.since, until, priority: order.priority };
-        if !order.dry_run {
-            self.order(ControlOrder::Cancel(rule.clone()), by).await?;
+        let rule = CancelRule { backend, since: command.since, until, priority: command.priority };
+        if !command.dry_run {
+            self.command(ControlCommand::Cancel(rule.clone()), by).await?;
         }
         let lanes: Vec<_> = LANES
             .into_iter()
-            .filter(|lane| order.priority.is_none_or(|priority| priority == *lane))
+            .filter(|lane| command.priority.is_none_or(|priority| priority == *lane))
             .collect();
         let retrying = self.retrying(&rule.backend, &lanes).await;
-        let dry_run = order.dry_run;
+        let dry_run = command.dry_run;
         let mut done = Cancellation { rule, dry_run, waiting: 0, retrying, messages: 0, recipients: 0 };
         for lane in lanes {
             self.sweep(&mut done, lane).await?;
@@ -113,7 +115,7 @@ impl Operator {
             let queue = done.rule.backend.to_string();
             let action =
                 QueueAction { done: "cancelled".to_owned(), queue, to: None, messages: done.messages };
-            self.order(ControlOrder::Done(action), by).await?;
+            self.command(ControlCommand::Done(action), by).await?;
         }
         Ok(done)
     }

@@ -18,10 +18,10 @@ mod operator;
 mod queues;
 mod unconfigured;
 
-pub use cancel::{CancelOrder, Cancellation};
+pub use cancel::{CancelCommand, Cancellation};
 pub use cancelled::{CANCELLED, cancelled};
-pub use operator::{Operator, OrderError, Paused};
-pub use queues::{MoveOrder, Moved, PurgeOrder, Purged, QueueList, QueueShown};
+pub use operator::{CommandError, Operator, Paused};
+pub use queues::{MoveCommand, Moved, PurgeCommand, Purged, QueueList, QueueShown};
 pub use unconfigured::Unconfigured;
 
 use crate::health::HealthRegistry;
@@ -30,7 +30,7 @@ use postern_broker::{Broker, BrokerError, BrokerStatus, Envelope, QueueName, que
 use postern_shared::{
     backoff::Backoff,
     clock::{self, Written},
-    control::{ControlOrder, ControlRecord, ControlState, Pause},
+    control::{ControlCommand, ControlRecord, ControlState, Pause},
     message::BackendName,
 };
 use std::{sync::Arc, time::Duration};
@@ -151,7 +151,7 @@ impl Control {
                     if let Some(record) = record(&delivery.envelope) {
                         // Given while this process starts: logged like any later command.
                         if record.at >= begun {
-                            log_order(&record);
+                            log_command(&record);
                         }
                         state.fold(&record);
                     }
@@ -199,7 +199,7 @@ impl Control {
 
     /// Applies the command in `record`, and logs it.
     pub fn apply(&self, record: &ControlRecord) {
-        log_order(record);
+        log_command(record);
         let mut state = (*self.state()).clone();
         state.fold(record);
         self.set(state);
@@ -216,32 +216,32 @@ fn record(envelope: &Envelope) -> Option<ControlRecord> {
     record.inspect_err(|error| tracing::warn!(%error, "invalid record in postern.control ignored")).ok()
 }
 
-fn log_order(ControlRecord { by, order, .. }: &ControlRecord) {
-    match order {
-        ControlOrder::Pause { backend } => {
+fn log_command(ControlRecord { by, command, .. }: &ControlRecord) {
+    match command {
+        ControlCommand::Pause { backend } => {
             let backend = backend.as_str();
             tracing::warn!(backend, by, "backend paused by an operator: its messages wait in their queue");
         }
-        ControlOrder::Resume { backend } => {
+        ControlCommand::Resume { backend } => {
             tracing::info!(
                 backend = backend.as_str(),
                 by,
                 "backend resumed by an operator: its messages are sent again"
             );
         }
-        ControlOrder::Cancel(rule) => {
+        ControlCommand::Cancel(rule) => {
             let (backend, until) = (rule.backend.as_str(), Written(rule.until));
             let since = rule.since.map(Written).map(tracing::field::display);
             let priority = rule.priority.map(tracing::field::debug);
             tracing::warn!(backend, since, %until, priority, by, "messages cancelled by an operator");
         }
-        ControlOrder::Done(action) => {
+        ControlCommand::Done(action) => {
             let (done, queue, to) = (&*action.done, &*action.queue, action.to.as_deref());
             tracing::info!(queue, to, messages = action.messages, by, "messages {done} by an operator");
         }
-        ControlOrder::Unknown => {
+        ControlCommand::Unknown => {
             tracing::warn!(by, "a command from a later version is ignored: update this process");
         }
-        ControlOrder::Known { .. } => {}
+        ControlCommand::Known { .. } => {}
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use postern_broker::{Address, Broker, BrokerError, Depth, Envelope, QueueName};
 use postern_shared::{
     clock,
-    control::{CONTROL_V1, ControlOrder, ControlRecord, Pause},
+    control::{CONTROL_V1, ControlCommand, ControlRecord, Pause},
     message::{BackendName, Priority},
 };
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,7 @@ pub(super) const LANES: [Priority; 2] = [Priority::Normal, Priority::Bulk];
 
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
-pub enum OrderError {
+pub enum CommandError {
     /// The command names a backend that is not configured.
     #[error("no backend {name} is configured; configured: {configured}")]
     UnknownBackend {
@@ -98,12 +98,12 @@ impl Operator {
     /// Pauses `backend`, for all processes, until it is resumed. Requests in flight finish.
     ///
     /// # Errors
-    /// [`OrderError`]
-    pub async fn pause(&self, backend: &str, by: &str) -> Result<Paused, OrderError> {
+    /// [`CommandError`]
+    pub async fn pause(&self, backend: &str, by: &str) -> Result<Paused, CommandError> {
         let _turn = self.turn.lock().await;
         let backend = self.configured(backend)?;
         let changed = !self.control.state().pauses().contains_key(&backend);
-        self.order(ControlOrder::Pause { backend: backend.clone() }, by).await?;
+        self.command(ControlCommand::Pause { backend: backend.clone() }, by).await?;
         let pause = timeout(HEARD, self.control.pause_changes(&backend, None)).await.ok().flatten();
         // Dispatchers must have requeued what they held before the answer.
         let end = Instant::now() + LET_GO;
@@ -119,8 +119,8 @@ impl Operator {
     /// Says what [`Self::pause`] would do.
     ///
     /// # Errors
-    /// [`OrderError`]
-    pub async fn would_pause(&self, backend: &str) -> Result<Paused, OrderError> {
+    /// [`CommandError`]
+    pub async fn would_pause(&self, backend: &str) -> Result<Paused, CommandError> {
         let backend = self.configured(backend)?;
         let pause = self.control.state().pauses().get(&backend).cloned();
         let (changed, waiting) = (pause.is_none(), self.waiting(&backend).await?);
@@ -131,12 +131,12 @@ impl Operator {
     /// that is no longer configured can be resumed, too.
     ///
     /// # Errors
-    /// [`OrderError`]
-    pub async fn resume(&self, backend: &str, by: &str) -> Result<Paused, OrderError> {
+    /// [`CommandError`]
+    pub async fn resume(&self, backend: &str, by: &str) -> Result<Paused, CommandError> {
         let _turn = self.turn.lock().await;
         let state = self.control.state();
         let backend = self.configured_or_paused(backend)?;
-        self.order(ControlOrder::Resume { backend: backend.clone() }, by).await?;
+        self.command(ControlCommand::Resume { backend: backend.clone() }, by).await?;
         let before = state.pauses().get(&backend);
         if let Some(pause) = before {
             let _ = timeout(HEARD, self.control.pause_changes(&backend, Some(pause))).await;
@@ -149,8 +149,8 @@ impl Operator {
     /// Says what [`Self::resume`] would do.
     ///
     /// # Errors
-    /// [`OrderError`]
-    pub async fn would_resume(&self, backend: &str) -> Result<Paused, OrderError> {
+    /// [`CommandError`]
+    pub async fn would_resume(&self, backend: &str) -> Result<Paused, CommandError> {
         let backend = self.configured_or_paused(backend)?;
         let changed = self.control.state().pauses().contains_key(&backend);
         let waiting = self.waiting(&backend).await?;
@@ -161,7 +161,7 @@ impl Operator {
     ///
     /// # Errors
     /// No backend of this name is configured or paused.
-    fn configured_or_paused(&self, name: &str) -> Result<BackendName, OrderError> {
+    fn configured_or_paused(&self, name: &str) -> Result<BackendName, CommandError> {
         let state = self.control.state();
         let paused = || state.pauses().keys().find(|paused| paused.as_str() == name).cloned();
         self.configured(name).or_else(|unknown| paused().ok_or(unknown))
@@ -171,26 +171,26 @@ impl Operator {
     ///
     /// # Errors
     /// No backend of this name is configured.
-    pub(super) fn configured(&self, name: &str) -> Result<BackendName, OrderError> {
+    pub(super) fn configured(&self, name: &str) -> Result<BackendName, CommandError> {
         let configured = self.configured.get();
         let found = configured.backends().iter().find(|backend| backend.as_str() == name);
-        found.cloned().ok_or_else(|| OrderError::UnknownBackend {
+        found.cloned().ok_or_else(|| CommandError::UnknownBackend {
             name: name.chars().take(63).collect(),
             configured: configured.backends().iter().map(BackendName::as_str).collect::<Vec<_>>().join(", "),
         })
     }
 
-    /// Publishes `order` to the control stream. Once this returns `Ok`, it is stored, and every process
+    /// Publishes `command` to the control stream. Once this returns `Ok`, it is stored, and every process
     /// learns of it.
-    pub(super) async fn order(&self, order: ControlOrder, by: &str) -> Result<(), OrderError> {
+    pub(super) async fn command(&self, command: ControlCommand, by: &str) -> Result<(), CommandError> {
         let log = QueueName::control();
         match self.broker.depth(&log).await {
             Ok(_) => {}
             // A message to a queue that does not exist would be stored as unrouted.
-            Err(BrokerError::Refused(why)) => return Err(OrderError::NoStream(why)),
+            Err(BrokerError::Refused(why)) => return Err(CommandError::NoStream(why)),
             Err(error) => return Err(error.into()),
         }
-        let record = ControlRecord::now(order, by);
+        let record = ControlRecord::now(command, by);
         let envelope = Envelope {
             kind: Some(CONTROL_V1.to_owned()),
             content_type: Some("application/json".to_owned()),

@@ -1,7 +1,7 @@
 //! Lists the queues, and moves or purges the messages that wait in them.
 
 use super::{
-    Operator, OrderError, cancelled,
+    CommandError, Operator, cancelled,
     operator::{LANES, PATIENCE},
 };
 use crate::{
@@ -15,7 +15,7 @@ use postern_broker::{
 };
 use postern_shared::{
     clock,
-    control::{ControlOrder, QueueAction},
+    control::{ControlCommand, QueueAction},
     message::{BackendName, Priority},
 };
 use serde::{Deserialize, Serialize};
@@ -46,7 +46,7 @@ pub struct QueueList {
 /// Where the messages that wait for a backend are to go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct MoveOrder {
+pub struct MoveCommand {
     /// The backend that is to send them.
     pub to: String,
     /// Whether to report only what would be done.
@@ -83,7 +83,7 @@ pub struct Moved {
 /// The body of a command to purge a queue.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct PurgeOrder {
+pub struct PurgeCommand {
     /// Whether to report only what would be done.
     pub dry_run: bool,
     /// The operator's name, for the log.
@@ -114,7 +114,7 @@ impl Operator {
     ///
     /// # Errors
     /// The broker's error.
-    pub async fn queues(&self) -> Result<QueueList, OrderError> {
+    pub async fn queues(&self) -> Result<QueueList, CommandError> {
         let mut queues = Vec::new();
         for name in &self.configured.get().queues() {
             queues.extend(self.shown(name, true).await?);
@@ -166,19 +166,25 @@ impl Operator {
     }
 
     /// Moves the messages that wait for the backend `from`, which need not be configured, to the backend in
-    /// `order`. No message leaves its queue before it is stored in the new one.
+    /// `command`. No message leaves its queue before it is stored in the new one.
     ///
     /// # Errors
-    /// [`OrderError`]. Messages that were moved before the error stay moved.
-    pub async fn move_messages(&self, from: &str, order: &MoveOrder, by: &str) -> Result<Moved, OrderError> {
+    /// [`CommandError`]. Messages that were moved before the error stay moved.
+    pub async fn move_messages(
+        &self,
+        from: &str,
+        command: &MoveCommand,
+        by: &str,
+    ) -> Result<Moved, CommandError> {
         let _turn = self.turn.lock().await;
-        let from: BackendName =
-            from.parse().map_err(|rule| OrderError::Invalid(format!("the backend to move from: {rule}")))?;
-        let to = self.configured(&order.to)?;
+        let from: BackendName = from
+            .parse()
+            .map_err(|rule| CommandError::Invalid(format!("the backend to move from: {rule}")))?;
+        let to = self.configured(&command.to)?;
         if from == to {
-            return Err(OrderError::Invalid("to: must be another backend".to_owned()));
+            return Err(CommandError::Invalid("to: must be another backend".to_owned()));
         }
-        let (dry_run, stay) = (order.dry_run, Vec::new());
+        let (dry_run, stay) = (command.dry_run, Vec::new());
         let state = self.control.state();
         let leaves_pause = state.pauses().contains_key(&from) && !state.pauses().contains_key(&to);
         let mut moved =
@@ -197,7 +203,7 @@ impl Operator {
         outcome.map(|()| moved)
     }
 
-    async fn move_lane(&self, moved: &mut Moved, lane: Priority) -> Result<(), OrderError> {
+    async fn move_lane(&self, moved: &mut Moved, lane: Priority) -> Result<(), CommandError> {
         let queue = QueueName::outbound(&moved.from, lane);
         let scan = self.scan(queue).await?;
         moved.waiting += scan.waiting();
@@ -242,10 +248,10 @@ impl Operator {
     /// backend called `name`.
     ///
     /// # Errors
-    /// [`OrderError`]. Messages that were dropped before the error are gone.
-    pub async fn purge(&self, name: &str, order: &PurgeOrder, by: &str) -> Result<Purged, OrderError> {
+    /// [`CommandError`]. Messages that were dropped before the error are gone.
+    pub async fn purge(&self, name: &str, command: &PurgeCommand, by: &str) -> Result<Purged, CommandError> {
         let _turn = self.turn.lock().await;
-        let mut purged = Purged { name: name.to_owned(), dry_run: order.dry_run, messages: 0 };
+        let mut purged = Purged { name: name.to_owned(), dry_run: command.dry_run, messages: 0 };
         let mut outcome = Ok(());
         for queue in named(name)? {
             if outcome.is_ok() {
@@ -259,7 +265,7 @@ impl Operator {
         outcome.map(|()| purged)
     }
 
-    async fn purge_queue(&self, purged: &mut Purged, queue: QueueName) -> Result<(), OrderError> {
+    async fn purge_queue(&self, purged: &mut Purged, queue: QueueName) -> Result<(), CommandError> {
         let scan = self.scan(queue).await?;
         if purged.dry_run {
             purged.messages += scan.waiting();
@@ -269,17 +275,17 @@ impl Operator {
         Ok(scan.replace(false, nothing, |(), _| purged.messages += 1).await?)
     }
 
-    async fn scan(&self, queue: QueueName) -> Result<Scan<'_>, OrderError> {
+    async fn scan(&self, queue: QueueName) -> Result<Scan<'_>, CommandError> {
         let name = queue.to_string();
         match self.scans.begin(queue, PATIENCE, &[]).await {
-            Err(BrokerError::Refused(_)) => Err(OrderError::UnknownQueue { name }),
+            Err(BrokerError::Refused(_)) => Err(CommandError::UnknownQueue { name }),
             scan => Ok(scan?),
         }
     }
 
     /// Publishes what was done, so that all processes log it. A failure to publish undoes nothing.
     async fn tell(&self, action: QueueAction, by: &str) {
-        if let Err(error) = self.order(ControlOrder::Done(action.clone()), by).await {
+        if let Err(error) = self.command(ControlCommand::Done(action.clone()), by).await {
             let QueueAction { done, queue, to, messages } = action;
             tracing::warn!(queue, to, messages, by, %error, "messages {done} by an operator; the other processes do not log it, because postern.control cannot be written");
         }
@@ -287,7 +293,7 @@ impl Operator {
 }
 
 /// The queues that `name` means: the two of a backend, or the queue with this name.
-fn named(name: &str) -> Result<Vec<QueueName>, OrderError> {
+fn named(name: &str) -> Result<Vec<QueueName>, CommandError> {
     if let Ok(backend) = name.parse::<BackendName>() {
         return Ok(LANES.map(|lane| QueueName::outbound(&backend, lane)).into());
     }
@@ -302,7 +308,7 @@ fn named(name: &str) -> Result<Vec<QueueName>, OrderError> {
     let outbound = QueueName::known(name).filter(|queue| queue.backend().is_some() || queue.holds_polls());
     let queue = outbound.or_else(|| others.into_iter().find(|queue| queue.as_str() == name));
     let allowed = || {
-        OrderError::Invalid(format!(
+        CommandError::Invalid(format!(
             "NAME must be a backend, or a queue that `postern queue list` shows; {CONTROL}, {HEALTH} and \
              queues in which retries wait cannot be purged"
         ))

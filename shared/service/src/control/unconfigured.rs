@@ -2,7 +2,7 @@
 //! removed stay, and the person who removed it may not know.
 
 use super::Operator;
-use postern_shared::{control::ControlOrder, message::BackendName};
+use postern_shared::{control::ControlCommand, message::BackendName};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
@@ -62,13 +62,13 @@ impl Unconfigured {
 
 impl Operator {
     /// Records the backends of this configuration in the control stream, if they are new.
-    async fn make_known(&self) -> Result<(), super::OrderError> {
+    async fn make_known(&self) -> Result<(), super::CommandError> {
         let state = self.control.state();
         let new: Vec<_> = self.configured.get().backends().difference(state.known()).cloned().collect();
         if new.is_empty() {
             return Ok(());
         }
-        self.order(ControlOrder::Known { backends: new }, &super::this_machine()).await
+        self.command(ControlCommand::Known { backends: new }, &super::this_machine()).await
     }
 }
 

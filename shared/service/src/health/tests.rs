@@ -98,7 +98,7 @@ fn a_backend_of_another_process_counts_as_ready_and_what_that_process_told_count
 }
 
 #[test]
-fn what_a_process_tells_is_of_its_own_backends_and_not_what_operators_ordered() {
+fn what_a_process_tells_is_of_its_own_backends_and_not_what_operators_commanded() {
     let health = HealthRegistry::default();
     let [demo, held]: [BackendName; 2] = ["demo", "held"].map(|name| name.parse().unwrap());
     let (reporter, _held) = (health.reporter(&demo), health.reporter(&held));

@@ -42,22 +42,22 @@ impl Log {
         Ok(Self { records: watch::Sender::new(Arc::new(records.collect())), order: Mutex::default() })
     }
 
-    /// Awaits `store`, which stores a publish, and then delivers `orders`, its messages for the stream, to the
+    /// Awaits `store`, which stores a publish, and then delivers `commands`, its messages for the stream, to the
     /// stream's consumers.
     ///
     /// # Errors
     /// The error of `store`.
     pub(super) async fn append(
         &self,
-        orders: Vec<Envelope>,
+        commands: Vec<Envelope>,
         store: impl Future<Output = Result<(), BrokerError>>,
     ) -> Result<(), BrokerError> {
-        if orders.is_empty() {
+        if commands.is_empty() {
             return store.await;
         }
         let _order = self.order.lock().await;
         store.await?;
-        self.records.send_modify(|records| Arc::make_mut(records).extend(orders));
+        self.records.send_modify(|records| Arc::make_mut(records).extend(commands));
         Ok(())
     }
 

@@ -244,13 +244,13 @@ impl Broker for EmbeddedBroker {
         if *self.status.borrow() == BrokerStatus::Closed {
             return Err(BrokerError::Closed);
         }
-        let orders = messages.iter().filter(|(address, _)| is_for_the_log(address));
-        let orders = orders.map(|(_, envelope)| envelope.clone()).collect();
+        let commands = messages.iter().filter(|(address, _)| is_for_the_log(address));
+        let commands = commands.map(|(_, envelope)| envelope.clone()).collect();
         let publish = self.to_be_stored(messages)?;
         if publish.is_empty() {
             return Ok(());
         }
-        self.log.append(orders, async { self.write(Write::Publish(publish)).await.map(drop) }).await
+        self.log.append(commands, async { self.write(Write::Publish(publish)).await.map(drop) }).await
     }
 
     async fn consume(&self, queue: &QueueName, prefetch: u16) -> Result<Consumer, BrokerError> {

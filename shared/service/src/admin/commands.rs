@@ -1,7 +1,7 @@
 //! Operators' commands on the admin port: for programs, what `postern pause`, `resume`, `cancel` and
 //! `queue` do; for example `POST /v1/backends/NAME/pause`.
 
-use crate::control::{CancelOrder, MoveOrder, Operator, OrderError, PurgeOrder};
+use crate::control::{CancelCommand, CommandError, MoveCommand, Operator, PurgeCommand};
 use actix_web::{
     HttpRequest, HttpResponse, dev::HttpServiceFactory, http::StatusCode, middleware::from_fn, web,
 };
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 /// The body of a command that needs nothing else.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct PlainOrder {
+pub struct PlainCommand {
     /// Whether to report only what would be done.
     pub dry_run: bool,
     /// The operator's name, for the log, in addition to the client's address.
@@ -30,8 +30,8 @@ pub(super) fn backends() -> impl HttpServiceFactory {
 }
 
 async fn pause(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
-    let PlainOrder { dry_run, by } = match read_body(&body) {
-        Ok(order) => order,
+    let PlainCommand { dry_run, by } = match read_body(&body) {
+        Ok(command) => command,
         Err(why) => return super::answer::problem(400, &why),
     };
     answer(if dry_run {
@@ -42,8 +42,8 @@ async fn pause(request: HttpRequest, operator: web::Data<Operator>, body: web::B
 }
 
 async fn resume(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
-    let PlainOrder { dry_run, by } = match read_body(&body) {
-        Ok(order) => order,
+    let PlainCommand { dry_run, by } = match read_body(&body) {
+        Ok(command) => command,
         Err(why) => return super::answer::problem(400, &why),
     };
     answer(if dry_run {
@@ -54,12 +54,12 @@ async fn resume(request: HttpRequest, operator: web::Data<Operator>, body: web::
 }
 
 async fn cancel(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
-    let order: CancelOrder = match read_body(&body) {
-        Ok(order) => order,
+    let command: CancelCommand = match read_body(&body) {
+        Ok(command) => command,
         Err(why) => return super::answer::problem(400, &why),
     };
-    let by = by_whom(&request, order.by.as_deref());
-    answer(operator.cancel(name(&request), &order, &by).await)
+    let by = by_whom(&request, command.by.as_deref());
+    answer(operator.cancel(name(&request), &command, &by).await)
 }
 
 /// The routes of queues.
@@ -80,21 +80,21 @@ async fn move_messages(
     operator: web::Data<Operator>,
     body: web::Bytes,
 ) -> HttpResponse {
-    let order: MoveOrder = match read::from_slice(&body) {
-        Ok(order) => order,
+    let command: MoveCommand = match read::from_slice(&body) {
+        Ok(command) => command,
         Err(error) => return super::answer::problem(400, &error.to_string()),
     };
-    let by = by_whom(&request, order.by.as_deref());
-    answer(operator.move_messages(name(&request), &order, &by).await)
+    let by = by_whom(&request, command.by.as_deref());
+    answer(operator.move_messages(name(&request), &command, &by).await)
 }
 
 async fn purge(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
-    let order: PurgeOrder = match read_body(&body) {
-        Ok(order) => order,
+    let command: PurgeCommand = match read_body(&body) {
+        Ok(command) => command,
         Err(why) => return super::answer::problem(400, &why),
     };
-    let by = by_whom(&request, order.by.as_deref());
-    answer(operator.purge(name(&request), &order, &by).await)
+    let by = by_whom(&request, command.by.as_deref());
+    answer(operator.purge(name(&request), &command, &by).await)
 }
 
 /// The part of the path that names a backend or a queue.
@@ -120,19 +120,19 @@ pub(super) fn read_body<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T,
     read::from_slice(body).map_err(|error| error.to_string())
 }
 
-fn answer<T: Serialize>(outcome: Result<T, OrderError>) -> HttpResponse {
+fn answer<T: Serialize>(outcome: Result<T, CommandError>) -> HttpResponse {
     match outcome {
         Ok(done) => HttpResponse::build(StatusCode::OK).json(done),
         Err(error) => super::answer::problem(status(&error), &error.to_string()),
     }
 }
 
-fn status(error: &OrderError) -> u16 {
+fn status(error: &CommandError) -> u16 {
     match error {
-        OrderError::UnknownBackend { .. }
-        | OrderError::UnknownQueue { .. }
-        | OrderError::Broker(BrokerError::Refused(_)) => 404,
-        OrderError::Invalid(_) => 400,
-        OrderError::NoStream(_) | OrderError::Broker(_) => 503,
+        CommandError::UnknownBackend { .. }
+        | CommandError::UnknownQueue { .. }
+        | CommandError::Broker(BrokerError::Refused(_)) => 404,
+        CommandError::Invalid(_) => 400,
+        CommandError::NoStream(_) | CommandError::Broker(_) => 503,
     }
 }

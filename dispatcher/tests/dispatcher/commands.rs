@@ -1,10 +1,10 @@
-//! Orders of operators while messages wait.
+//! Commands of operators while messages wait.
 
 use crate::setup::{Custom, Running, message, until};
 use postern_dispatcher::connectors::{ConnectorRegistry, Outcomes, Sent};
 use postern_service::health::BackendHealth;
 use postern_shared::{
-    control::{ControlOrder, ControlRecord},
+    control::{ControlCommand, ControlRecord},
     message::{BackendName, Priority},
 };
 use std::sync::{Arc, Mutex};
@@ -28,8 +28,8 @@ fn demo() -> BackendName {
     "demo".parse().unwrap()
 }
 
-fn order(running: &Running, order: ControlOrder) {
-    running.control.apply(&ControlRecord::now(order, "ops@desk"));
+fn command(running: &Running, command: ControlCommand) {
+    running.control.apply(&ControlRecord::now(command, "ops@desk"));
 }
 
 #[tokio::test]
@@ -39,20 +39,20 @@ async fn a_paused_backend_sends_nothing_until_it_is_resumed() {
     running.queue("demo", Priority::Normal, message(&["before"])).await;
     running.reports(1).await;
 
-    order(&running, ControlOrder::Pause { backend: demo() });
+    command(&running, ControlCommand::Pause { backend: demo() });
     until("pause", || matches!(running.health.of(&demo()), BackendHealth::PausedByOperator { .. })).await;
     running.idle().await;
     for n in 0..5 {
         running.queue("demo", Priority::Bulk, message(&[&format!("+{n}")])).await;
     }
     running.queue("demo", Priority::Normal, message(&["normal"])).await;
-    // Another order makes the backend look again; still nothing is taken.
-    order(&running, ControlOrder::Pause { backend: "other".parse().unwrap() });
+    // Another command makes the backend look again; still nothing is taken.
+    command(&running, ControlCommand::Pause { backend: "other".parse().unwrap() });
     running.idle().await;
     assert_eq!(running.broker.waiting("postern.outbound.demo.bulk").len(), 5);
     assert_eq!(*sent.lock().unwrap(), ["before"]);
 
-    order(&running, ControlOrder::Resume { backend: demo() });
+    command(&running, ControlCommand::Resume { backend: demo() });
     running.reports(7).await;
     assert_eq!(running.health.of(&demo()), BackendHealth::Ready);
     running.stop().await;

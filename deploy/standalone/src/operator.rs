@@ -13,19 +13,19 @@ use crate::{
     greeting::print,
 };
 use clap::{Args, Subcommand};
-use client::OrderClient;
+use client::CommandClient;
 use jiff::Timestamp;
 use postern_config::Config;
 use postern_service::{
-    admin::orders::PlainOrder,
-    control::{self, CancelOrder, MoveOrder, PurgeOrder},
+    admin::commands::PlainCommand,
+    control::{self, CancelCommand, MoveCommand, PurgeCommand},
     moment,
     program::Exit,
 };
 use postern_shared::{message::Priority, terminal};
 use serde::Serialize;
 use std::net::SocketAddr;
-use target::OrderTarget;
+use target::CommandTarget;
 
 /// The options of `postern pause` and `postern resume`.
 #[derive(Debug, Clone, Args)]
@@ -37,7 +37,7 @@ pub(crate) struct BackendArguments {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    target: OrderTarget,
+    target: CommandTarget,
 }
 
 /// The options of `postern cancel`.
@@ -60,7 +60,7 @@ pub(crate) struct CancelArguments {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    target: OrderTarget,
+    target: CommandTarget,
 }
 
 /// What `postern queue` can do.
@@ -70,7 +70,7 @@ pub(crate) enum QueueCommand {
     /// configured
     List {
         #[command(flatten)]
-        target: OrderTarget,
+        target: CommandTarget,
     },
     /// Move messages to another backend, if their backend was renamed, was removed or is down
     ///
@@ -89,7 +89,7 @@ pub(crate) enum QueueCommand {
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
-        target: OrderTarget,
+        target: CommandTarget,
     },
     /// Permanently drop the messages in a queue, without a report (`postern cancel` reports each recipient)
     Purge {
@@ -103,13 +103,13 @@ pub(crate) enum QueueCommand {
         #[arg(long)]
         yes: bool,
         #[command(flatten)]
-        target: OrderTarget,
+        target: CommandTarget,
     },
 }
 
 /// An operator's command.
 #[derive(Debug)]
-pub(crate) enum OperatorOrder {
+pub(crate) enum OperatorCommand {
     /// `postern pause`
     Pause(BackendArguments),
     /// `postern resume`
@@ -120,8 +120,8 @@ pub(crate) enum OperatorOrder {
     Queue(QueueCommand),
 }
 
-impl OperatorOrder {
-    fn target(&self) -> &OrderTarget {
+impl OperatorCommand {
+    fn target(&self) -> &CommandTarget {
         match self {
             Self::Pause(arguments) | Self::Resume(arguments) => &arguments.target,
             Self::Cancel(arguments) => &arguments.target,
@@ -134,58 +134,58 @@ impl OperatorOrder {
     }
 }
 
-/// Carries out `order`. `admin` is the address of the admin port if the configuration names none.
+/// Carries out `command`. `admin` is the address of the admin port if the configuration names none.
 ///
 /// # Errors
 /// [`Exit::Config`] if another command line or configuration would help, else [`Exit::Failed`].
-pub(crate) async fn run(order: OperatorOrder, config: &Config, admin: SocketAddr) -> Result<(), Exit> {
-    let target = order.target().clone();
+pub(crate) async fn run(command: OperatorCommand, config: &Config, admin: SocketAddr) -> Result<(), Exit> {
+    let target = command.target().clone();
     let by = format!("{}@{}", target.by, control::this_machine());
-    let client = OrderClient::open(&target, config, admin).await?;
-    let done = answer(&client, order, &by).await;
+    let client = CommandClient::open(&target, config, admin).await?;
+    let done = answer(&client, command, &by).await;
     client.close().await;
     Ok(print(&done?)?)
 }
 
-async fn answer(client: &OrderClient, order: OperatorOrder, by: &str) -> Result<String, Exit> {
-    let json = order.target().json;
-    Ok(match order {
-        OperatorOrder::Pause(BackendArguments { backend, dry_run, .. }) => {
-            let order = PlainOrder { dry_run, by: Some(by.to_owned()) };
-            let done = client.pause(&backend, &order, by).await?;
+async fn answer(client: &CommandClient, command: OperatorCommand, by: &str) -> Result<String, Exit> {
+    let json = command.target().json;
+    Ok(match command {
+        OperatorCommand::Pause(BackendArguments { backend, dry_run, .. }) => {
+            let command = PlainCommand { dry_run, by: Some(by.to_owned()) };
+            let done = client.pause(&backend, &command, by).await?;
             if json { as_json(&done)? } else { text::paused(&done) }
         }
-        OperatorOrder::Resume(BackendArguments { backend, dry_run, .. }) => {
-            let order = PlainOrder { dry_run, by: Some(by.to_owned()) };
-            let done = client.resume(&backend, &order, by).await?;
+        OperatorCommand::Resume(BackendArguments { backend, dry_run, .. }) => {
+            let command = PlainCommand { dry_run, by: Some(by.to_owned()) };
+            let done = client.resume(&backend, &command, by).await?;
             if json { as_json(&done)? } else { text::paused(&done) }
         }
-        OperatorOrder::Cancel(CancelArguments { backend, since, until, priority, dry_run, .. }) => {
-            let order = CancelOrder { since, until, priority, dry_run, by: Some(by.to_owned()) };
-            let done = client.cancel(&backend, &order, by).await?;
+        OperatorCommand::Cancel(CancelArguments { backend, since, until, priority, dry_run, .. }) => {
+            let command = CancelCommand { since, until, priority, dry_run, by: Some(by.to_owned()) };
+            let done = client.cancel(&backend, &command, by).await?;
             if json { as_json(&done)? } else { text::cancelled(&done) }
         }
-        OperatorOrder::Queue(QueueCommand::List { .. }) => {
+        OperatorCommand::Queue(QueueCommand::List { .. }) => {
             let list = client.queues().await?;
             if json { as_json(&list)? } else { text::queues(&list) }
         }
-        OperatorOrder::Queue(QueueCommand::Move { from, to, dry_run, .. }) => {
-            let order = MoveOrder { to, dry_run, by: Some(by.to_owned()) };
-            let done = client.move_messages(&from, &order, by).await?;
+        OperatorCommand::Queue(QueueCommand::Move { from, to, dry_run, .. }) => {
+            let command = MoveCommand { to, dry_run, by: Some(by.to_owned()) };
+            let done = client.move_messages(&from, &command, by).await?;
             if json { as_json(&done)? } else { text::moved(&done) }
         }
-        OperatorOrder::Queue(QueueCommand::Purge { name, dry_run, yes, .. }) => {
-            let mut order = PurgeOrder { dry_run: true, by: Some(by.to_owned()) };
+        OperatorCommand::Queue(QueueCommand::Purge { name, dry_run, yes, .. }) => {
+            let mut command = PurgeCommand { dry_run: true, by: Some(by.to_owned()) };
             // A script that names the queue means it.
             if !dry_run && !yes && can_ask() {
-                let messages = client.purge(&name, &order, by).await?.messages;
+                let messages = client.purge(&name, &command, by).await?.messages;
                 let question = format!("Permanently drop {messages} messages of {}?", terminal::plain(&name));
                 if !is_confirmed(&question).await? {
                     return Err(Exit::Config("nothing was dropped".to_owned()));
                 }
             }
-            order.dry_run = dry_run;
-            let done = client.purge(&name, &order, by).await?;
+            command.dry_run = dry_run;
+            let done = client.purge(&name, &command, by).await?;
             if json { as_json(&done)? } else { text::purged(&done) }
         }
     })

@@ -1,4 +1,4 @@
-//! Operators' orders: backends are paused and resumed and messages cancelled, in every process and across
+//! Operators' commands: backends are paused and resumed and messages cancelled, in every process and across
 //! restarts.
 
 use postern_tests::{Answer, Launch, Pair, Program, Provider, Rabbit, Tap, Vhost, eventually, fetch};
@@ -49,8 +49,8 @@ pub(crate) async fn readyz_says(program: &Program, line: &str) {
     .await;
 }
 
-/// Sends an order to the admin port of `program`.
-pub(crate) async fn order(program: &Program, path: &str, body: &Value) -> (u16, Value) {
+/// Sends a command to the admin port of `program`.
+pub(crate) async fn command(program: &Program, path: &str, body: &Value) -> (u16, Value) {
     let url = format!("http://127.0.0.1:{}{path}", program.admin_port());
     let reply = fetch(postern_tests::http_client().request(Method::POST, url).json(body)).await.unwrap();
     (reply.status, serde_json::from_str(&reply.text).unwrap_or_default())
@@ -102,11 +102,11 @@ async fn a_pause_holds_for_all_processes_and_across_restarts() {
     pair.tap.depth_becomes("postern.outbound.clinic", 1).await;
     assert_eq!(provider.requests().len(), 1);
 
-    let (status, would) = order(&dispatcher, "/v1/backends/clinic/resume", &json!({"dry_run": true})).await;
+    let (status, would) = command(&dispatcher, "/v1/backends/clinic/resume", &json!({"dry_run": true})).await;
     assert_eq!((status, &would["changed"], &would["queued"]), (200, &json!(true), &json!(2)), "{would}");
     readyz_says(&dispatcher, PAUSED).await;
     let (status, done) =
-        order(&dispatcher, "/v1/backends/clinic/resume", &json!({"by": "the console"})).await;
+        command(&dispatcher, "/v1/backends/clinic/resume", &json!({"by": "the console"})).await;
     assert_eq!((status, &done["paused"], &done["changed"]), (200, &json!(false), &json!(true)), "{done}");
     provider.wait_for(3).await;
     assert_eq!(sent_to(&provider), ["+1", "+2", "+3"]);
@@ -119,7 +119,7 @@ async fn a_pause_holds_for_all_processes_and_across_restarts() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_ordered_is_refused_and_says_why() {
+async fn what_cannot_be_done_is_refused_and_says_why() {
     let provider = Provider::obliging().await;
     let gateway = Launch::gateway().config(&clinic(&provider)).start().await;
     for (path, body, status, says) in [
@@ -130,11 +130,11 @@ async fn what_cannot_be_ordered_is_refused_and_says_why() {
         ("/v1/backends/clinic/cancel", json!({"priority": "urgent"}), 400, "priority"),
         ("/v1/backends/clinic/cancel", json!({"since": "soon"}), 400, "since: must be a time such as 2026-"),
     ] {
-        let (got, problem) = order(&gateway, path, &body).await;
+        let (got, problem) = command(&gateway, path, &body).await;
         assert_eq!(got, status, "{path} {body}: {problem}");
         assert!(problem["detail"].as_str().unwrap().contains(says), "{path} {body}: {problem}");
     }
-    // A web page in the operator's browser must not give orders.
+    // A web page in the operator's browser must not give commands.
     let url = format!("http://127.0.0.1:{}/v1/backends/clinic/pause", gateway.admin_port());
     let request = postern_tests::http_client().post(url).header("Origin", "https://example.org");
     assert_eq!(fetch(request).await.unwrap().status, 403);

@@ -1,6 +1,6 @@
 //! Carries out operator's commands: this program on the broker, or a running gateway.
 
-use super::target::{OrderTarget, segment};
+use super::target::{CommandTarget, segment};
 use crate::{
     admin_client::AdminClient,
     holder::{Holder, holder},
@@ -9,10 +9,10 @@ use postern_broker::Broker;
 use postern_config::Config;
 use postern_service::{
     Configured,
-    admin::orders::PlainOrder,
+    admin::commands::PlainCommand,
     control::{
-        CancelOrder, Cancellation, Control, MoveOrder, Moved, Operator, OrderError, Paused, PurgeOrder,
-        Purged, QueueList,
+        CancelCommand, Cancellation, CommandError, Control, MoveCommand, Moved, Operator, Paused,
+        PurgeCommand, Purged, QueueList,
     },
     current::Current,
     health::HealthRegistry,
@@ -25,23 +25,27 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 const READING: Duration = Duration::from_secs(15);
 
 /// Who carries out an operator's command.
-pub(super) enum OrderClient {
+pub(super) enum CommandClient {
     /// This program, on the broker.
     Here { operator: Operator, broker: Arc<dyn Broker> },
     /// A gateway, through its admin port.
     There(AdminClient),
 }
 
-impl OrderClient {
+impl CommandClient {
     /// Connects to the broker, unless `target` names a gateway or a gateway has the store.
     ///
     /// # Errors
     /// [`Exit`] with what to do.
-    pub(super) async fn open(target: &OrderTarget, config: &Config, admin: SocketAddr) -> Result<Self, Exit> {
+    pub(super) async fn open(
+        target: &CommandTarget,
+        config: &Config,
+        admin: SocketAddr,
+    ) -> Result<Self, Exit> {
         if let Some(url) = &target.admin.admin {
             return AdminClient::new(url, &target.admin).map(Self::There);
         }
-        match holder(config, "postern orders", admin).await? {
+        match holder(config, "postern commands", admin).await? {
             Holder::Broker(broker) => Ok(Self::here(broker, config).await),
             Holder::Gateway { url } => AdminClient::new(&url, &target.admin).map(Self::There),
         }
@@ -57,22 +61,34 @@ impl OrderClient {
     }
 
     /// Pauses a backend, or says what that would do.
-    pub(super) async fn pause(&self, backend: &str, order: &PlainOrder, by: &str) -> Result<Paused, Exit> {
+    pub(super) async fn pause(
+        &self,
+        backend: &str,
+        command: &PlainCommand,
+        by: &str,
+    ) -> Result<Paused, Exit> {
         match self {
-            Self::Here { operator, .. } if order.dry_run => operator.would_pause(backend).await.map_err(exit),
+            Self::Here { operator, .. } if command.dry_run => {
+                operator.would_pause(backend).await.map_err(exit)
+            }
             Self::Here { operator, .. } => operator.pause(backend, by).await.map_err(exit),
-            Self::There(admin) => post(admin, &["backends", segment(backend)?, "pause"], order).await,
+            Self::There(admin) => post(admin, &["backends", segment(backend)?, "pause"], command).await,
         }
     }
 
     /// Resumes a backend, or says what that would do.
-    pub(super) async fn resume(&self, backend: &str, order: &PlainOrder, by: &str) -> Result<Paused, Exit> {
+    pub(super) async fn resume(
+        &self,
+        backend: &str,
+        command: &PlainCommand,
+        by: &str,
+    ) -> Result<Paused, Exit> {
         match self {
-            Self::Here { operator, .. } if order.dry_run => {
+            Self::Here { operator, .. } if command.dry_run => {
                 operator.would_resume(backend).await.map_err(exit)
             }
             Self::Here { operator, .. } => operator.resume(backend, by).await.map_err(exit),
-            Self::There(admin) => post(admin, &["backends", segment(backend)?, "resume"], order).await,
+            Self::There(admin) => post(admin, &["backends", segment(backend)?, "resume"], command).await,
         }
     }
 
@@ -80,12 +96,12 @@ impl OrderClient {
     pub(super) async fn cancel(
         &self,
         backend: &str,
-        order: &CancelOrder,
+        command: &CancelCommand,
         by: &str,
     ) -> Result<Cancellation, Exit> {
         match self {
-            Self::Here { operator, .. } => operator.cancel(backend, order, by).await.map_err(exit),
-            Self::There(admin) => post(admin, &["backends", segment(backend)?, "cancel"], order).await,
+            Self::Here { operator, .. } => operator.cancel(backend, command, by).await.map_err(exit),
+            Self::There(admin) => post(admin, &["backends", segment(backend)?, "cancel"], command).await,
         }
     }
 
@@ -98,18 +114,23 @@ impl OrderClient {
     }
 
     /// Moves the messages that wait for the backend `from` to another backend.
-    pub(super) async fn move_messages(&self, from: &str, order: &MoveOrder, by: &str) -> Result<Moved, Exit> {
+    pub(super) async fn move_messages(
+        &self,
+        from: &str,
+        command: &MoveCommand,
+        by: &str,
+    ) -> Result<Moved, Exit> {
         match self {
-            Self::Here { operator, .. } => operator.move_messages(from, order, by).await.map_err(exit),
-            Self::There(admin) => post(admin, &["queues", segment(from)?, "move"], order).await,
+            Self::Here { operator, .. } => operator.move_messages(from, command, by).await.map_err(exit),
+            Self::There(admin) => post(admin, &["queues", segment(from)?, "move"], command).await,
         }
     }
 
     /// Drops the messages that wait in a queue.
-    pub(super) async fn purge(&self, name: &str, order: &PurgeOrder, by: &str) -> Result<Purged, Exit> {
+    pub(super) async fn purge(&self, name: &str, command: &PurgeCommand, by: &str) -> Result<Purged, Exit> {
         match self {
-            Self::Here { operator, .. } => operator.purge(name, order, by).await.map_err(exit),
-            Self::There(admin) => post(admin, &["queues", segment(name)?, "purge"], order).await,
+            Self::Here { operator, .. } => operator.purge(name, command, by).await.map_err(exit),
+            Self::There(admin) => post(admin, &["queues", segment(name)?, "purge"], command).await,
         }
     }
 
@@ -122,20 +143,20 @@ impl OrderClient {
 }
 
 /// Maps an error to an exit: status 2 if another command line would help.
-fn exit(error: OrderError) -> Exit {
+fn exit(error: CommandError) -> Exit {
     match error {
-        OrderError::UnknownBackend { .. } | OrderError::UnknownQueue { .. } | OrderError::Invalid(_) => {
-            Exit::Config(error.to_string())
-        }
-        OrderError::NoStream(_) | OrderError::Broker(_) => error.into(),
+        CommandError::UnknownBackend { .. }
+        | CommandError::UnknownQueue { .. }
+        | CommandError::Invalid(_) => Exit::Config(error.to_string()),
+        CommandError::NoStream(_) | CommandError::Broker(_) => error.into(),
     }
 }
 
-/// Posts `order` to a running gateway.
+/// Posts `command` to a running gateway.
 async fn post<T: DeserializeOwned>(
     admin: &AdminClient,
     segments: &[&str],
-    order: &impl Serialize,
+    command: &impl Serialize,
 ) -> Result<T, Exit> {
-    admin.ask(admin.post(admin.path(segments)?).json(order)).await
+    admin.ask(admin.post(admin.path(segments)?).json(command)).await
 }

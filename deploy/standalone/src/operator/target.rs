@@ -7,7 +7,7 @@ use postern_shared::{message::BackendName, terminal};
 
 /// Who carries out the command, and how it answers.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct OrderTarget {
+pub(crate) struct CommandTarget {
     /// Print one JSON object
     #[arg(long)]
     pub(super) json: bool,

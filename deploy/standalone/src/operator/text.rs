@@ -13,8 +13,8 @@ pub(super) fn paused(done: &Paused) -> String {
     };
     let mut text = match (&done.since, &done.by) {
         _ if done.dry_run && *changed => {
-            let order = if done.paused { "paused" } else { "resumed" };
-            return format!("{backend} would be {order}; {}\n", wait(*queued));
+            let state = if done.paused { "paused" } else { "resumed" };
+            return format!("{backend} would be {state}; {}\n", wait(*queued));
         }
         (Some(since), by) => {
             let by = by.as_deref().map(plain).unwrap_or_default();
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_that_changes_nothing_says_so() {
+    fn a_command_that_changes_nothing_says_so() {
         let pause = ("2026-11-27T08:00:00Z".parse().ok(), Some("ops@desk".to_owned()));
         let is_paused = "clinic is paused (since 2026-11-27T08:00:00.000Z, by ops@desk); 1 message waits\n";
         let was_not = "clinic was not paused, nothing changed; 1 message waits\n";
