@@ -54,8 +54,7 @@ impl Service {
         }
     }
 
-    /// The present value of the metric `name`. An error does not mean a problem of the program: a connection
-    /// that was idle for some seconds may be closed just when it is used again.
+    /// The present value of the metric `name`.
     pub(crate) async fn metric(&self, name: &str) -> Result<f64, String> {
         Ok(self.metrics().await?.value(name, &[]))
     }

@@ -77,10 +77,6 @@ impl Reply {
     }
 }
 
-/// How long an unused connection is kept: less than the five seconds after which Postern closes it. A request
-/// that is written to a connection which is being closed at that moment is never answered.
-const IDLE: Duration = Duration::from_secs(3);
-
 /// A client for one test. It follows no redirect, gives up after 30 seconds and trusts no certificate, since
 /// reading the system's certificates takes longer than most requests.
 pub fn http_client() -> reqwest::Client {
@@ -89,7 +85,6 @@ pub fn http_client() -> reqwest::Client {
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(Duration::from_secs(30))
-        .pool_idle_timeout(IDLE)
         .tls_certs_only([])
         .build()
         .expect("a client without special wishes")

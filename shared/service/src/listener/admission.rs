@@ -141,6 +141,17 @@ impl Admission {
 }
 
 impl Slot {
+    /// Whether at least half of the connections that the listener or the client's address may have are open.
+    pub(super) fn is_crowded(&self) -> bool {
+        let Listening { limits, open, by_address, .. } = &*self.listening;
+        if open.load(Ordering::Relaxed) * 2 >= descriptors::most(limits.max, limits.share) {
+            return true;
+        }
+        let (Some(address), Some(most)) = (self.address, limits.per_address) else { return false };
+        let by_address = by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        by_address.get(&address).is_some_and(|open| *open * 2 >= most)
+    }
+
     /// Counts and logs a request of this connection that was answered with `status` before any handler saw
     /// it; `path` is empty if it is not known.
     pub(super) fn note_unread(&self, status: u16, path: &str) {
@@ -203,6 +214,20 @@ mod tests {
         drop(held);
         assert!(slot("2001:db8::3").is_ok());
         assert!(admission.0.by_address.lock().unwrap().is_empty(), "nothing is remembered of who is gone");
+    }
+
+    #[test]
+    fn it_is_crowded_once_half_of_the_listeners_or_the_addresss_connections_are_open() {
+        let (admission, _) = admission(Some(12), Some(4));
+        let slot = |address: &str| admission.slot(address.parse().unwrap()).unwrap();
+        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(slot);
+        assert!(!one.is_crowded());
+        let second = slot("192.0.2.1");
+        assert!(one.is_crowded() && second.is_crowded() && !other.is_crowded());
+        drop(second);
+        assert!(!one.is_crowded());
+        let proxy: Vec<_> = (0..4).map(|_| slot("10.1.2.3")).collect();
+        assert!(one.is_crowded() && proxy[0].is_crowded(), "six of twelve");
     }
 
     #[test]

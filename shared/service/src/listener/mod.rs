@@ -72,8 +72,13 @@ const SEND_BUFFER: u32 = 128 * 1024;
 /// time: if an update is later than this, the connection is never closed.
 const LINGER: Duration = Duration::from_secs(3);
 
-/// How long a connection stays open for its next request.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// How long a connection stays open for its next request. A request that comes just when its connection is
+/// closed gets no answer, so that the client should be the one that closes it: nginx and AWS's load balancers
+/// keep an unused connection for 60 seconds, Go and reqwest for 90, Caddy for 120.
+const KEEP_ALIVE: Duration = Duration::from_secs(125);
+
+/// The same if half of the connections that the client's address or the listener may have are open.
+const KEEP_ALIVE_CROWDED: Duration = Duration::from_secs(5);
 
 /// How long a client may read nothing of what is written to it.
 const STALL: Duration = Duration::from_secs(20);
@@ -274,7 +279,8 @@ impl ConnectionOpener {
                 Transport::Tls(Box::new(handshake.map_err(drop)?.map_err(drop)?))
             }
         };
-        let pace = Pace { head: self.read_timeout, keep_alive: KEEP_ALIVE };
+        let pace =
+            Pace { head: self.read_timeout, keep_alive: KEEP_ALIVE, keep_alive_crowded: KEEP_ALIVE_CROWDED };
         Ok((PacedStream::new(transport, pace), Protocol::Http1, Some(peer)))
     }
 }

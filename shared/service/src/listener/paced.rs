@@ -37,6 +37,16 @@ pub(super) struct Pace {
     pub(super) head: Duration,
     /// From an answer to the first byte of the next head.
     pub(super) keep_alive: Duration,
+    /// The same while there is [little room](super::admission::Slot::is_crowded) for other connections. Also how
+    /// long the rest of a body may take that no handler reads.
+    pub(super) keep_alive_crowded: Duration,
+}
+
+impl Pace {
+    /// How often a waiting connection is looked at.
+    fn step(self) -> Duration {
+        self.head.min(self.keep_alive_crowded)
+    }
 }
 
 /// How many blank lines are handed over before actix-http writes. Each head ends with one, and most bodies
@@ -47,7 +57,7 @@ const BLANK_LINES: u8 = 2;
 pub(super) const TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
-/// What a connection without a request in flight waits for, and until when.
+/// What a connection without a request in flight waits for, and since when.
 #[derive(Debug, Clone, Copy)]
 enum Wait {
     /// For the rest of a head, or for the connection's first head.
@@ -57,14 +67,6 @@ enum Wait {
     /// For nothing: what arrives is the rest of a body that its handler did not read, unless a head is
     /// complete.
     Nothing(Instant),
-}
-
-impl Wait {
-    fn deadline(self) -> Instant {
-        match self {
-            Self::Head(deadline) | Self::NextRequest(deadline) | Self::Nothing(deadline) => deadline,
-        }
-    }
 }
 
 /// A client's stream.
@@ -108,8 +110,8 @@ impl PacedStream {
             write_blocked: false,
             read_postponed: false,
             pace,
-            wait: Wait::Head(Instant::now() + pace.head),
-            clock: Box::pin(sleep(pace.head.min(pace.keep_alive))),
+            wait: Wait::Head(Instant::now()),
+            clock: Box::pin(sleep(pace.step())),
             ended: false,
             closed: ClientClosed::default(),
         }
@@ -129,21 +131,32 @@ impl PacedStream {
         !self.write_blocked && self.blank_lines_left > 0 && self.exchange.may_read()
     }
 
+    /// Until when the connection waits for what it waits for, as things are now.
+    fn deadline(&self) -> Instant {
+        match self.wait {
+            Wait::Head(since) => since + self.pace.head,
+            Wait::NextRequest(since) if !self.transport.slot().is_crowded() => since + self.pace.keep_alive,
+            Wait::NextRequest(since) | Wait::Nothing(since) => since + self.pace.keep_alive_crowded,
+        }
+    }
+
     /// Ready when what the connection waits for has not arrived in time.
     ///
-    /// A new deadline is never less than `step` ahead, and the clock never runs longer than that: so it
+    /// A new deadline is never less than a step ahead, and the clock never runs longer than that: so it
     /// need not be reset for each request.
     fn poll_overdue(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let step = self.pace.head.min(self.pace.keep_alive);
         loop {
             ready!(self.clock.as_mut().poll(context));
             let now = Instant::now();
+            let step = now + self.pace.step();
             let next = if self.exchange.is_in_flight() {
-                now + step
-            } else if self.wait.deadline() <= now {
-                return Poll::Ready(());
+                step
             } else {
-                self.wait.deadline().min(now + step)
+                let deadline = self.deadline();
+                if deadline <= now {
+                    return Poll::Ready(());
+                }
+                deadline.min(step)
             };
             self.clock.as_mut().reset(next);
         }
@@ -163,7 +176,7 @@ impl PacedStream {
     fn hand_over(&mut self, count: usize) {
         self.exchange.note_read(count);
         if !self.exchange.is_in_flight() && matches!(self.wait, Wait::NextRequest(_)) {
-            self.wait = Wait::Head(Instant::now() + self.pace.head);
+            self.wait = Wait::Head(Instant::now());
         }
     }
 }
@@ -258,10 +271,10 @@ impl AsyncWrite for PacedStream {
         this.blank_lines_left = BLANK_LINES;
         if let Some(answered) = this.exchange.take_answered() {
             this.request_lines.answered(answered == Answered::Whole);
-            let deadline = Instant::now() + this.pace.keep_alive;
+            let now = Instant::now();
             this.wait = match answered {
-                Answered::Whole => Wait::NextRequest(deadline),
-                Answered::BodyUnread => Wait::Nothing(deadline),
+                Answered::Whole => Wait::NextRequest(now),
+                Answered::BodyUnread => Wait::Nothing(now),
             };
         }
         if this.read_postponed && this.may_read() {

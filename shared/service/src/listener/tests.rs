@@ -12,16 +12,25 @@ use tokio::{
 };
 
 const STALL: Duration = Duration::from_millis(1200);
-const PACE: Pace = Pace { head: Duration::from_millis(1200), keep_alive: Duration::from_millis(600) };
+const PACE: Pace = Pace {
+    head: Duration::from_millis(1200),
+    keep_alive: Duration::from_millis(2400),
+    keep_alive_crowded: Duration::from_millis(600),
+};
 
 /// More than the kernel keeps for a client that does not read.
 const MUCH: usize = 8 << 20;
 
 /// A client's end of a connection, and ours.
 async fn pair() -> (TcpStream, Transport) {
+    pair_of(None).await
+}
+
+/// A client's end of a connection, and ours, to a listener that may have `max` connections.
+async fn pair_of(max: Option<usize>) -> (TcpStream, Transport) {
     let metrics = Metrics::new("postern", "0").unwrap();
     let limits =
-        ConnectionLimits { max: None, share: Share::Whole, per_address: None, exempt: Networks::default() };
+        ConnectionLimits { max, share: Share::Whole, per_address: None, exempt: Networks::default() };
     let admission = Admission::new("ingress", limits, metrics.connections().clone());
     let port = bind(([127, 0, 0, 1], 0).into()).unwrap();
     port.set_nonblocking(true).unwrap();
@@ -75,7 +84,7 @@ async fn read(stream: &mut PacedStream) -> String {
 
 /// Whether a read must wait.
 async fn waits(stream: &mut PacedStream) -> bool {
-    timeout(PACE.keep_alive / 10, stream.read(&mut [0; 8192])).await.is_err()
+    timeout(PACE.keep_alive_crowded / 10, stream.read(&mut [0; 8192])).await.is_err()
 }
 
 /// Begins a request of the connection of `stream`, as actix-http does.
@@ -147,6 +156,7 @@ async fn a_target_is_encoded_in_each_request_that_waits_for_its_turn() {
 #[derive(Debug, Clone, Copy)]
 enum After {
     Silence,
+    CrowdedSilence,
     OneByte,
     Drip,
     LongWork,
@@ -154,7 +164,7 @@ enum After {
 
 /// What the client is told at the end, and how long after its first request was answered.
 async fn end(after: After) -> (String, Duration) {
-    let (mut client, server) = pair().await;
+    let (mut client, server) = pair_of(matches!(after, After::CrowdedSilence).then_some(2)).await;
     let mut stream = PacedStream::new(server, PACE);
     client.write_all(REQUEST.as_bytes()).await.unwrap();
     read(&mut stream).await;
@@ -162,7 +172,7 @@ async fn end(after: After) -> (String, Duration) {
     stream.flush().await.unwrap();
     let start = Instant::now();
     match after {
-        After::Silence => {}
+        After::Silence | After::CrowdedSilence => {}
         After::OneByte => client.write_all(b"G").await.unwrap(),
         After::Drip => {
             for _ in 0..4 {
@@ -189,10 +199,11 @@ async fn end(after: After) -> (String, Duration) {
 }
 
 #[tokio::test]
-async fn every_head_has_its_time_and_an_idle_connection_less() {
+async fn every_head_has_its_time_and_an_idle_connection_more_unless_it_is_crowded() {
     let told = String::from_utf8(paced::TOO_SLOW.to_vec()).unwrap();
     let ends = [
         (After::Silence, "", PACE.keep_alive),
+        (After::CrowdedSilence, "", PACE.keep_alive_crowded),
         (After::OneByte, &*told, PACE.head),
         (After::Drip, &told, PACE.head),
         (After::LongWork, "", PACE.head * 3 + PACE.keep_alive),
