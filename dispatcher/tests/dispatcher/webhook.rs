@@ -106,7 +106,6 @@ async fn a_message_and_a_report_are_delivered_once_and_are_gone() {
     assert!(metric(&running, "postern.inbound", "sent", 1));
     running.idle().await;
     assert!(running.metrics.text().contains("postern_application_in_flight{queue=\"postern.inbound\"} 0"));
-    assert!(provider.connections() <= 2, "connections are used again: three requests, two at a time");
     let broker = running.stop().await;
     for queue in ["postern.inbound", "postern.reports", "postern.dead"] {
         assert!(broker.waiting(queue).is_empty(), "{queue}");
