@@ -133,7 +133,7 @@ async fn a_pooled_connection_that_was_closed_meanwhile_or_soon_may_be_is_replace
     }
     let before = kept.connections();
     assert!(before < 5, "a connection is used again at once");
-    // So long Gunicorn keeps it.
+    // As long as Gunicorn keeps it.
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     assert_eq!(told(&send_with(&http).await), "sent -");
     assert_eq!(kept.connections(), before + 1, "what was unused for so long is not");
