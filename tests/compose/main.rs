@@ -101,9 +101,15 @@ async fn prometheus_sees(operator: &Operator, dispatchers: usize) {
             let others = targets.iter().filter(|target| target["health"] != "up").count();
             let told = operator.prometheus("alertmanagers", &[]).await?;
             let alertmanagers = told["activeAlertmanagers"].as_array().unwrap().len();
-            match up == wanted && others == 0 && alertmanagers == 1 {
+            // Two short outages must not look like one.
+            let connected =
+                operator.prometheus("query", &[("query", "min(postern_broker_connected)")]).await?;
+            let connected = metric_number(&connected);
+            match up == wanted && others == 0 && alertmanagers == 1 && connected == Some(1.0) {
                 true => Ok(()),
-                false => Err(format!("{up}, {others} not up, {alertmanagers} Alertmanagers")),
+                false => Err(format!(
+                    "{up}, {others} not up, {alertmanagers} Alertmanagers, connected: {connected:?}"
+                )),
             }
         })
         .await;

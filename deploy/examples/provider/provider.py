@@ -22,6 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 INGRESS = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8080"
 ADDRESS, PORT = (sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1:9009").rsplit(":", 1)
 REPORT_AFTER = 1.0  # seconds
+REPEAT_AFTER = (2, 4, 8, 16, 32)  # seconds, if the ingress did not take a report
 LARGEST = 65536  # bytes of a request's body
 
 # A restart must not give the same ids again.
@@ -49,8 +50,14 @@ def post(path, fields):
 
 
 def report(external_id):
+    """Reports a message as delivered, and repeats that if need be, as providers do."""
     fields = {"external_id": external_id, "state": "delivered"}
-    messages.appendleft(("report", external_id, post("/backends/provider/status", fields)))
+    for pause in (*REPEAT_AFTER, None):
+        answered = post("/backends/provider/status", fields)
+        messages.appendleft(("report", external_id, answered))
+        if answered == "200" or pause is None:
+            return
+        time.sleep(pause)
 
 
 class Provider(BaseHTTPRequestHandler):
@@ -68,7 +75,10 @@ class Provider(BaseHTTPRequestHandler):
         if self.path == "/send":
             external_id = f"demo-{started}-{next(numbers)}"
             messages.appendleft(("to " + form.get("to", ""), form.get("text", ""), external_id))
-            threading.Timer(REPORT_AFTER, report, [external_id]).start()
+            timer = threading.Timer(REPORT_AFTER, report, [external_id])
+            # The program ends without it.
+            timer.daemon = True
+            timer.start()
             self.answer(200, "application/json", json.dumps({"id": external_id}))
         elif self.path == "/type":
             answered = post("/backends/provider", form)
