@@ -1,6 +1,8 @@
 //! The demo provider of docker-compose.yml's profile `demo`, with its backend from deploy/docker/postern.toml.
 
-use postern_tests::{Launch, Peer, eventually, fetch, free_port, http_client};
+use postern_tests::{
+    Answer, Launch, Peer, Provider, Request, eventually, fetch, free_port, http_client, pairs,
+};
 use std::process::Command;
 use toml::{Table, Value};
 
@@ -21,17 +23,23 @@ fn config(port: u16) -> String {
     tables.into_iter().collect::<Table>().to_string()
 }
 
+/// The demo provider on `port`, which posts to `ingress`.
+async fn demo(ingress: &str, port: u16) -> Peer {
+    let program = format!("{ROOT}/deploy/examples/provider/provider.py");
+    let address = format!("127.0.0.1:{port}");
+    let mut command = Command::new("python3");
+    let mut demo = Peer::start("provider", command.args(["-B", &program, ingress, &address]));
+    assert!(demo.listens(port).await);
+    demo
+}
+
 #[tokio::test]
 async fn what_is_typed_comes_in_and_what_is_sent_is_reported_as_delivered() {
     let port = free_port();
     let postern = Launch::gateway().config(&config(port)).start().await;
-    let provider = format!("{ROOT}/deploy/examples/provider/provider.py");
-    let address = format!("127.0.0.1:{port}");
-    let mut command = Command::new("python3");
-    let mut provider = Peer::start("provider", command.args(["-B", &provider, &postern.url(), &address]));
-    assert!(provider.listens(port).await);
+    let _demo = demo(&postern.url(), port).await;
 
-    let page = format!("http://{address}/");
+    let page = format!("http://127.0.0.1:{port}/");
     let typed =
         http_client().post(page.clone() + "type").form(&[("identity", "+15550100"), ("text", "ping <b>")]);
     fetch(typed).await.unwrap();
@@ -48,4 +56,17 @@ async fn what_is_typed_comes_in_and_what_is_sent_is_reported_as_delivered() {
         if wanted.iter().all(|wanted| page.contains(wanted)) { Ok(()) } else { Err(page) }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_report_that_is_not_taken_is_repeated() {
+    let port = free_port();
+    let ingress = Provider::obliging().await;
+    ingress.script([Answer::status(503)]);
+    let _demo = demo(&ingress.url(""), port).await;
+    let send = http_client().post(format!("http://127.0.0.1:{port}/send"));
+    let sent = fetch(send.form(&[("to", "+15550100"), ("text", "pong")])).await.unwrap().json();
+    let report = pairs(&[("external_id", sent["id"].as_str().unwrap()), ("state", "delivered")]);
+    let reports: Vec<_> = ingress.wait_for(2).await.iter().map(Request::form).collect();
+    assert_eq!(reports, [report.clone(), report]);
 }
