@@ -85,7 +85,8 @@ async fn messages_go_through(operator: &Operator) {
         .await;
 }
 
-/// Waits until Prometheus finds and reaches every replica, RabbitMQ and the Alertmanager.
+/// Waits until Prometheus finds and reaches every replica, RabbitMQ and the Alertmanager, and sees that every
+/// replica is connected.
 async fn prometheus_sees(operator: &Operator, dispatchers: usize) {
     let wanted =
         json!({"postern-ingress": 1, "postern-dispatcher": dispatchers, "rabbitmq": 1, "rabbitmq-queues": 1});

@@ -17,8 +17,7 @@ use client::CommandClient;
 use jiff::Timestamp;
 use postern_config::Config;
 use postern_service::{
-    admin::commands::PlainCommand,
-    control::{self, CancelCommand, MoveCommand, PurgeCommand},
+    control::{self, CancelCommand, MoveCommand, PlainCommand},
     moment,
     program::Exit,
 };
@@ -175,7 +174,7 @@ async fn answer(client: &CommandClient, command: OperatorCommand, by: &str) -> R
             if json { as_json(&done)? } else { text::moved(&done) }
         }
         OperatorCommand::Queue(QueueCommand::Purge { name, dry_run, yes, .. }) => {
-            let mut command = PurgeCommand { dry_run: true, by: Some(by.to_owned()) };
+            let mut command = PlainCommand { dry_run: true, by: Some(by.to_owned()) };
             // A script that names the queue means it.
             if !dry_run && !yes && can_ask() {
                 let messages = client.purge(&name, &command, by).await?.messages;

@@ -3,7 +3,11 @@
 use crate::{admin_client::AdminClient, admin_target::AdminTarget, greeting::print};
 use clap::Args;
 use postern_config::Config;
-use postern_service::{admin::reload::ReloadCommand, control::this_machine, program::Exit, reload::Reloaded};
+use postern_service::{
+    control::{PlainCommand, this_machine},
+    program::Exit,
+    reload::Reloaded,
+};
 use postern_shared::terminal::{self, plain};
 use serde_json::Value;
 use std::{fmt::Write as _, net::SocketAddr};
@@ -37,7 +41,7 @@ pub(crate) async fn run(wanted: ReloadArguments, config: &Config, admin: SocketA
         format!("{scheme}://{}", config.admin.listen.unwrap_or(admin))
     });
     let client = AdminClient::new(&url, &target)?;
-    let command = ReloadCommand { dry_run, by: Some(format!("{by}@{}", this_machine())) };
+    let command = PlainCommand { dry_run, by: Some(format!("{by}@{}", this_machine())) };
     let (status, body) = client.send(client.post(client.path(&["reload"])?).json(&command)).await?;
     if let Some(mistakes) = mistakes(&body) {
         return Err(Exit::Config(mistakes));

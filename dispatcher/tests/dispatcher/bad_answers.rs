@@ -136,7 +136,7 @@ async fn a_pooled_connection_that_was_closed_meanwhile_or_soon_may_be_is_replace
     // As long as Gunicorn keeps it.
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     assert_eq!(told(&send_with(&http).await), "sent -");
-    assert_eq!(kept.connections(), before + 1, "what was unused for so long is not");
+    assert_eq!(kept.connections(), before + 1, "an unused one is not");
 }
 
 #[tokio::test]

@@ -9,10 +9,9 @@ use postern_broker::Broker;
 use postern_config::Config;
 use postern_service::{
     Configured,
-    admin::commands::PlainCommand,
     control::{
         CancelCommand, Cancellation, CommandError, Control, MoveCommand, Moved, Operator, Paused,
-        PurgeCommand, Purged, QueueList,
+        PlainCommand, Purged, QueueList,
     },
     current::Current,
     health::HealthRegistry,
@@ -68,10 +67,7 @@ impl CommandClient {
         by: &str,
     ) -> Result<Paused, Exit> {
         match self {
-            Self::Here { operator, .. } if command.dry_run => {
-                operator.would_pause(backend).await.map_err(exit)
-            }
-            Self::Here { operator, .. } => operator.pause(backend, by).await.map_err(exit),
+            Self::Here { operator, .. } => operator.pause(backend, command, by).await.map_err(exit),
             Self::There(admin) => post(admin, &["backends", segment(backend)?, "pause"], command).await,
         }
     }
@@ -84,10 +80,7 @@ impl CommandClient {
         by: &str,
     ) -> Result<Paused, Exit> {
         match self {
-            Self::Here { operator, .. } if command.dry_run => {
-                operator.would_resume(backend).await.map_err(exit)
-            }
-            Self::Here { operator, .. } => operator.resume(backend, by).await.map_err(exit),
+            Self::Here { operator, .. } => operator.resume(backend, command, by).await.map_err(exit),
             Self::There(admin) => post(admin, &["backends", segment(backend)?, "resume"], command).await,
         }
     }
@@ -127,7 +120,7 @@ impl CommandClient {
     }
 
     /// Drops the messages that wait in a queue.
-    pub(super) async fn purge(&self, name: &str, command: &PurgeCommand, by: &str) -> Result<Purged, Exit> {
+    pub(super) async fn purge(&self, name: &str, command: &PlainCommand, by: &str) -> Result<Purged, Exit> {
         match self {
             Self::Here { operator, .. } => operator.purge(name, command, by).await.map_err(exit),
             Self::There(admin) => post(admin, &["queues", segment(name)?, "purge"], command).await,

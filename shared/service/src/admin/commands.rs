@@ -1,24 +1,13 @@
 //! Operators' commands on the admin port: for programs, what `postern pause`, `resume`, `cancel` and
 //! `queue` do; for example `POST /v1/backends/NAME/pause`.
 
-use crate::control::{CancelCommand, CommandError, MoveCommand, Operator, PurgeCommand};
+use crate::control::{CancelCommand, CommandError, MoveCommand, Operator, PlainCommand};
 use actix_web::{
     HttpRequest, HttpResponse, dev::HttpServiceFactory, http::StatusCode, middleware::from_fn, web,
 };
 use postern_broker::BrokerError;
 use postern_shared::{read, terminal};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-
-/// The body of a command that needs nothing else.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PlainCommand {
-    /// Whether to report only what would be done.
-    pub dry_run: bool,
-    /// The operator's name, for the log, in addition to the client's address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub by: Option<String>,
-}
+use serde::{Serialize, de::DeserializeOwned};
 
 /// The routes of commands to backends.
 pub(super) fn backends() -> impl HttpServiceFactory {
@@ -30,27 +19,21 @@ pub(super) fn backends() -> impl HttpServiceFactory {
 }
 
 async fn pause(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
-    let PlainCommand { dry_run, by } = match read_body(&body) {
+    let command: PlainCommand = match read_body(&body) {
         Ok(command) => command,
         Err(why) => return super::answer::problem(400, &why),
     };
-    answer(if dry_run {
-        operator.would_pause(name(&request)).await
-    } else {
-        operator.pause(name(&request), &by_whom(&request, by.as_deref())).await
-    })
+    let by = by_whom(&request, command.by.as_deref());
+    answer(operator.pause(name(&request), &command, &by).await)
 }
 
 async fn resume(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
-    let PlainCommand { dry_run, by } = match read_body(&body) {
+    let command: PlainCommand = match read_body(&body) {
         Ok(command) => command,
         Err(why) => return super::answer::problem(400, &why),
     };
-    answer(if dry_run {
-        operator.would_resume(name(&request)).await
-    } else {
-        operator.resume(name(&request), &by_whom(&request, by.as_deref())).await
-    })
+    let by = by_whom(&request, command.by.as_deref());
+    answer(operator.resume(name(&request), &command, &by).await)
 }
 
 async fn cancel(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
@@ -89,7 +72,7 @@ async fn move_messages(
 }
 
 async fn purge(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
-    let command: PurgeCommand = match read_body(&body) {
+    let command: PlainCommand = match read_body(&body) {
         Ok(command) => command,
         Err(why) => return super::answer::problem(400, &why),
     };

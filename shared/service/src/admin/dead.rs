@@ -1,6 +1,6 @@
 //! `/v1/dead` on the admin port: what `postern dead` does, for programs.
 
-use super::answer::problem;
+use super::{answer::problem, commands::read_body};
 use crate::dead::{DeadLetter, DeadLetterError, DeadLetters, Done, Filter};
 use actix_web::{HttpRequest, HttpResponse, middleware::from_fn, web};
 use postern_shared::{read, terminal, text::shortened};
@@ -60,7 +60,7 @@ async fn show(dead: web::Data<DeadLetters>, request: HttpRequest, id: web::Path<
 }
 
 async fn redrive(dead: web::Data<DeadLetters>, request: HttpRequest, body: web::Bytes) -> HttpResponse {
-    let command = match read_command(&body) {
+    let command: DeadLetterCommand = match read_body(&body) {
         Ok(command) => command,
         Err(why) => return problem(400, &why),
     };
@@ -72,7 +72,7 @@ async fn redrive(dead: web::Data<DeadLetters>, request: HttpRequest, body: web::
 }
 
 async fn drop_letters(dead: web::Data<DeadLetters>, request: HttpRequest, body: web::Bytes) -> HttpResponse {
-    let command = match read_command(&body) {
+    let command: DeadLetterCommand = match read_body(&body) {
         Ok(command) => command,
         Err(why) => return problem(400, &why),
     };
@@ -100,14 +100,6 @@ fn log([what, would]: [&str; 2], request: &HttpRequest, command: &DeadLetterComm
     let queue = command.filter.queue.queue();
     let what = if dry_run { would } else { what };
     tracing::info!(client, by, messages, stay, dry_run, queue = queue.as_str(), "{what}");
-}
-
-/// Reads a body, which may be absent.
-fn read_command(body: &[u8]) -> Result<DeadLetterCommand, String> {
-    if body.is_empty() {
-        return Ok(DeadLetterCommand::default());
-    }
-    read::from_slice(body).map_err(|error| error.to_string())
 }
 
 /// Reads a filter from a query: `?backend=a,b&class=transient&older_than=2h`.

@@ -1,24 +1,15 @@
 //! `POST /v1/reload`, which reloads the configuration.
 
 use super::commands::{by_whom, read_body};
-use crate::reload::{ReloadClient, ReloadError};
+use crate::{
+    control::PlainCommand,
+    reload::{ReloadClient, ReloadError},
+};
 use actix_web::{
     HttpRequest, HttpResponse, Resource, dev::HttpServiceFactory, http::StatusCode, middleware::from_fn, web,
 };
 use postern_config::Problem;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-
-/// The body of the request.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ReloadCommand {
-    /// Whether to report only what would be changed.
-    pub dry_run: bool,
-    /// The operator's name, for the log, in addition to the client's address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub by: Option<String>,
-}
 
 /// The route of `/v1/reload`.
 pub(super) fn route() -> impl HttpServiceFactory {
@@ -27,7 +18,7 @@ pub(super) fn route() -> impl HttpServiceFactory {
 }
 
 async fn reload(request: HttpRequest, client: web::Data<ReloadClient>, body: web::Bytes) -> HttpResponse {
-    let ReloadCommand { dry_run, by } = match read_body(&body) {
+    let PlainCommand { dry_run, by } = match read_body(&body) {
         Ok(command) => command,
         Err(why) => return super::answer::problem(400, &why),
     };

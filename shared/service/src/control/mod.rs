@@ -20,8 +20,8 @@ mod unconfigured;
 
 pub use cancel::{CancelCommand, Cancellation};
 pub use cancelled::{CANCELLED, cancelled};
-pub use operator::{CommandError, Operator, Paused};
-pub use queues::{MoveCommand, Moved, PurgeCommand, Purged, QueueList, QueueShown};
+pub use operator::{CommandError, Operator, Paused, PlainCommand};
+pub use queues::{MoveCommand, Moved, Purged, QueueList, QueueShown};
 pub use unconfigured::Unconfigured;
 
 use crate::health::HealthRegistry;

@@ -52,6 +52,17 @@ pub enum CommandError {
     Broker(#[from] BrokerError),
 }
 
+/// The body of a command that needs nothing else: to pause or resume a backend, to purge a queue, to reload.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PlainCommand {
+    /// Whether to report only what would be done.
+    pub dry_run: bool,
+    /// The operator's name, for the log, in addition to the client's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
 /// A backend after it was paused or resumed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Paused {
@@ -99,7 +110,15 @@ impl Operator {
     ///
     /// # Errors
     /// [`CommandError`]
-    pub async fn pause(&self, backend: &str, by: &str) -> Result<Paused, CommandError> {
+    pub async fn pause(
+        &self,
+        backend: &str,
+        command: &PlainCommand,
+        by: &str,
+    ) -> Result<Paused, CommandError> {
+        if command.dry_run {
+            return self.would_pause(backend).await;
+        }
         let _turn = self.turn.lock().await;
         let backend = self.configured(backend)?;
         let changed = !self.control.state().pauses().contains_key(&backend);
@@ -117,10 +136,7 @@ impl Operator {
     }
 
     /// Says what [`Self::pause`] would do.
-    ///
-    /// # Errors
-    /// [`CommandError`]
-    pub async fn would_pause(&self, backend: &str) -> Result<Paused, CommandError> {
+    async fn would_pause(&self, backend: &str) -> Result<Paused, CommandError> {
         let backend = self.configured(backend)?;
         let pause = self.control.state().pauses().get(&backend).cloned();
         let (changed, waiting) = (pause.is_none(), self.waiting(&backend).await?);
@@ -132,7 +148,15 @@ impl Operator {
     ///
     /// # Errors
     /// [`CommandError`]
-    pub async fn resume(&self, backend: &str, by: &str) -> Result<Paused, CommandError> {
+    pub async fn resume(
+        &self,
+        backend: &str,
+        command: &PlainCommand,
+        by: &str,
+    ) -> Result<Paused, CommandError> {
+        if command.dry_run {
+            return self.would_resume(backend).await;
+        }
         let _turn = self.turn.lock().await;
         let state = self.control.state();
         let backend = self.configured_or_paused(backend)?;
@@ -147,10 +171,7 @@ impl Operator {
     }
 
     /// Says what [`Self::resume`] would do.
-    ///
-    /// # Errors
-    /// [`CommandError`]
-    pub async fn would_resume(&self, backend: &str) -> Result<Paused, CommandError> {
+    async fn would_resume(&self, backend: &str) -> Result<Paused, CommandError> {
         let backend = self.configured_or_paused(backend)?;
         let changed = self.control.state().pauses().contains_key(&backend);
         let waiting = self.waiting(&backend).await?;

@@ -1,7 +1,7 @@
 //! Lists the queues, and moves or purges the messages that wait in them.
 
 use super::{
-    CommandError, Operator, cancelled,
+    CommandError, Operator, PlainCommand, cancelled,
     operator::{LANES, PATIENCE},
 };
 use crate::{
@@ -78,17 +78,6 @@ pub struct Moved {
     /// Whether an operator paused `from` but not `to`, so that the messages no longer wait for a resume.
     #[serde(default)]
     pub leaves_pause: bool,
-}
-
-/// The body of a command to purge a queue.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PurgeCommand {
-    /// Whether to report only what would be done.
-    pub dry_run: bool,
-    /// The operator's name, for the log.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub by: Option<String>,
 }
 
 /// The result of a purge.
@@ -249,7 +238,7 @@ impl Operator {
     ///
     /// # Errors
     /// [`CommandError`]. Messages that were dropped before the error are gone.
-    pub async fn purge(&self, name: &str, command: &PurgeCommand, by: &str) -> Result<Purged, CommandError> {
+    pub async fn purge(&self, name: &str, command: &PlainCommand, by: &str) -> Result<Purged, CommandError> {
         let _turn = self.turn.lock().await;
         let mut purged = Purged { name: name.to_owned(), dry_run: command.dry_run, messages: 0 };
         let mut outcome = Ok(());
