@@ -7,13 +7,13 @@ use crate::{
     validated::{Validated, validate},
 };
 use clap::{Args, Subcommand};
-use postern_config::{ApplicationSection, Config, Problem, ProviderRegistry, Selection};
+use postern_config::{ApplicationSection, Config, Problem, ProviderRegistry};
 use postern_service::{
     health_check::{self, HealthArguments},
     program::{self, Arguments, Exit, Program, Runtime},
     reload::Reload,
 };
-use postern_shared::{message::BackendName, suggest};
+use postern_shared::{message::BackendName, suggest, value::BackendSelection};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -120,7 +120,7 @@ fn only_log(config: &mut Config) -> Result<(), String> {
         let why = "--only-log: there is no message log: set log.url, or log.messages = true";
         return Err(why.to_owned());
     }
-    config.dispatcher.backends = Selection::Some(Vec::new());
+    config.dispatcher.backends = BackendSelection::Some(Vec::new());
     config.application = ApplicationSection::None;
     (config.compat.kannel, config.compat.vumi) = (None, None);
     Ok(())
@@ -143,8 +143,8 @@ fn choose(config: &mut Config, backends: Vec<String>) -> Result<(), String> {
     if backends.is_empty() {
         return Ok(());
     }
-    let chosen = Selection::try_from(backends).map_err(|why| format!("--backends: {why}"))?;
-    if let Some(unknown) = chosen.names().iter().find(|name| !config.backends.contains_key(*name)) {
+    let chosen = BackendSelection::try_from(backends).map_err(|why| format!("--backends: {why}"))?;
+    if let Some(unknown) = chosen.mentioned().iter().find(|name| !config.backends.contains_key(*name)) {
         let known = config.backends.keys().map(BackendName::as_str).collect::<Vec<_>>().join(", ");
         let hint = suggest::hint(unknown.as_str(), config.backends.keys().map(BackendName::as_str));
         return Err(format!("--backends: unknown backend `{unknown}`; configured: {known}{hint}"));

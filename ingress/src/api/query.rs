@@ -166,7 +166,7 @@ fn span(value: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
     use postern_service::message_log::{Cursor, LoggedState};
-    use postern_shared::message::State;
+    use postern_shared::{message::State, value::BackendSelection};
 
     fn now() -> Timestamp {
         "2026-11-27T12:00:00Z".parse().unwrap()
@@ -182,7 +182,7 @@ mod tests {
             state: Some(LoggedState::Outbound(State::Delivered)),
             direction: Some(Direction::Outbound),
             external_id: Some("SM 1".to_owned()),
-            allowed: None,
+            allowed: BackendSelection::All,
             since: Some("2026-11-27T10:00:00Z".parse().unwrap()),
             until: Some(now()),
             limit: 500,

@@ -1,7 +1,7 @@
 //! The clients that send and read, and the backends that each may use.
 
-use postern_config::{ApiKey, CompatUser, Right, Selection};
-use postern_shared::message::BackendName;
+use postern_config::{ApiKey, CompatUser, Right};
+use postern_shared::{message::BackendName, value::BackendSelection};
 
 /// An authenticated client.
 #[derive(Debug, Clone, Copy)]
@@ -42,13 +42,12 @@ impl Principal<'_> {
         }
     }
 
-    /// The only backends whose messages the principal may see. `None`: all.
-    pub(crate) fn allowed(&self) -> Option<Vec<BackendName>> {
+    /// The backends whose messages the principal may see.
+    pub(crate) fn allowed(&self) -> BackendSelection {
         match self {
-            Self::Anyone => None,
-            Self::ApiKey(ApiKey { backends: Selection::All, .. }) => None,
-            Self::ApiKey(key) => Some(key.backends.names().to_vec()),
-            Self::CompatUser(_) => Some(Vec::new()),
+            Self::Anyone => BackendSelection::All,
+            Self::ApiKey(key) => key.backends.clone(),
+            Self::CompatUser(_) => BackendSelection::Some(Vec::new()),
         }
     }
 

@@ -31,6 +31,11 @@ const CONFIG: &str = r#"
     backends = ["one"]
     may = ["read"]
     [[api.keys]]
+    name = "all-but-one"
+    key = "key-of-all-but-one"
+    backends = ["*", "!one"]
+    may = ["read"]
+    [[api.keys]]
     name = "sender"
     key = "key-of-sender"
     backends = ["*"]
@@ -215,6 +220,8 @@ async fn a_key_reads_what_is_its_own_and_only_if_it_may() {
         (BOTH, &other, 200),
         ("key-of-reader", &mine, 200),
         ("key-of-reader", &other, 404),
+        ("key-of-all-but-one", &mine, 404),
+        ("key-of-all-but-one", &other, 200),
         ("key-of-sender", &mine, 403),
         ("key-of-sender", "/v1/messages", 403),
         ("key-of-sender", "/v1/messages?limit=0", 403),
@@ -227,6 +234,8 @@ async fn a_key_reads_what_is_its_own_and_only_if_it_may() {
         assert_eq!(answer.status, status, "{key} {path}: {}", answer.body);
     }
     assert_eq!(texts(&logged.get("key-of-reader", "/v1/messages").await), ["mine"]);
+    assert_eq!(texts(&logged.get("key-of-all-but-one", "/v1/messages").await), ["other"]);
+    assert_eq!(texts(&logged.get("key-of-all-but-one", "/v1/messages?backend=one").await), [""; 0]);
     assert_eq!(texts(&logged.get("key-of-reader", "/v1/messages?backend=two").await), [""; 0]);
     let refused = detail(&logged.get("key-of-sender", &mine).await, 403);
     assert!(refused.contains("\"read\"") && refused.contains("[[api.keys]]"), "{refused}");

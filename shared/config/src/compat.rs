@@ -1,11 +1,11 @@
 //! `[compat]`: listeners for clients that speak another gateway's protocol.
 
-use crate::{flow_check, reader::Reader, sections::Selection};
+use crate::{flow_check, reader::Reader};
 use indexmap::IndexMap;
 use postern_shared::{
     callback::CallbackKeys,
     message::BackendName,
-    value::{Networks, Rate, Secret, Span},
+    value::{BackendSelection, Networks, Rate, Secret, Span},
 };
 use serde::Deserialize;
 use std::{collections::BTreeSet, time::Duration};
@@ -88,7 +88,7 @@ pub struct CompatUser {
     /// The backend that the client's messages go to.
     pub backend: BackendName,
     /// The other backends that the client may name in Kannel's `smsc`. Absent: none.
-    pub backends: Option<Selection>,
+    pub backends: Option<BackendSelection>,
     /// Kannel: the client's own names for `smsc`, and the backends that they mean.
     pub smsc: Option<IndexMap<String, BackendName>>,
     /// The addresses that the client may connect from. Absent: any.

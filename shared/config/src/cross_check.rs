@@ -1,7 +1,7 @@
 //! Checks that concern several sections.
 
-use crate::{config::Config, reader::Reader, sections::Selection};
-use postern_shared::{message::BackendName, suggest};
+use crate::{config::Config, reader::Reader};
+use postern_shared::{message::BackendName, suggest, value::BackendSelection};
 use std::net::SocketAddr;
 
 /// Notes the mistakes between sections.
@@ -70,9 +70,9 @@ fn one_port_each(config: &Config, reader: &mut Reader) {
 }
 
 /// Notes the names in `chosen` that no backend has.
-fn selection(config: &Config, chosen: &Selection, key: &str, reader: &mut Reader) {
+fn selection(config: &Config, chosen: &BackendSelection, key: &str, reader: &mut Reader) {
     let unknown = |name: &&BackendName| !config.backends.contains_key(*name);
-    for name in chosen.names().iter().filter(unknown) {
+    for name in chosen.mentioned().iter().filter(unknown) {
         unknown_backend(config, name, key, reader);
     }
 }

@@ -59,7 +59,7 @@ pub use problem::{InvalidConfig, KeyProblem, Problem, source_name};
 pub use provider_registry::{NameTaken, ProviderRegistry};
 pub use sections::{
     AddressLimit, AdminSection, ApiKey, ApiSection, BrokerSection, ClientHeader, DispatcherSection,
-    IngressSection, LogFormat, LogSection, Right, Selection, ShutdownSection,
+    IngressSection, LogFormat, LogSection, Right, ShutdownSection,
 };
 pub use spool::SpoolSection;
 pub use tls_files::{FilesDigest, TlsFiles, TlsProblem};

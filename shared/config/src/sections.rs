@@ -5,8 +5,7 @@ use crate::{listen, spool::SpoolSection, tls_files::TlsFiles};
 use jiff::Timestamp;
 use postern_shared::{
     event::Keep,
-    message::BackendName,
-    value::{Moment, Networks, Period, Rate, Secret, SecretDigest, Span, Window},
+    value::{BackendSelection, Moment, Networks, Period, Rate, Secret, SecretDigest, Span, Window},
 };
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -158,7 +157,7 @@ pub struct ApiKey {
     #[serde(default, deserialize_with = "postern_shared::value::from_hex")]
     key_sha256: Option<SecretDigest>,
     /// The backends that the client may send through, and whose messages it may read.
-    pub backends: Selection,
+    pub backends: BackendSelection,
     /// What the client may do. At least one right.
     #[serde(default = "Right::send")]
     pub may: Vec<Right>,
@@ -218,7 +217,7 @@ impl ApiKey {
 #[serde(deny_unknown_fields)]
 pub struct DispatcherSection {
     /// The backends whose queues this process serves.
-    pub backends: Selection,
+    pub backends: BackendSelection,
     /// The most sends in flight for each backend, 1 to 2,000.
     pub concurrency: u16,
     /// How often a message may be consumed without being acknowledged before it is dead-lettered with the code
@@ -269,83 +268,4 @@ pub enum LogFormat {
 pub struct ShutdownSection {
     /// How long work in flight may take to finish after SIGTERM.
     pub deadline: Span,
-}
-
-/// Some backends by name, all of them (`["*"]`), or all but some (`["*", "!clinic"]`; `"*"` may be left out).
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "Vec<String>")]
-pub enum Selection {
-    /// All backends.
-    All,
-    /// These backends.
-    Some(Vec<BackendName>),
-    /// All backends except these.
-    AllBut(Vec<BackendName>),
-}
-
-impl Selection {
-    /// Whether `backend` is selected.
-    pub fn contains(&self, backend: &BackendName) -> bool {
-        match self {
-            Self::All => true,
-            Self::Some(names) => names.contains(backend),
-            Self::AllBut(names) => !names.contains(backend),
-        }
-    }
-
-    /// The names in the selection, also those that it excludes. Empty for all backends.
-    pub fn names(&self) -> &[BackendName] {
-        match self {
-            Self::All => &[],
-            Self::Some(names) | Self::AllBut(names) => names,
-        }
-    }
-}
-
-impl TryFrom<Vec<String>> for Selection {
-    type Error = String;
-
-    fn try_from(names: Vec<String>) -> Result<Self, String> {
-        let wrong = |why: String| {
-            format!("must be [\"*\"], a list of names, or [\"*\", \"!name\"] for all but some: {why}")
-        };
-        let all = names.iter().any(|name| name == "*");
-        let (excluded, included): (Vec<_>, Vec<_>) =
-            names.iter().filter(|name| *name != "*").partition(|name| name.starts_with('!'));
-        let read = |name: &str| BackendName::try_from(name.trim_start_matches('!').to_owned());
-        if let (false, [name, ..], [other, ..]) = (all, &included[..], &excluded[..]) {
-            return Err(wrong(format!("it contains {name}, so remove {other}")));
-        }
-        if excluded.is_empty() && all {
-            return Ok(Self::All);
-        }
-        let (of, chosen): (fn(_) -> _, _) =
-            if excluded.is_empty() { (Self::Some, included) } else { (Self::AllBut, excluded) };
-        let chosen = chosen.into_iter().map(|name| read(name)).collect::<Result<_, _>>();
-        chosen.map(of).map_err(|rule| wrong(rule.to_string()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_selection_is_all_some_or_all_but_some() {
-        let contains = |list: &[&str]| {
-            let selection = Selection::try_from(list.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-            Ok(["a", "b", "c"].map(|name| selection.contains(&name.parse().unwrap())))
-        };
-        assert_eq!(contains(&["*"]), Ok([true; 3]));
-        assert_eq!(contains(&["a", "c"]), Ok([true, false, true]));
-        for all_but in [&["*", "!b"][..], &["!b"], &["!b", "*", "a"]] {
-            assert_eq!(contains(all_but), Ok([true, false, true]), "{all_but:?}");
-        }
-        assert_eq!(contains(&["!a", "!b"]), Ok([false, false, true]));
-        assert_eq!(contains(&[]), Ok([false; 3]));
-        for wrong in [&["a", "!b"][..], &["!"], &["!B"], &["no name"], &["* "]] {
-            let why: String = contains(wrong).unwrap_err();
-            assert!(why.contains("[\"*\", \"!name\"]"), "{wrong:?}: {why}");
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! Values that configurations, messages and programs share: spans of time, rates, secrets, networks.
 //! Each is checked when it is read, and cannot be wrong afterwards.
 
+mod backend_selection;
 mod base64;
 mod digest;
 mod header_name;
@@ -14,6 +15,7 @@ mod secret_source;
 mod signing_key;
 mod span;
 
+pub use backend_selection::BackendSelection;
 pub use base64::from_base64;
 pub use digest::{SecretDigest, from_hex};
 pub use header_name::HeaderName;

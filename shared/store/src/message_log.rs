@@ -25,6 +25,7 @@ use postern_shared::{
     clock,
     event::{Direction, Event, EventKind},
     message::{BackendName, Identity, MessageId, State},
+    value::BackendSelection,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -176,8 +177,8 @@ pub struct MessageQuery {
     pub direction: Option<Direction>,
     /// Only messages to which the provider gave this id. `None`: all.
     pub external_id: Option<String>,
-    /// Only messages through these backends, which the asker may see. `None`: all.
-    pub allowed: Option<Vec<BackendName>>,
+    /// Only messages through these backends, which the asker may see.
+    pub allowed: BackendSelection,
     /// Only messages created at this time or later. `None`: all.
     pub since: Option<Timestamp>,
     /// Only messages created before this time. `None`: all.
@@ -292,7 +293,7 @@ impl Default for MessageQuery {
             state: None,
             direction: None,
             external_id: None,
-            allowed: None,
+            allowed: BackendSelection::All,
             since: None,
             until: None,
             limit: 50,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::message_log::{LoggedCallback, LoggedState, SentMessage};
 use EventKind::{Failed, Forwarded};
-use postern_shared::message::State;
+use postern_shared::{message::State, value::BackendSelection};
 
 pub(super) async fn lists_are_filtered(storage: Arc<dyn LogStorage>) -> Result<()> {
     let log = open(&storage).await?;
@@ -19,8 +19,25 @@ pub(super) async fn lists_are_filtered(storage: Arc<dyn LogStorage>) -> Result<(
         (all.clone(), vec![d, c, b, a]),
         (oldest(), vec![a, b, c, d]),
         (MessageQuery { backend: Some("other".parse()?), ..all.clone() }, vec![c]),
-        (MessageQuery { allowed: Some(vec!["clinic".parse()?, "x".parse()?]), ..all.clone() }, vec![d, b, a]),
-        (MessageQuery { allowed: Some(Vec::new()), ..all.clone() }, vec![]),
+        (
+            MessageQuery {
+                allowed: BackendSelection::Some(vec!["clinic".parse()?, "x".parse()?]),
+                ..all.clone()
+            },
+            vec![d, b, a],
+        ),
+        (MessageQuery { allowed: BackendSelection::Some(Vec::new()), ..all.clone() }, vec![]),
+        (
+            MessageQuery {
+                allowed: BackendSelection::AllBut(vec!["clinic".parse()?, "x".parse()?]),
+                ..all.clone()
+            },
+            vec![c],
+        ),
+        (
+            MessageQuery { allowed: BackendSelection::AllBut(vec!["other".parse()?]), ..all.clone() },
+            vec![d, b, a],
+        ),
         (MessageQuery { identity: Some(person(1)?), ..all.clone() }, vec![b, a]),
         (MessageQuery { identity: Some(person(9)?), ..all.clone() }, vec![]),
         (MessageQuery { direction: Some(Direction::Inbound), ..all.clone() }, vec![d, b]),

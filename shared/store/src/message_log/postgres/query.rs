@@ -7,7 +7,10 @@ use crate::message_log::{
     raw::{self, Columns, EVENT, MESSAGE, RECIPIENT, RawAnswer, RawEvent, RawMessage, RawRecipient},
     words::Word,
 };
-use postern_shared::message::{BackendName, MessageId};
+use postern_shared::{
+    message::{BackendName, MessageId},
+    value::BackendSelection,
+};
 use std::collections::HashMap;
 use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
@@ -144,9 +147,14 @@ fn filters(keeping: &Keeping, query: &MessageQuery) -> PostgresFilters {
     if let Some(backend) = &query.backend {
         filters.add("backend = $", backend.as_str().to_owned());
     }
-    if let Some(allowed) = &query.allowed {
-        let names: Vec<String> = allowed.iter().map(|name| name.as_str().to_owned()).collect();
-        filters.add("backend = ANY($)", names);
+    let allowed = match &query.allowed {
+        BackendSelection::All => None,
+        BackendSelection::Some(names) => Some(("backend = ANY($)", names)),
+        BackendSelection::AllBut(names) => Some(("backend <> ALL($)", names)),
+    };
+    if let Some((filter, names)) = allowed {
+        let names: Vec<String> = names.iter().map(|name| name.as_str().to_owned()).collect();
+        filters.add(filter, names);
     }
     if let Some(direction) = query.direction {
         filters.add("direction = $", direction.word());

@@ -6,7 +6,10 @@ use crate::message_log::{
     raw::{self, Columns, EVENT, MESSAGE, RECIPIENT, RawAnswer, RawEvent, RawMessage, RawRecipient},
     words::Word,
 };
-use postern_shared::message::{BackendName, MessageId};
+use postern_shared::{
+    message::{BackendName, MessageId},
+    value::BackendSelection,
+};
 use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter, types::Value};
 use uuid::Uuid;
 
@@ -130,10 +133,14 @@ fn select(keeping: &Keeping, query: &MessageQuery, limit: usize) -> (String, Vec
     if let Some(backend) = &query.backend {
         filters.add("backend = ?", [backend.as_str().to_owned().into()]);
     }
-    if let Some(allowed) = &query.allowed {
-        let names: Vec<_> = allowed.iter().map(BackendName::as_str).collect();
-        let names = serde_json::to_string(&names).unwrap_or_default();
-        filters.add("backend IN (SELECT value FROM json_each(?))", [names.into()]);
+    let allowed = match &query.allowed {
+        BackendSelection::All => None,
+        BackendSelection::Some(names) => Some(("backend IN (SELECT value FROM json_each(?))", names)),
+        BackendSelection::AllBut(names) => Some(("backend NOT IN (SELECT value FROM json_each(?))", names)),
+    };
+    if let Some((filter, names)) = allowed {
+        let names: Vec<_> = names.iter().map(BackendName::as_str).collect();
+        filters.add(filter, [serde_json::to_string(&names).unwrap_or_default().into()]);
     }
     if let Some(direction) = query.direction {
         filters.add("direction = ?", [direction.word().to_owned().into()]);
