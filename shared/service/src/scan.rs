@@ -213,7 +213,8 @@ impl Scan<'_> {
     }
 
     /// Replaces all of `batch`; a message whose replacement the broker will never accept stays. After an
-    /// error, `batch` holds what is not replaced.
+    /// error, `batch` holds what is not replaced. A message whose replacement the broker has confirmed is
+    /// replaced, also if the queue was full for the next one: if it stayed, it would be sent twice.
     async fn put<T>(
         &mut self,
         batch: &mut Replacements<T>,
@@ -249,22 +250,40 @@ impl Scan<'_> {
         if batch.is_empty() {
             return Ok(());
         }
-        let gone = match &mut self.way {
-            ScanWay::Browse(browse) => browse.replace(batch.iter().filter_map(replacement).collect()).await?,
+        match &mut self.way {
+            ScanWay::Browse(browse) => {
+                let gone = browse.replace(batch.iter().filter_map(replacement).collect()).await?;
+                for (seen, what, _) in batch.drain(..) {
+                    if !matches!(seen.place, SeenAt::Number(number) if gone.contains(&number)) {
+                        done(what, Ok(()));
+                    }
+                }
+                Ok(())
+            }
             ScanWay::Take(taken) => {
-                taken.publish(batch.iter().flat_map(|(.., published)| published.clone()).collect()).await?;
-                Vec::new()
+                let published =
+                    taken.publish_each(batch.iter().map(|(.., published)| published.clone())).await;
+                let mut outcome = Ok(());
+                for ((seen, what, replacement), published) in std::mem::take(batch).into_iter().zip(published)
+                {
+                    match (published, seen.place) {
+                        (Ok(()), SeenAt::Lease(delivery)) => {
+                            taken.ack(delivery);
+                            done(what, Ok(()));
+                        }
+                        (Ok(()), SeenAt::Number(_)) => done(what, Ok(())),
+                        (Err(error), place) => {
+                            batch.push_back((Seen { place, ..seen }, what, replacement));
+                            // A refusal can be the cause of the other errors.
+                            if outcome.is_ok() || matches!(error, BrokerError::Refused(_)) {
+                                outcome = Err(error);
+                            }
+                        }
+                    }
+                }
+                outcome
             }
-        };
-        for (seen, what, _) in batch.drain(..) {
-            match (&mut self.way, seen.place) {
-                (ScanWay::Take(taken), SeenAt::Lease(delivery)) => taken.ack(delivery),
-                (_, SeenAt::Number(number)) if gone.contains(&number) => continue,
-                _ => {}
-            }
-            done(what, Ok(()));
         }
-        Ok(())
     }
 
     async fn next(&mut self) -> Result<Option<Seen>, BrokerError> {
@@ -296,5 +315,37 @@ fn replacement<T>((seen, _, messages): &(Seen, T, Published)) -> Option<Replacem
     match seen.place {
         SeenAt::Number(number) => Some(Replacement { number, messages: messages.clone() }),
         SeenAt::Lease(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postern_broker::memory::MemoryBroker;
+
+    #[tokio::test]
+    async fn what_a_full_queue_still_takes_leaves_the_old_one() {
+        let broker = Arc::new(MemoryBroker::default());
+        let (old, new) = (QueueName::dead(), QueueName::inbound());
+        let numbered = |queue: &QueueName, number: u8| {
+            let body = vec![number].into();
+            (Address::Queue(queue.clone()), Envelope { body, ..Envelope::default() })
+        };
+        broker.publish((0..4).map(|number| numbered(&old, number)).collect()).await.unwrap();
+        let mut room = 0..2;
+        broker.answer(move |_| room.next().map(drop).ok_or_else(|| BrokerError::Full("inbound".to_owned())));
+        let scans = Scans::new(broker.clone());
+        let scan = scans.begin(old.clone(), Duration::from_secs(10), &[]).await.unwrap();
+        let mut done = Vec::new();
+        let becomes = async |seen: &Seen| {
+            let number = seen.envelope.body[0];
+            Ok(Becomes::Replaced(number, vec![numbered(&new, number)]))
+        };
+        let outcome = scan.replace(false, becomes, |number, outcome| done.push((number, outcome))).await;
+        assert!(matches!(outcome, Err(BrokerError::Full(_))), "{outcome:?}");
+        assert_eq!(done, [(0, Ok(())), (1, Ok(()))]);
+        for (queue, ready) in [(&old, 2), (&new, 2)] {
+            assert_eq!(broker.depth(queue).await.unwrap().ready, ready, "{queue}");
+        }
     }
 }

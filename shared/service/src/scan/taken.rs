@@ -2,6 +2,7 @@
 //! all that were there at the beginning were seen. Then the messages that stay are requeued, in order; if
 //! the process ends before, the broker requeues them.
 
+use futures_util::future::join_all;
 use postern_broker::{Address, Broker, BrokerError, Consumer, Delivery, Envelope, QueueName};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -97,12 +98,18 @@ impl<'a> TakenMessages<'a> {
         }
     }
 
-    /// Publishes `messages`, and waits for the confirms.
-    ///
-    /// # Errors
-    /// The broker's error.
-    pub(super) async fn publish(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
-        if messages.is_empty() { Ok(()) } else { self.broker.publish(messages).await }
+    /// Publishes each of `groups` for itself, all at the same time and in order, and waits for the confirms. The
+    /// outcomes are in the order of the groups.
+    pub(super) async fn publish_each(
+        &self,
+        groups: impl Iterator<Item = Vec<(Address, Envelope)>>,
+    ) -> Vec<Result<(), BrokerError>> {
+        join_all(groups.map(
+            async |group| {
+                if group.is_empty() { Ok(()) } else { self.broker.publish(group).await }
+            },
+        ))
+        .await
     }
 
     /// Acknowledges a message, which removes it from the queue and makes room for another one.
