@@ -3,6 +3,7 @@
 mod fixed_address;
 
 use crate::{
+    commands::command,
     compat::{KEY, NUMBER, PASSWORD, both, is_accepted, kannel, sendsms, value},
     reports::states,
 };
@@ -128,6 +129,13 @@ async fn a_client_that_is_down_is_called_again_and_then_given_up() {
     assert_eq!(dead.headers["x-postern-reason"], "http_410: gone");
     assert_eq!(dead.headers["x-postern-queue"], "postern.callbacks");
     told(&pair.dispatcher, "failed", 1).await;
+    // Once the client is back, an operator has it called.
+    client.script([Answer::status(410), Answer::ok("")]);
+    is_accepted(&sendsms(&pair.ingress, &[("to", NUMBER), ("dlr-mask", "8"), ("dlr-url", &dlr)]).await);
+    pair.tap.depth_becomes("postern.dead", 1).await;
+    let (status, done) = command(&pair.dispatcher, "/v1/dead/redrive", &json!({"all": true})).await;
+    assert_eq!((status, &done["done"], &done["stay"]), (200, &json!(1), &json!([])), "{done}");
+    told(&pair.dispatcher, "sent", 2).await;
 }
 
 #[tokio::test]

@@ -131,12 +131,13 @@ impl QueueName {
         Self(format!("{WAIT}.{}ms", delay.as_millis()).into())
     }
 
-    /// The queue called `name`, if its messages are processed: inbound, reports, or a backend's,
+    /// The queue called `name`, if its messages are processed: inbound, reports, callbacks, or a backend's,
     /// including its polls.
     pub fn known(name: &str) -> Option<Self> {
         let queue = Self(name.into());
-        let is_worked_on =
-            matches!(name, INBOUND | REPORTS) || queue.backend().is_some() || queue.holds_polls();
+        let is_worked_on = matches!(name, INBOUND | REPORTS | CALLBACKS | BULK_CALLBACKS)
+            || queue.backend().is_some()
+            || queue.holds_polls();
         is_worked_on.then_some(queue)
     }
 
@@ -188,6 +189,8 @@ mod tests {
             ("postern.inbound", None),
             ("postern.reports", None),
             ("postern.polls.demo", None),
+            ("postern.callbacks", None),
+            ("postern.callbacks.bulk", None),
         ] {
             let queue = QueueName::known(name).unwrap();
             assert_eq!((queue.as_str(), queue.backend().as_ref().map(|b| b.as_str())), (name, backend));

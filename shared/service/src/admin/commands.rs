@@ -116,6 +116,6 @@ fn status(error: &CommandError) -> u16 {
         | CommandError::UnknownQueue { .. }
         | CommandError::Broker(BrokerError::Refused(_)) => 404,
         CommandError::Invalid(_) => 400,
-        CommandError::NoStream(_) | CommandError::Broker(_) => 503,
+        CommandError::NoStream(_) | CommandError::Unread(_) | CommandError::Broker(_) => 503,
     }
 }

@@ -6,7 +6,7 @@
 //! stream and folds the records into a `ControlState`, a pure value.
 //!
 //! The dispatcher waits until the stream is read, stops a backend's flow control while the backend is
-//! paused, and asks [`Control`] before each message's attempt whether the message is cancelled. `cancel`
+//! paused, and asks [`Control`] before each request whether its message is cancelled. `cancel`
 //! settles what waits at the moment of the command, so that a paused backend's messages are reported, too.
 //! `queues` lists queues, and moves or purges their messages. RabbitMQ lists no queues over AMQP, so each
 //! process records its backends' names in the stream, and `unconfigured` asks about the backends that its
@@ -107,6 +107,12 @@ impl Control {
         let _ = self.known.subscribe().wait_for(|known| known.is_read).await;
     }
 
+    /// Whether everything that the stream held at the start was read.
+    pub(crate) fn is_known(&self) -> bool {
+        let known = self.known.borrow();
+        known.is_read && known.problem.is_none()
+    }
+
     /// Waits until the operator's pause of `backend` differs from `pause`. Returns the new one.
     pub async fn pause_changes(&self, backend: &BackendName, pause: Option<&Pause>) -> Option<Pause> {
         let mut known = self.known.subscribe();
@@ -122,7 +128,7 @@ impl Control {
         async move {
             let (mut attempts, mut backoff) = (0, Backoff::new(Duration::from_millis(200), PATIENCE));
             loop {
-                let error = match control.read(&*broker).await {
+                let error = match control.read(&*broker, PATIENCE).await {
                     Ok(()) | Err(BrokerError::Closed) => return,
                     Err(error) => error,
                 };
@@ -136,17 +142,18 @@ impl Control {
         }
     }
 
-    /// Reads the stream until the broker is closed.
+    /// Reads the stream until the broker is closed. A record that was counted may take `patience` to arrive while the
+    /// broker can be used.
     ///
     /// # Errors
     /// The stream cannot be read.
-    async fn read(&self, broker: &dyn Broker) -> Result<(), BrokerError> {
+    async fn read(&self, broker: &dyn Broker, patience: Duration) -> Result<(), BrokerError> {
         let (log, begun) = (QueueName::control(), clock::now());
         let mut left = broker.depth(&log).await?.ready;
         let mut consumer = broker.consume(&log, PREFETCH).await?;
-        let mut state = ControlState::default();
+        let (counted, mut state) = (left, ControlState::default());
         loop {
-            match timeout(if left > 0 { PATIENCE } else { QUIET }, consumer.next()).await {
+            match timeout(if left > 0 { patience } else { QUIET }, consumer.next()).await {
                 Ok(Some(delivery)) => {
                     if let Some(record) = record(&delivery.envelope) {
                         // Given while this process starts: logged like any later command.
@@ -160,6 +167,8 @@ impl Control {
                 }
                 Ok(None) => return Ok(()),
                 Err(_) if left > 0 && *broker.status().borrow() != BrokerStatus::Ready => {}
+                // Not one of them came, so the broker does not deliver: perhaps this process may not read them.
+                Err(_) if left > 0 && left == counted => return Err(BrokerError::TimedOut(patience)),
                 Err(_) => break,
             }
         }
@@ -245,3 +254,6 @@ fn log_command(ControlRecord { by, command, .. }: &ControlRecord) {
         ControlCommand::Known { .. } => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

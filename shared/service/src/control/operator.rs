@@ -47,6 +47,9 @@ pub enum CommandError {
     /// The broker keeps no control stream.
     #[error("this broker does not keep postern.control, so nothing can be paused or cancelled: {0}")]
     NoStream(String),
+    /// The control stream was not read, so nobody knows what was paused or cancelled.
+    #[error("nothing was moved: {0}")]
+    Unread(String),
     /// The broker's error.
     #[error(transparent)]
     Broker(#[from] BrokerError),
@@ -122,8 +125,10 @@ impl Operator {
         let _turn = self.turn.lock().await;
         let backend = self.configured(backend)?;
         let changed = !self.control.state().pauses().contains_key(&backend);
-        self.command(ControlCommand::Pause { backend: backend.clone() }, by).await?;
-        let pause = timeout(HEARD, self.control.pause_changes(&backend, None)).await.ok().flatten();
+        let since = self.command(ControlCommand::Pause { backend: backend.clone() }, by).await?;
+        let heard = timeout(HEARD, self.control.pause_changes(&backend, None)).await.ok().flatten();
+        // It is stored, also if this process has not heard of it yet.
+        let pause = Some(heard.unwrap_or_else(|| Pause { since, by: by.to_owned() }));
         // Dispatchers must have requeued what they held before the answer.
         let end = Instant::now() + LET_GO;
         loop {
@@ -166,7 +171,8 @@ impl Operator {
             let _ = timeout(HEARD, self.control.pause_changes(&backend, Some(pause))).await;
         }
         let waiting = self.waiting(&backend).await?;
-        let changed = before.is_some();
+        // Of a stream that was not read, nobody knows whether it held a pause.
+        let changed = before.is_some() || !self.control.is_known();
         Ok(Paused { changed, ..paused(backend, None, waiting) })
     }
 
@@ -201,9 +207,22 @@ impl Operator {
         })
     }
 
+    /// Waits until what operators have paused and cancelled is known.
+    ///
+    /// # Errors
+    /// [`CommandError::Unread`]
+    pub(super) async fn until_known(&self) -> Result<(), CommandError> {
+        let _ = timeout(HEARD, self.control.until_read()).await;
+        if self.control.is_known() {
+            return Ok(());
+        }
+        let unread = || "postern.control has not been read yet; try again later".to_owned();
+        Err(CommandError::Unread(self.control.remark().unwrap_or_else(unread)))
+    }
+
     /// Publishes `command` to the control stream. Once this returns `Ok`, it is stored, and every process
-    /// learns of it.
-    pub(super) async fn command(&self, command: ControlCommand, by: &str) -> Result<(), CommandError> {
+    /// learns of it. Returns the time of its record.
+    pub(super) async fn command(&self, command: ControlCommand, by: &str) -> Result<Timestamp, CommandError> {
         let log = QueueName::control();
         match self.broker.depth(&log).await {
             Ok(_) => {}
@@ -212,13 +231,15 @@ impl Operator {
             Err(error) => return Err(error.into()),
         }
         let record = ControlRecord::now(command, by);
+        let at = record.at;
         let envelope = Envelope {
             kind: Some(CONTROL_V1.to_owned()),
             content_type: Some("application/json".to_owned()),
             body: record.to_json().into(),
             ..Envelope::default()
         };
-        Ok(self.broker.publish(vec![(Address::Queue(log), envelope)]).await?)
+        self.broker.publish(vec![(Address::Queue(log), envelope)]).await?;
+        Ok(at)
     }
 
     /// How many messages in these `lanes` of `backend` wait for a retry. `None` if it is not known.

@@ -173,6 +173,8 @@ impl Operator {
         if from == to {
             return Err(CommandError::Invalid("to: must be another backend".to_owned()));
         }
+        // A cancelled message must not be moved as one that is to be sent.
+        self.until_known().await?;
         let (dry_run, stay) = (command.dry_run, Vec::new());
         let state = self.control.state();
         let leaves_pause = state.pauses().contains_key(&from) && !state.pauses().contains_key(&to);
@@ -293,6 +295,7 @@ fn named(name: &str) -> Result<Vec<QueueName>, CommandError> {
         QueueName::bulk_callbacks(),
         QueueName::dead(),
         QueueName::unrouted(),
+        QueueName::log(),
     ];
     let outbound = QueueName::known(name).filter(|queue| queue.backend().is_some() || queue.holds_polls());
     let queue = outbound.or_else(|| others.into_iter().find(|queue| queue.as_str() == name));
@@ -308,6 +311,24 @@ fn named(name: &str) -> Result<Vec<QueueName>, CommandError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use postern_broker::{LogRoute, Topology};
+
+    #[test]
+    fn every_declared_queue_can_be_purged() {
+        let backend: BackendName = "clinic".parse().unwrap();
+        let topology = Topology {
+            backends: [backend.clone()].into(),
+            polled: [backend].into(),
+            delays: Default::default(),
+            max_reports: 1,
+            max_callbacks: 1,
+            max_messages: None,
+            log: LogRoute::Queue(1),
+        };
+        for spec in topology.queues() {
+            assert_eq!(named(spec.name.as_str()).unwrap(), [spec.name]);
+        }
+    }
 
     #[test]
     fn a_name_means_a_backends_two_queues_or_one_that_holds_messages() {

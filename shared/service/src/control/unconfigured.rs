@@ -68,7 +68,8 @@ impl Operator {
         if new.is_empty() {
             return Ok(());
         }
-        self.command(ControlCommand::Known { backends: new }, &super::this_machine()).await
+        self.command(ControlCommand::Known { backends: new }, &super::this_machine()).await?;
+        Ok(())
     }
 }
 

@@ -1,0 +1,60 @@
+//! A control stream that can be counted and written, but not read.
+
+use super::*;
+use crate::{configured::Configured, current::Current};
+use async_trait::async_trait;
+use postern_broker::{Address, Consumer, Depth, Feed, memory::MemoryBroker, subscription};
+use postern_config::{Config, ProviderRegistry};
+use std::sync::Mutex;
+use tokio::sync::watch;
+
+#[derive(Debug, Default)]
+struct Unreadable {
+    broker: MemoryBroker,
+    feeds: Mutex<Vec<Feed>>,
+}
+
+#[async_trait]
+impl Broker for Unreadable {
+    async fn publish(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
+        self.broker.publish(messages).await
+    }
+
+    async fn consume(&self, queue: &QueueName, prefetch: u16) -> Result<Consumer, BrokerError> {
+        let (consumer, feed) = subscription(queue.clone(), prefetch);
+        self.feeds.lock().unwrap().push(feed);
+        Ok(consumer)
+    }
+
+    async fn depth(&self, queue: &QueueName) -> Result<Depth, BrokerError> {
+        self.broker.depth(queue).await
+    }
+
+    fn status(&self) -> watch::Receiver<BrokerStatus> {
+        self.broker.status()
+    }
+
+    async fn close(&self) {
+        self.broker.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_whose_records_do_not_come_is_not_taken_for_empty() {
+    let broker = Arc::new(Unreadable::default());
+    let control = Control::new(HealthRegistry::default());
+    let config = "[backends.a]\ntype = \"console\"\n[backends.b]\ntype = \"console\"\n";
+    let config = Config::parse("", Some(config), [], &ProviderRegistry::builtin()).unwrap();
+    let operator = Operator::new(broker.clone(), control.clone(), Current::new(Configured::of(&config)));
+    let command = PlainCommand::default();
+    let resumed = operator.resume("a", &command, "ann").await.unwrap();
+    assert!(!resumed.changed, "it was not paused");
+    let error = control.read(&*broker, Duration::from_millis(50)).await.unwrap_err();
+    assert!(matches!(error, BrokerError::TimedOut(_)), "{error}");
+    control.go_on_without(&error);
+    let resumed = operator.resume("a", &command, "ann").await.unwrap();
+    assert!(resumed.changed, "nobody knows whether it was paused");
+    let moved = MoveCommand { to: "b".to_owned(), dry_run: false, by: None };
+    let why = operator.move_messages("a", &moved, "ann").await.unwrap_err().to_string();
+    assert!(why.contains("postern.control cannot be read: no answer within 50ms"), "{why}");
+}
