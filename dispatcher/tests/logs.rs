@@ -20,14 +20,14 @@ mod setup;
 
 use postern_broker::{Envelope, header};
 use postern_dispatcher::connectors::ConnectorRegistry;
-use postern_service::telemetry::JsonLines;
+use postern_service::telemetry::{self, JsonLines};
 use postern_shared::message::{MessageId, Priority};
 use provider::{Provider, answer};
 use serde_json::{Value, json};
 use setup::{Running, message, until};
 use std::{
     cell::RefCell,
-    io,
+    io, panic,
     sync::{Arc, Mutex, Once},
 };
 use tracing_subscriber::{Layer, filter::filter_fn, layer::SubscriberExt};
@@ -120,6 +120,23 @@ async fn a_host_without_an_answer_is_named_with_the_reason_and_a_dead_letter_has
     assert_eq!(dead, wanted);
     let log = written.text();
     assert!(["15550100", "the-text", "the-secret"].iter().all(|never| !log.contains(never)), "{log}");
+}
+
+#[test]
+fn a_panic_is_logged_with_its_place_and_without_its_message() {
+    fn read(text: &str) {
+        panic!("{text} cannot be read");
+    }
+    let written = Written::follow();
+    let before = panic::take_hook();
+    telemetry::log_panics();
+    let outcome = panic::catch_unwind(|| read("the-text"));
+    panic::set_hook(before);
+    assert!(outcome.is_err());
+    let mut fields = written.fields("panicked");
+    let place = fields.as_object_mut().unwrap().remove("place").unwrap();
+    assert!(place.as_str().unwrap().starts_with(&format!("{}:", file!())), "{place}");
+    assert_eq!(fields, json!({"message": "panicked"}));
 }
 
 #[tokio::test(flavor = "current_thread")]

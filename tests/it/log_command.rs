@@ -77,10 +77,11 @@ async fn the_log_is_asked_while_it_is_written(launch: Launch) {
         assert!(ended.code == Some(status) && ended.log.contains(says), "{wrong}: {}", ended.log);
     }
 
-    let lines = told(&launch, &["export", "--events"]).await;
-    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let exported = told(&launch, &["export", "--events"]).await;
+    let lines: Vec<Value> = exported.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.iter().map(|line| line["id"].as_str().unwrap()).collect::<Vec<_>>(), [&*id, &other]);
     assert_eq!(lines[0], message);
+    assert_eq!(told(&launch, &["export", "--events", "--json"]).await, exported);
 
     let counted = told(&launch, &["forget", "--identity", NUMBER, "--dry-run"]).await;
     assert_eq!(counted, "would be erased from 1 message");

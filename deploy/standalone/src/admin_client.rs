@@ -70,7 +70,7 @@ impl AdminClient {
     /// Sends `request`, and reads the answer.
     ///
     /// # Errors
-    /// [`Exit::Failed`]: there is no answer, or the gateway refuses the request.
+    /// What [`send`](Self::send) and [`read`](Self::read) return.
     pub(crate) async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Exit> {
         let (status, body) = self.send(request).await?;
         self.read(status, &body)
@@ -103,7 +103,8 @@ impl AdminClient {
     /// Reads the JSON of an answer.
     ///
     /// # Errors
-    /// [`Exit::Failed`]: the gateway refuses the request, or the answer is not an admin port's.
+    /// [`Exit::Config`]: the gateway finds a mistake in the request. [`Exit::Failed`]: it refuses the request for
+    /// another reason, or the answer is not an admin port's.
     pub(crate) fn read<T: DeserializeOwned>(&self, status: StatusCode, body: &[u8]) -> Result<T, Exit> {
         if status.is_success() {
             let read = serde_json::from_slice(body);
@@ -126,11 +127,11 @@ impl AdminClient {
                 detail.or_else(|| line().map(str::to_owned)).unwrap_or_else(|| status.to_string())
             }
         };
-        Err(self.refused(&why))
-    }
-
-    /// The error of a command that this port did not carry out.
-    pub(crate) fn refused(&self, why: &str) -> Exit {
-        Exit::Failed(anyhow!("the admin port at {}: {why}", self.url))
+        let why = format!("the admin port at {}: {why}", self.url);
+        // As if this program had found the mistake itself.
+        Err(match status {
+            StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => Exit::Config(why),
+            _ => Exit::Failed(anyhow!(why)),
+        })
     }
 }

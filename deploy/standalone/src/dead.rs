@@ -27,7 +27,6 @@ use postern_shared::{
     terminal,
 };
 use serde::Serialize;
-use std::net::SocketAddr;
 
 /// What `postern dead` can do.
 #[derive(Debug, Clone, Subcommand)]
@@ -88,11 +87,11 @@ pub(crate) enum DeadAction {
     },
 }
 
-/// Carries out `action`. `admin` is the address of the admin port if the configuration names none.
+/// Carries out `action`. A gateway on this machine has its admin port at `admin_url`.
 ///
 /// # Errors
 /// [`Exit::Config`] if another command line or configuration would help, else [`Exit::Failed`].
-pub(crate) async fn run(action: DeadAction, config: &Config, admin: SocketAddr) -> Result<(), Exit> {
+pub(crate) async fn run(action: DeadAction, config: &Config, admin_url: &str) -> Result<(), Exit> {
     let target = match &action {
         DeadAction::List { target, .. } | DeadAction::Show { target, .. } => target.clone(),
         DeadAction::Redrive { target, .. } | DeadAction::Drop { target, .. } => target.clone(),
@@ -109,7 +108,7 @@ pub(crate) async fn run(action: DeadAction, config: &Config, admin: SocketAddr) 
             "postern dead {name}: {which} would be {done}: give ids or conditions, or add --yes"
         )));
     }
-    let client = DeadLetterClient::open(&target, config, admin).await?;
+    let client = DeadLetterClient::open(&target, config, admin_url).await?;
     let done = async {
         if let Some(everything) = everything {
             confirm(&client, everything, target.queue).await?;

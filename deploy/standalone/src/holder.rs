@@ -4,7 +4,7 @@
 use postern_broker::{Broker, BrokerError, BrokerOptions, BrokerStatus};
 use postern_config::Config;
 use postern_service::{broker, program::Exit};
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 /// How long connecting to RabbitMQ may take.
 const CONNECTING: Duration = Duration::from_secs(15);
@@ -13,16 +13,16 @@ const CONNECTING: Duration = Duration::from_secs(15);
 pub(crate) enum Holder {
     /// The broker, connected.
     Broker(Arc<dyn Broker>),
-    /// A running gateway, which has the store open; its admin port is at the URL.
-    Gateway { url: String },
+    /// A running gateway, which has the store open.
+    Gateway,
 }
 
 /// Connects to the broker of `config` under the name `client_name`, unless a running gateway has the store
-/// open. `admin` is the address of a gateway's admin port if the configuration names none.
+/// open.
 ///
 /// # Errors
 /// [`Exit`] with what to do.
-pub(crate) async fn holder(config: &Config, client_name: &str, admin: SocketAddr) -> Result<Holder, Exit> {
+pub(crate) async fn holder(config: &Config, client_name: &str) -> Result<Holder, Exit> {
     let url = config.broker.url.expose();
     if let Some(folder) = url.strip_prefix("embedded:")
         && !postern_store::is_used(Path::new(folder))
@@ -41,11 +41,7 @@ pub(crate) async fn holder(config: &Config, client_name: &str, admin: SocketAddr
     };
     match broker::connect(url, options, config.message_log().as_ref()).await {
         Ok(open) => usable(open.broker).await.map(Holder::Broker),
-        Err(BrokerError::Locked { .. }) => {
-            let address = config.admin.listen.unwrap_or(admin);
-            let scheme = if config.admin.tls.is_some() { "https" } else { "http" };
-            Ok(Holder::Gateway { url: format!("{scheme}://{address}") })
-        }
+        Err(BrokerError::Locked { .. }) => Ok(Holder::Gateway),
         Err(error) => Err(error.into()),
     }
 }

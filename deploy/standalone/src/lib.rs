@@ -185,7 +185,7 @@ impl Gateway {
                 self.operate(operator::OperatorCommand::Queue(action), &command.arguments)
             }
             Action::Reload(wanted) => self.configuration_of(arguments, OPERATOR_SECRETS).and_then(|config| {
-                in_runtime(reload::run(wanted, &config, arguments.admin_listen.unwrap_or(PROGRAM.admin)))
+                in_runtime(reload::run(wanted, &arguments.admin_url(&config, PROGRAM.admin)))
             }),
             Action::Store(action) => {
                 let config = self.configuration_of(arguments, STORE_SECRETS);
@@ -198,7 +198,7 @@ impl Gateway {
                 .configuration_of(arguments, LOG_SECRETS)
                 .and_then(|config| in_runtime(log::run(action, &config))),
             Action::Dead(action) => self.configuration_of(arguments, OPERATOR_SECRETS).and_then(|config| {
-                in_runtime(dead::run(action, &config, arguments.admin_listen.unwrap_or(PROGRAM.admin)))
+                in_runtime(dead::run(action, &config, &arguments.admin_url(&config, PROGRAM.admin)))
             }),
         };
         program::report(outcome)
@@ -254,7 +254,7 @@ impl Gateway {
 
     fn operate(&self, command: operator::OperatorCommand, arguments: &Arguments) -> Result<(), Exit> {
         let config = self.configuration_of(arguments, OPERATOR_SECRETS)?;
-        in_runtime(operator::run(command, &config, arguments.admin_listen.unwrap_or(PROGRAM.admin)))
+        in_runtime(operator::run(command, &config, &arguments.admin_url(&config, PROGRAM.admin)))
     }
 
     /// The configuration for a command that builds nothing from it and needs only these `secrets`.

@@ -61,6 +61,9 @@ pub(crate) enum LogAction {
         /// Include what happened to each message
         #[arg(long)]
         events: bool,
+        /// Changes nothing: the output is always JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Erase a person from the log: each message that only this person sent or received, and the person's
     /// part of other messages
@@ -110,7 +113,7 @@ async fn answer(log: &dyn MessageLog, action: LogAction) -> Result<(), Exit> {
     match action {
         LogAction::List { which, show, json } => Ok(print(&list(log, which, show, json).await?)?),
         LogAction::Show { id, json } => Ok(print(&shown(log, &id, json).await?)?),
-        LogAction::Export { which, events } => export::run(log, which, events).await,
+        LogAction::Export { which, events, json: _always } => export::run(log, which, events).await,
         LogAction::Forget(arguments) => forget::run(log, &arguments).await,
     }
 }

@@ -23,7 +23,6 @@ use postern_service::{
 };
 use postern_shared::{message::Priority, terminal};
 use serde::Serialize;
-use std::net::SocketAddr;
 use target::CommandTarget;
 
 /// The options of `postern pause` and `postern resume`.
@@ -92,7 +91,8 @@ pub(crate) enum QueueCommand {
     },
     /// Permanently drop the messages in a queue, without a report (`postern cancel` reports each recipient)
     Purge {
-        /// A backend, for both of its queues, or the name of a queue that `postern queue list` shows
+        /// A backend, for both of its queues, or the name of a queue that `postern queue list` shows, except
+        /// the queues in which retries wait
         #[arg(value_name = "NAME")]
         name: String,
         /// Only print what would be done
@@ -133,14 +133,14 @@ impl OperatorCommand {
     }
 }
 
-/// Carries out `command`. `admin` is the address of the admin port if the configuration names none.
+/// Carries out `command`. A gateway on this machine has its admin port at `admin_url`.
 ///
 /// # Errors
 /// [`Exit::Config`] if another command line or configuration would help, else [`Exit::Failed`].
-pub(crate) async fn run(command: OperatorCommand, config: &Config, admin: SocketAddr) -> Result<(), Exit> {
+pub(crate) async fn run(command: OperatorCommand, config: &Config, admin_url: &str) -> Result<(), Exit> {
     let target = command.target().clone();
     let by = format!("{}@{}", target.by, control::this_machine());
-    let client = CommandClient::open(&target, config, admin).await?;
+    let client = CommandClient::open(&target, config, admin_url).await?;
     let done = answer(&client, command, &by).await;
     client.close().await;
     Ok(print(&done?)?)
@@ -180,7 +180,7 @@ async fn answer(client: &CommandClient, command: OperatorCommand, by: &str) -> R
                 let messages = client.purge(&name, &command, by).await?.messages;
                 let question = format!("Permanently drop {messages} messages of {}?", terminal::plain(&name));
                 if !is_confirmed(&question).await? {
-                    return Err(Exit::Config("nothing was dropped".to_owned()));
+                    return Err(Exit::Failed(anyhow::anyhow!("nothing was dropped")));
                 }
             }
             command.dry_run = dry_run;

@@ -2,7 +2,6 @@
 
 use crate::{admin_client::AdminClient, admin_target::AdminTarget, greeting::print};
 use clap::Args;
-use postern_config::Config;
 use postern_service::{
     control::{PlainCommand, this_machine},
     program::Exit,
@@ -10,7 +9,7 @@ use postern_service::{
 };
 use postern_shared::terminal::{self, plain};
 use serde_json::Value;
-use std::{fmt::Write as _, net::SocketAddr};
+use std::fmt::Write as _;
 
 /// The options of `postern reload`.
 #[derive(Debug, Clone, Args)]
@@ -28,19 +27,14 @@ pub(crate) struct ReloadArguments {
     by: String,
 }
 
-/// Asks the gateway to reload. `admin` is the address of the admin port if neither the command line nor
-/// `config` names one.
+/// Asks the gateway to reload. Its admin port is at `admin_url` unless `wanted` names another.
 ///
 /// # Errors
 /// [`Exit::Config`] with each mistake that the gateway finds, or each change that needs a restart.
 /// [`Exit::Failed`] for anything else.
-pub(crate) async fn run(wanted: ReloadArguments, config: &Config, admin: SocketAddr) -> Result<(), Exit> {
+pub(crate) async fn run(wanted: ReloadArguments, admin_url: &str) -> Result<(), Exit> {
     let ReloadArguments { dry_run, json, admin: target, by } = wanted;
-    let url = target.admin.clone().unwrap_or_else(|| {
-        let scheme = if config.admin.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://{}", config.admin.listen.unwrap_or(admin))
-    });
-    let client = AdminClient::new(&url, &target)?;
+    let client = AdminClient::new(target.admin.as_deref().unwrap_or(admin_url), &target)?;
     let command = PlainCommand { dry_run, by: Some(format!("{by}@{}", this_machine())) };
     let (status, body) = client.send(client.post(client.path(&["reload"])?).json(&command)).await?;
     if let Some(mistakes) = mistakes(&body) {

@@ -7,10 +7,7 @@ use clap::Args;
 use postern_config::{Loader, NeededSecrets, ProviderRegistry};
 use postern_shared::terminal;
 use reqwest::{Client, redirect::Policy};
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::Duration,
-};
+use std::time::Duration;
 use url::Url;
 
 /// How long the answer may take. Docker and Kubernetes are configured with more.
@@ -96,24 +93,14 @@ fn configured(
         Exit::Config(problems) => anyhow!("the configuration is invalid: {}", problems.replace('\n', "; ")),
         Exit::Failed(error) => error,
     })?;
-    let said = arguments.admin_listen.or(config.admin.listen);
-    let hint = if said.is_none() { elsewhere(program) } else { None };
-    let address = said.unwrap_or(program.admin);
-    if address.port() == 0 {
+    let is_said = arguments.admin_listen.or(config.admin.listen).is_some();
+    let hint = if is_said { None } else { elsewhere(program) };
+    let mut url: Url = arguments.admin_url(&config, program.admin).parse()?;
+    if url.port() == Some(0) {
         bail!("the admin port is chosen when the program starts: use --url http://HOST:PORT");
     }
-    let scheme = if config.admin.tls.is_some() { "https" } else { "http" };
-    Ok((format!("{scheme}://{}/readyz", reachable(address)).parse()?, hint))
-}
-
-/// An address at which a program that listens on `address` can be reached from the same machine.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
+    url.set_path("/readyz");
+    Ok((url, hint))
 }
 
 async fn ask(url: Url, certificate: Certificate) -> anyhow::Result<()> {
@@ -180,10 +167,18 @@ mod tests {
 
     #[test]
     fn a_port_on_every_address_is_asked_on_loopback() {
+        let program = Program {
+            name: "postern",
+            version: "0",
+            admin: "127.0.0.1:8081".parse().unwrap(),
+            spare_admin_ports: 0,
+        };
         for (listens, asked) in
             [("0.0.0.0:1", "127.0.0.1:1"), ("[::]:1", "[::1]:1"), ("10.0.0.1:1", "10.0.0.1:1")]
         {
-            assert_eq!(reachable(listens.parse().unwrap()), asked.parse().unwrap());
+            let arguments = Arguments { config: None, admin_listen: Some(listens.parse().unwrap()) };
+            let (url, _) = configured(program, &arguments, &ProviderRegistry::builtin()).unwrap();
+            assert_eq!(url.as_str(), format!("http://{asked}/readyz"));
         }
     }
 }

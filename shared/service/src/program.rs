@@ -23,7 +23,7 @@ use postern_config::{Config, InvalidConfig, Loader, Problem, ProviderRegistry, s
 use postern_store::spool::{self, Spool};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     process::ExitCode,
     sync::{
@@ -46,6 +46,21 @@ pub struct Arguments {
     /// The address of the admin port (/metrics, /livez, /readyz), instead of admin.listen
     #[arg(long, value_name = "ADDRESS", global = true, value_parser = postern_config::listen_address)]
     pub admin_listen: Option<SocketAddr>,
+}
+
+impl Arguments {
+    /// The URL of the admin port of a program with these arguments and with `config`, as the same machine reaches
+    /// it. `default` is the port's address if neither names one.
+    pub fn admin_url(&self, config: &Config, default: SocketAddr) -> String {
+        let address = self.admin_listen.or(config.admin.listen).unwrap_or(default);
+        let ip = match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        let scheme = if config.admin.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", SocketAddr::new(ip, address.port()))
+    }
 }
 
 /// Why a program ends without a clean drain.
@@ -172,6 +187,7 @@ impl Runtime {
             TelemetryError::Level => Exit::Config(error.to_string()),
             other => Exit::Failed(other.into()),
         })?;
+        telemetry::log_panics();
         reload::log_warnings(config);
         let broker =
             if config.broker.is_embedded() { TracedBroker::Embedded } else { TracedBroker::RabbitMq };

@@ -20,8 +20,9 @@ use postern_shared::clock::Written;
 use std::{
     fmt,
     io::{IsTerminal, stderr},
+    panic,
 };
-use tracing::{Level, Metadata};
+use tracing::{Level, Metadata, field::display};
 use tracing_subscriber::{
     EnvFilter, Layer,
     filter::filter_fn,
@@ -72,6 +73,15 @@ pub fn init(log: &LogSection, metrics: &Metrics) -> Result<LogGuard, TelemetryEr
     let subscriber = registry().with(lines.with_filter(ours)).with(level);
     subscriber.try_init().map_err(|_| TelemetryError::Twice)?;
     Ok(guard)
+}
+
+/// Logs where each panic of the process happens from now on. By default, Rust writes a panic's message to
+/// stderr, and that can quote a person's text.
+pub fn log_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(display);
+        tracing::error!(place, "panicked");
+    }));
 }
 
 /// The time of a line for people, with three digits after the point, as everywhere.

@@ -9,7 +9,7 @@ use postern_service::{
     program::Exit,
 };
 use serde_json::Value;
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 /// Access to the dead letters.
 pub(super) enum DeadLetterClient {
@@ -25,15 +25,16 @@ pub(super) enum DeadLetterClient {
 }
 
 impl DeadLetterClient {
-    /// Connects to the broker, unless `target` names a gateway or a gateway has the store.
+    /// Connects to the broker, unless `target` names a gateway, or the one whose admin port is at `admin_url` has
+    /// the store open.
     ///
     /// # Errors
     /// [`Exit`] with what to do.
-    pub(super) async fn open(target: &DeadTarget, config: &Config, admin: SocketAddr) -> Result<Self, Exit> {
+    pub(super) async fn open(target: &DeadTarget, config: &Config, admin_url: &str) -> Result<Self, Exit> {
         if let Some(url) = &target.admin.admin {
             return Remote::new(url, target).map(Self::There);
         }
-        match holder(config, "postern dead", admin).await? {
+        match holder(config, "postern dead").await? {
             Holder::Broker(broker) => {
                 let log = postern_service::topology(config).log;
                 Ok(Self::Here {
@@ -42,7 +43,7 @@ impl DeadLetterClient {
                     broker,
                 })
             }
-            Holder::Gateway { url } => Remote::new(&url, target).map(Self::There),
+            Holder::Gateway => Remote::new(admin_url, target).map(Self::There),
         }
     }
 

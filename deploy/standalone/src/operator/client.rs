@@ -18,7 +18,7 @@ use postern_service::{
     program::Exit,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 /// How long reading the control stream may take.
 const READING: Duration = Duration::from_secs(15);
@@ -32,21 +32,18 @@ pub(super) enum CommandClient {
 }
 
 impl CommandClient {
-    /// Connects to the broker, unless `target` names a gateway or a gateway has the store.
+    /// Connects to the broker, unless `target` names a gateway, or the one whose admin port is at `admin_url` has
+    /// the store open.
     ///
     /// # Errors
     /// [`Exit`] with what to do.
-    pub(super) async fn open(
-        target: &CommandTarget,
-        config: &Config,
-        admin: SocketAddr,
-    ) -> Result<Self, Exit> {
+    pub(super) async fn open(target: &CommandTarget, config: &Config, admin_url: &str) -> Result<Self, Exit> {
         if let Some(url) = &target.admin.admin {
             return AdminClient::new(url, &target.admin).map(Self::There);
         }
-        match holder(config, "postern commands", admin).await? {
+        match holder(config, "postern commands").await? {
             Holder::Broker(broker) => Ok(Self::here(broker, config).await),
-            Holder::Gateway { url } => AdminClient::new(&url, &target.admin).map(Self::There),
+            Holder::Gateway => AdminClient::new(admin_url, &target.admin).map(Self::There),
         }
     }
 
@@ -54,7 +51,7 @@ impl CommandClient {
         let control = Control::new(HealthRegistry::default());
         tokio::spawn(control.follow(broker.clone()));
         let configured = Current::new(Configured::of(config));
-        // If the stream cannot be read, the command fails and says so.
+        // A command that needs what the stream says fails if it cannot be read, and says so.
         let _ = tokio::time::timeout(READING, control.until_read()).await;
         Self::Here { operator: Operator::new(broker.clone(), control, configured), broker }
     }
@@ -141,7 +138,7 @@ fn exit(error: CommandError) -> Exit {
         CommandError::UnknownBackend { .. }
         | CommandError::UnknownQueue { .. }
         | CommandError::Invalid(_) => Exit::Config(error.to_string()),
-        CommandError::NoStream(_) | CommandError::Broker(_) => error.into(),
+        CommandError::NoStream(_) | CommandError::Unread(_) | CommandError::Broker(_) => error.into(),
     }
 }
 
