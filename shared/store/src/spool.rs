@@ -51,8 +51,8 @@ use tokio::{sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use usage::UsageCounter;
 
-/// How long the store may take. Callers wait only for `publish_timeout`, but the outcome is counted even if it
-/// comes later.
+/// How long the store may take. Callers wait only for `publish_timeout`, and what the store has not begun to write by
+/// then is not stored; but the outcome of a write that it has begun is counted even if it comes later.
 const STORE_PATIENCE: Duration = Duration::from_secs(600);
 /// How long a publish that is under way may still succeed after the broker has become unusable.
 const GRACE: Duration = Duration::from_millis(300);

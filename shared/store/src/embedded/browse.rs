@@ -119,6 +119,7 @@ impl Browse for StoreBrowse<'_> {
     async fn replace(&mut self, replacements: Vec<Replacement>) -> Result<Vec<u64>, BrokerError> {
         let stored = |Replacement { number, messages }| Ok((number, self.broker.to_be_stored(messages)?));
         let messages = replacements.into_iter().map(stored).collect::<Result<_, BrokerError>>()?;
-        self.broker.write(Write::Replace(Replace { queue: self.index, messages })).await
+        let replace = Write::Replace(Replace { queue: self.index, messages });
+        self.broker.write(replace, self.broker.publish_timeout).await
     }
 }

@@ -2,24 +2,31 @@
 
 use super::{
     queue::Queue,
-    store::{Range, Store},
+    queues::StoredQueues,
+    record::StoredMessage,
+    store::{Chunk, Range, Store},
 };
 use crate::sqlite::StoreError;
-use postern_broker::{Address, BrokerError, BrokerStatus, Envelope, Feed, QueueName};
+use postern_broker::{BrokerStatus, Envelope, Feed, topology::CONTROL};
 use std::{collections::HashSet, future::Future, sync::Arc};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 
-/// Whether messages to `address` belong to the stream `postern.control`.
-pub(super) fn is_for_the_log(address: &Address) -> bool {
-    matches!(address, Address::Queue(queue) if *queue == QueueName::control())
+/// No limit for the messages and bytes that are read together.
+const ALL: (usize, u64) = (usize::MAX, u64::MAX);
+
+/// The records of the stream `postern.control`. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Log {
+    records: watch::Sender<Records>,
 }
 
-/// The records of the stream `postern.control`, oldest first.
+/// The records that were read from the store.
 #[derive(Debug, Default)]
-pub(super) struct Log {
-    records: watch::Sender<Arc<Vec<Envelope>>>,
-    /// Held while a record is stored, so that the order in memory is the same as in the store.
-    order: Mutex<()>,
+struct Records {
+    /// The records, oldest first.
+    envelopes: Arc<Vec<Envelope>>,
+    /// The number of the first record that was not read.
+    next: u64,
 }
 
 impl Log {
@@ -30,35 +37,46 @@ impl Log {
     pub(super) fn read(store: &Store, queue: &Queue) -> Result<Self, StoreError> {
         let position = queue.position;
         let all = Range { id: position.id, from: 0, to: position.tail };
-        let chunk = store
-            .read(all, (usize::MAX, u64::MAX))
-            .map_err(|error| StoreError::sqlite("cannot be read", &error))?;
-        let records = chunk.messages.into_iter().filter_map(|stored| {
-            let number = stored.number;
-            stored.envelope
+        let chunk = store.read(all, ALL).map_err(|error| StoreError::sqlite("cannot be read", &error))?;
+        let log = Self::default();
+        log.add(queue, chunk.messages);
+        Ok(log)
+    }
+
+    /// Delivers the records that were stored since the last call to the stream's consumers. The writer calls this
+    /// after each write, so that a record takes effect even if its publisher has given up.
+    pub(super) fn catch_up(&self, store: &Store, queues: &StoredQueues) {
+        let Some(queue) = queues.by_name.get(CONTROL).map(|index| &queues.all[*index]) else { return };
+        let (next, position) = (self.records.borrow().next, queue.position);
+        if next == position.tail {
+            return;
+        }
+        let new = Range { id: position.id, from: next, to: position.tail };
+        let Chunk { messages, unreadable, .. } = store.read_past_damage(new, ALL);
+        if let Some((numbers, error)) = unreadable {
+            tracing::error!(
+                queue = queue.name,
+                records = numbers.len(),
+                %error,
+                "records cannot be read from the disk, ignored until the next start: check the disk"
+            );
+        }
+        self.add(queue, messages);
+    }
+
+    /// Adds `messages`, all records of `queue` that were not read yet. A record that cannot be decoded is
+    /// skipped.
+    fn add(&self, queue: &Queue, messages: Vec<StoredMessage>) {
+        let decoded = messages.into_iter().filter_map(|StoredMessage { number, envelope, .. }| {
+            envelope
                 .inspect_err(|found| tracing::error!(queue = queue.name, number, error = %found.why, "record cannot be decoded, ignored"))
                 .ok()
         });
-        Ok(Self { records: watch::Sender::new(Arc::new(records.collect())), order: Mutex::default() })
-    }
-
-    /// Awaits `store`, which stores a publish, and then delivers `commands`, its messages for the stream, to the
-    /// stream's consumers.
-    ///
-    /// # Errors
-    /// The error of `store`.
-    pub(super) async fn append(
-        &self,
-        commands: Vec<Envelope>,
-        store: impl Future<Output = Result<(), BrokerError>>,
-    ) -> Result<(), BrokerError> {
-        if commands.is_empty() {
-            return store.await;
-        }
-        let _order = self.order.lock().await;
-        store.await?;
-        self.records.send_modify(|records| Arc::make_mut(records).extend(commands));
-        Ok(())
+        let decoded: Vec<_> = decoded.collect();
+        self.records.send_modify(|records| {
+            Arc::make_mut(&mut records.envelopes).extend(decoded);
+            records.next = queue.position.tail;
+        });
     }
 
     /// Delivers every record to one consumer, with at most `prefetch` of them unsettled, until the consumer
@@ -73,7 +91,7 @@ impl Log {
         async move {
             let (mut next, mut held, mut stopped) = (0, HashSet::new(), false);
             loop {
-                let known = Arc::clone(&records.borrow_and_update());
+                let known = Arc::clone(&records.borrow_and_update().envelopes);
                 while !stopped
                     && held.len() < prefetch
                     && feed.has_room()

@@ -2,7 +2,8 @@
 //!
 //! One thread (`writer`) owns the store. Publishes, acks and due delays that have queued up during a write go into
 //! the next write together, with one `fdatasync`; only then are they answered. Which consumer holds which message
-//! is known only in memory, so a crash releases everything.
+//! is known only in memory, so a crash releases everything. A publish that the writer has not begun when its caller
+//! gives up is not stored: the caller may publish the messages again.
 //!
 //! It does more than the suite `conformance` requires: a publish is stored as a whole or not at all, limits are
 //! kept exactly, any delay is possible, and a delayed message whose queue was never declared goes to
@@ -31,8 +32,8 @@ mod writer;
 use crate::message_log::{Keeping, MessageLog};
 use async_trait::async_trait;
 pub(crate) use check::problems;
-use log::{Log, is_for_the_log};
-use op::{NewConsumer, Op, Ops};
+use log::Log;
+use op::{NewConsumer, Op, Ops, WriteRequest};
 use postern_broker::{
     Address, Broker, BrokerError, BrokerOptions, BrokerStatus, Browse, Consumer, Depth, Envelope, QueueName,
     Topology, events::events, subscription, topology::QueueSpec,
@@ -50,13 +51,21 @@ use std::{
         Arc, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use write::{Publish, QueueEntry, Write};
 
 /// The largest message, with its properties. RabbitMQ 4 has the same limit.
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+
+/// The most bytes of publishes that wait for the writer. A disk that does not take them within
+/// `broker.publish_timeout`, by default 5 seconds, is too slow for what is published: beyond that, refusing at once
+/// costs no memory.
+const WAITING: u32 = 64 * 1024 * 1024;
+
+/// The bytes that a publish takes while it waits, besides its messages.
+const OVERHEAD: u64 = 1024;
 
 /// The bytes that `envelope` takes in a store.
 pub fn stored_bytes(envelope: &Envelope) -> u64 {
@@ -82,6 +91,8 @@ const CLOSING: Duration = Duration::from_secs(60);
 pub struct EmbeddedBroker {
     path: String,
     ops: Ops,
+    /// The bytes of publishes that may still be added to those that wait for the writer.
+    room: Arc<Semaphore>,
     queues: RwLock<Indexes>,
     unrouted: usize,
     log: Log,
@@ -207,9 +218,46 @@ impl EmbeddedBroker {
         Ok(Publish { entries: entries.collect::<Result<_, _>>()?, events: happened })
     }
 
-    async fn write(&self, write: Write) -> Result<Vec<u64>, BrokerError> {
+    /// Publishes `messages`, unless the writer cannot begin to store them within `patience`.
+    ///
+    /// # Errors
+    /// Those of [`Broker::publish`].
+    pub(crate) async fn publish_begun_within(
+        &self,
+        patience: Duration,
+        messages: Vec<(Address, Envelope)>,
+    ) -> Result<(), BrokerError> {
+        if *self.status.borrow() == BrokerStatus::Closed {
+            return Err(BrokerError::Closed);
+        }
+        let publish = self.to_be_stored(messages)?;
+        if publish.is_empty() {
+            return Ok(());
+        }
+        self.write(Write::Publish(publish), patience).await.map(drop)
+    }
+
+    /// Has `write` written if the writer can begin it within `patience`.
+    async fn write(&self, write: Write, patience: Duration) -> Result<Vec<u64>, BrokerError> {
+        let room = self.reserve(&write)?;
         let (answer, answered) = oneshot::channel();
-        self.ask(Op::Write(write, answer), answered).await?
+        let request = WriteRequest { write, answer, since: Instant::now(), patience };
+        self.ask(Op::Write(request, room), answered).await?
+    }
+
+    /// Reserves room for `write` among those that wait. A write with more than [`WAITING`] bytes waits alone.
+    ///
+    /// # Errors
+    /// [`BrokerError::Blocked`] if there is no room.
+    fn reserve(&self, write: &Write) -> Result<OwnedSemaphorePermit, BrokerError> {
+        let bytes = u32::try_from(write.size() + OVERHEAD).map_or(WAITING, |bytes| bytes.min(WAITING));
+        Arc::clone(&self.room).try_acquire_many_owned(bytes).map_err(|_| {
+            BrokerError::Blocked(format!(
+                "{} is written too slowly (more than {WAITING} bytes would wait for its disk); check the disk's \
+                 health and load; Postern continues by itself",
+                self.path
+            ))
+        })
     }
 
     fn entry(&self, address: Address, envelope: Envelope) -> Result<QueueEntry, BrokerError> {
@@ -241,16 +289,7 @@ async fn within<T>(time: Duration, doing: impl Future<Output = T>) -> Result<T, 
 #[async_trait]
 impl Broker for EmbeddedBroker {
     async fn publish(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
-        if *self.status.borrow() == BrokerStatus::Closed {
-            return Err(BrokerError::Closed);
-        }
-        let commands = messages.iter().filter(|(address, _)| is_for_the_log(address));
-        let commands = commands.map(|(_, envelope)| envelope.clone()).collect();
-        let publish = self.to_be_stored(messages)?;
-        if publish.is_empty() {
-            return Ok(());
-        }
-        self.log.append(commands, async { self.write(Write::Publish(publish)).await.map(drop) }).await
+        self.publish_begun_within(self.publish_timeout, messages).await
     }
 
     async fn consume(&self, queue: &QueueName, prefetch: u16) -> Result<Consumer, BrokerError> {

@@ -6,8 +6,12 @@ use crate::{
     sqlite::StoreError,
 };
 use postern_broker::{BrokerError, Depth, QueueName, SettleRequest, topology::QueueSpec};
-use std::{collections::BTreeSet, sync::mpsc};
-use tokio::sync::{mpsc::UnboundedSender, oneshot};
+use std::{
+    collections::BTreeSet,
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+use tokio::sync::{OwnedSemaphorePermit, mpsc::UnboundedSender, oneshot};
 
 /// The sender of requests to the writer.
 pub(super) type Ops = mpsc::Sender<Op>;
@@ -15,8 +19,8 @@ pub(super) type Ops = mpsc::Sender<Op>;
 /// A request to the writer.
 #[derive(Debug)]
 pub(super) enum Op {
-    /// Write everything in it, or nothing.
-    Write(Write, WriteAnswer),
+    /// Write everything in it, or nothing. The permit is its share of the bytes that may wait.
+    Write(WriteRequest, OwnedSemaphorePermit),
     /// Deliver messages to a new consumer.
     Consume(NewConsumer),
     /// Settle messages of a consumer.
@@ -41,9 +45,29 @@ impl Op {
     /// The bytes of the messages in the request.
     pub(super) fn size(&self) -> u64 {
         match self {
-            Self::Write(write, _) => write.size(),
+            Self::Write(request, _) => request.write.size(),
             _ => 0,
         }
+    }
+}
+
+/// A write that was requested.
+#[derive(Debug)]
+pub(super) struct WriteRequest {
+    /// The changes.
+    pub(super) write: Write,
+    /// The sender of the answer.
+    pub(super) answer: WriteAnswer,
+    /// When it was requested.
+    pub(super) since: Instant,
+    /// How long after that the write may begin.
+    pub(super) patience: Duration,
+}
+
+impl WriteRequest {
+    /// Whether its caller has given up, and may have published the messages again.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.answer.is_closed() || self.since.elapsed() >= self.patience
     }
 }
 

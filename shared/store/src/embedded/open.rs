@@ -1,7 +1,7 @@
 //! Opening the store: its queues are read and declared, and its writer is started.
 
 use super::{
-    EmbeddedBroker, FoundQueue, Indexes,
+    EmbeddedBroker, FoundQueue, Indexes, WAITING,
     log::Log,
     queue::Queue,
     queues::{DelayedMessages, StoredQueues},
@@ -18,9 +18,9 @@ use postern_broker::{
 use std::{
     collections::{BTreeSet, HashMap},
     path::Path,
-    sync::{RwLock, atomic::AtomicU64, mpsc},
+    sync::{Arc, RwLock, atomic::AtomicU64, mpsc},
 };
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// Opens the store, declares the queues and starts the writer.
 pub(super) fn open(
@@ -62,18 +62,19 @@ fn start(
     let found = found.collect();
     #[expect(
         clippy::disallowed_methods,
-        reason = "each publisher waits for its answer: at most one per publisher"
+        reason = "WAITING bounds the publishes, a prefetch the settlements; the rest is small and rare"
     )]
     let (ops, inbox) = mpsc::channel();
     let (status, watched) = watch::channel(BrokerStatus::Ready);
     let writer = Writer::new(folder, store, queues, options.min_free_disk, status, inbox);
-    let writer = writer.recording(recording.clone());
+    let writer = writer.recording(recording.clone()).delivering(log.clone());
     std::thread::Builder::new().name("postern-store".to_owned()).spawn(move || writer.run()).map_err(
         |error| StoreError::Broken(format!("cannot be used: no thread could be started ({error})")),
     )?;
     Ok(EmbeddedBroker {
         path,
         ops,
+        room: Arc::new(Semaphore::new(WAITING as usize)),
         queues: RwLock::new(Indexes { declared, undeclared }),
         unrouted,
         log,

@@ -7,13 +7,13 @@ mod recovery;
 use super::{
     commit::{Staged, WriteChanges},
     disk::Disk,
-    op::{Op, Waiting, WriteAnswer},
+    log::Log,
+    op::{Op, Waiting, WriteRequest},
     queue::{Leased, Queue},
     queues::StoredQueues,
     record::Position,
     recording::Recording,
     store::Store,
-    write::Write,
 };
 use crate::{
     message_log::{LogError, sqlite::WriteJob},
@@ -67,7 +67,9 @@ pub(super) struct Writer {
     /// When a write is retried, or opening the store if it is not open.
     retry: Option<(Instant, Backoff)>,
     /// The requests for the next write.
-    writes: Vec<(Write, WriteAnswer)>,
+    writes: Vec<WriteRequest>,
+    /// The stream `postern.control`, whose records are delivered once they are stored.
+    log: Log,
     /// `None`: there is no message log.
     recording: Option<Recording>,
     /// Jobs on the message log. They are done between writes.
@@ -104,6 +106,7 @@ impl Writer {
             store_error: None,
             retry: None,
             writes: Vec::new(),
+            log: Log::default(),
             recording: None,
             log_jobs: VecDeque::new(),
             ready: BTreeSet::new(),
@@ -117,6 +120,11 @@ impl Writer {
     /// The same writer, which also records what happens to messages by `recording`.
     pub(super) fn recording(self, recording: Option<Recording>) -> Self {
         Self { recording, ..self }
+    }
+
+    /// The same writer, which also delivers the records of the stream `postern.control` through `log`.
+    pub(super) fn delivering(self, log: Log) -> Self {
+        Self { log, ..self }
     }
 
     /// Runs until the broker is closed.
@@ -193,8 +201,14 @@ impl Writer {
 
     fn take(&mut self, op: Op) {
         match op {
-            Op::Write(_, answer) if self.closing.is_some() => drop(answer.send(Err(BrokerError::Closed))),
-            Op::Write(write, answer) => self.writes.push((write, answer)),
+            Op::Write(request, _) if self.closing.is_some() => {
+                drop(request.answer.send(Err(BrokerError::Closed)));
+            }
+            Op::Write(request, room) => {
+                // Others may wait in its place.
+                drop(room);
+                self.writes.push(request);
+            }
             Op::Consume(new) => self.add_consumer(new),
             Op::Settle(consumer, settlements) => self.settle(consumer, &settlements),
             Op::Stop(consumer) => self.stop(consumer),
@@ -247,25 +261,27 @@ impl Writer {
         let writes = std::mem::take(&mut self.writes);
         let failing = self.store_error.is_some();
         if failing && !self.retry_is_due() {
-            return self.refuse(writes.into_iter().map(|(_, answer)| answer));
+            return self.refuse(writes.into_iter().map(|request| request.answer));
         }
         let Some(store) = &self.store else {
-            return self.refuse(writes.into_iter().map(|(_, answer)| answer));
+            return self.refuse(writes.into_iter().map(|request| request.answer));
         };
         let mut staged = Staged::new(&self.queues);
         staged.move_due(&mut self.queues, store, now_ms());
         let mut accepted = Vec::with_capacity(writes.len());
-        let bytes: u64 = writes.iter().map(|(write, _)| write.size()).sum();
+        let bytes: u64 = writes.iter().map(|request| request.write.size()).sum();
         let full = self.disk.problem(bytes).map(str::to_owned);
-        for (write, answer) in writes {
+        for request in writes {
             let admitted = match &full {
+                // If it were stored now and its caller publishes the messages again, they would be doubled.
+                _ if request.is_given_up() => Err(BrokerError::TimedOut(request.patience)),
                 // A write that only removes messages makes room.
-                Some(why) if write.size() > 0 => Err(BrokerError::Blocked(why.clone())),
-                _ => staged.admit(&mut self.queues, store, write),
+                Some(why) if request.write.size() > 0 => Err(BrokerError::Blocked(why.clone())),
+                _ => staged.admit(&mut self.queues, store, request.write),
             };
             match admitted {
-                Ok(gone) => accepted.push((answer, gone)),
-                Err(refused) => drop(answer.send(Err(refused))),
+                Ok(gone) => accepted.push((request.answer, gone)),
+                Err(refused) => drop(request.answer.send(Err(refused))),
             }
         }
         staged.evict(&mut self.queues, store);
@@ -280,6 +296,7 @@ impl Writer {
         };
         match written {
             Ok(WriteChanges { grown, removed }) => {
+                self.log.catch_up(store, &self.queues);
                 self.recovered();
                 self.ready.extend(grown);
                 self.removed += removed;

@@ -2,9 +2,9 @@
 
 use super::{Core, Counters, queue::SpoolQueue, routing_headers};
 use crate::embedded::stored_bytes;
-use postern_broker::{Address, Broker as _, BrokerError, Envelope};
+use postern_broker::{Address, BrokerError, Envelope};
 use postern_shared::clock;
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 use tokio::time::timeout;
 
 impl Core {
@@ -54,14 +54,16 @@ impl Core {
         messages: Vec<(Address, Envelope)>,
         spool_queues: Vec<Arc<SpoolQueue>>,
     ) -> Result<(), BrokerError> {
-        let core = Arc::clone(self);
+        let (core, begun) = (Arc::clone(self), Instant::now());
         // A separate task keeps the count correct even if the caller gives up.
         let storing = self.tasks.spawn(async move {
             let now = clock::now_ms();
             let stamped: Vec<_> =
                 messages.into_iter().map(|message| routing_headers::put(message, now)).collect();
             let bytes = stamped.iter().map(|(_, envelope)| stored_bytes(envelope)).sum();
-            let stored = core.store.publish(stamped).await;
+            // The caller gives up then, and its messages may be published again.
+            let patience = core.publish_timeout.saturating_sub(begun.elapsed());
+            let stored = core.store.publish_begun_within(patience, stamped).await;
             match &stored {
                 Ok(()) => Counters::add(&core.counters.stored, spool_queues.len()),
                 Err(_) => {

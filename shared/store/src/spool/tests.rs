@@ -322,6 +322,27 @@ async fn a_disk_that_takes_nothing_is_no_place_and_the_broker_still_is() {
 }
 
 #[tokio::test]
+async fn what_the_disk_had_not_begun_when_the_caller_gave_up_is_not_spooled() {
+    let (dir, broker) = (tempfile::tempdir().unwrap(), broker());
+    goes(&broker);
+    let impatient = SpoolOptions { publish_timeout: Duration::from_secs(1), ..options(dir.path()) };
+    let spool = Spool::open(impatient, broker.clone()).await.unwrap();
+    // The first write waits until the other connection is dropped, and the second one waits behind it.
+    let other = rusqlite::Connection::open(dir.path().join(crate::FILE)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for name in ["1", "2"] {
+        let outcome = post(&spool, inbound(), name).await;
+        assert!(matches!(outcome, Err(BrokerError::TimedOut(_))), "{outcome:?}");
+    }
+    drop(other);
+    holds(&spool, 1).await;
+    comes_back(&broker);
+    holds(&spool, 0).await;
+    assert_eq!(taken(&broker), ["1"]);
+    spool.close().await;
+}
+
+#[tokio::test]
 async fn a_folder_is_for_one_spool_at_a_time() {
     let (dir, broker) = (tempfile::tempdir().unwrap(), broker());
     let spool = open(dir.path(), &broker).await;

@@ -1,5 +1,5 @@
-//! What the embedded broker promises beyond the suite: locks, exact limits, and behaviour with damage, a full
-//! disk or a killed process.
+//! What the embedded broker promises beyond the suite: locks, exact limits, and behaviour with damage, a full or
+//! slow disk, or a killed process.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::disallowed_methods, reason = "it starts itself once more, to be killed or given no disk")]
 
@@ -8,6 +8,7 @@ mod crash;
 mod damage;
 mod full_disk;
 mod promises;
+mod slow_disk;
 
 use postern_broker::{
     Address, Broker, BrokerError, BrokerOptions, BrokerStatus, Consumer, Delivery, Envelope, QueueName,

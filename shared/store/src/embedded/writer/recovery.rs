@@ -83,6 +83,8 @@ impl Writer {
                     self.ready.insert(index);
                 }
                 self.queues.delayed = delayed;
+                // The write that failed may have stored records all the same.
+                self.log.catch_up(&store, &self.queues);
                 self.store = Some(store);
                 self.recovered();
             }
