@@ -9,7 +9,7 @@
 
 use crate::{
     connectors::Call,
-    flow::{PacedSender, WorkPermit},
+    flow::{IsCancelled, PacedSender, WorkPermit},
     outcome::{NOT_BEGUN, Sent},
     retry::{Disposition, Schedule},
 };
@@ -130,13 +130,14 @@ impl<'m> Attempt<'m> {
 }
 
 impl Sending {
-    /// Attempts to send `message`, with spans below `scope`. `None` if sending did not begin for any
-    /// recipient.
+    /// Attempts to send `message`, with spans below `scope`, until it is cancelled. `None` if sending did not
+    /// begin for any recipient.
     pub(crate) async fn attempt<'m>(
         &self,
         message: &'m Outbound,
         work: &WorkPermit,
         scope: &Scope,
+        is_cancelled: IsCancelled<'_>,
     ) -> Option<Attempt<'m>> {
         let before = usize::try_from(message.parts_sent).unwrap_or(usize::MAX);
         let policy = &self.backend.definition.text;
@@ -157,7 +158,7 @@ impl Sending {
             let expired = vec![Disposition::Expired(None); message.identities.len()];
             return Some(Attempt::of(message, Some(prepared), expired));
         }
-        let progress = self.send(message, &prepared, (work, scope)).await;
+        let progress = self.send(message, &prepared, (work, scope, is_cancelled)).await;
         if progress.iter().all(PartsProgress::is_not_begun) {
             return None;
         }
@@ -171,7 +172,7 @@ impl Sending {
         &self,
         message: &Outbound,
         prepared: &Prepared<'_>,
-        (work, scope): (&WorkPermit, &Scope),
+        (work, scope, is_cancelled): (&WorkPermit, &Scope, IsCancelled<'_>),
     ) -> Vec<PartsProgress> {
         let mut progress: Vec<_> = message.identities.iter().map(|to| self.begin(to)).collect();
         // Media are sent with the first part, unless their URLs are in the text.
@@ -190,7 +191,7 @@ impl Sending {
             }
             let text = prepared.part(part);
             let call = Call { message, text: &text, context, identities: &identities, scope };
-            let outcomes = self.sender.send(work, call).await;
+            let outcomes = self.sender.send(work, call, is_cancelled).await;
             for (place, outcome) in places.into_iter().zip(outcomes) {
                 match outcome {
                     Ok(sent) => progress[place].sent.push(sent),

@@ -80,16 +80,19 @@ impl Worker for BackendWorker {
         };
         span.note_attempt(message.id, message.attempt);
         self.taken.of(lane).note(message.created_at, clock::now());
+        let since = delivery.since;
         let queued = Queued { envelope: &delivery.envelope, message: &message, lane };
-        if let Some(cancelled) = self.settling.cancelled(queued, delivery.since.elapsed()) {
-            drop(permit);
-            return self.settling.cancel((delivery, queue), &message, cancelled, &mut span).await;
-        }
+        let is_cancelled = || self.settling.control.cancels(queued, since.elapsed());
         let attempt = match poison {
+            _ if is_cancelled() => None,
             Some(failure) => Some(Attempt::given_up(&message, &failure)),
-            None => self.sending.attempt(&message, &permit, &span.scope()).await,
+            None => self.sending.attempt(&message, &permit, &span.scope(), &is_cancelled).await,
         };
         let Some(attempt) = attempt else {
+            if let Some(cancelled) = self.settling.cancelled(queued, since.elapsed()) {
+                drop(permit);
+                return self.settling.cancel((delivery, queue), &message, cancelled, &mut span).await;
+            }
             // Sending did not begin: the message is released as if it had not been taken.
             span.scope().requeued(queue);
             return delivery.release();

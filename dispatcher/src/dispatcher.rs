@@ -79,7 +79,8 @@ impl Dispatcher {
     ) -> Result<Self, prometheus::Error> {
         let Validated { config, mut connectors, webhook, callbacks } = validated;
         let metrics = DispatcherMetrics::declare(&monitoring.metrics)?;
-        let publisher = Publisher::new(broker.clone(), metrics.publish.clone());
+        metrics.dead_letters.declare_backends(config.backends.keys());
+        let publisher = Publisher::new(broker.clone(), &metrics);
         let builder = Builder {
             keys: Current::new(config.compat.callback_keys()),
             recount: Arc::default(),

@@ -2,10 +2,14 @@
 //! classes, queues; never an identity, a text or an id.
 
 use crate::flow::AllFlowMetrics;
-use postern_broker::QueueName;
+use postern_broker::{QueueName, refused::NO_BACKEND};
 use postern_service::metrics::{Metrics, PublishMetrics, SECONDS};
 use postern_shared::{error::FailureClass, message::BackendName};
 use prometheus::{Error, Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// The upper bounds of a message's age, in seconds: 10 ms to a day.
 const AGES: [f64; 14] =
@@ -90,6 +94,45 @@ impl PollMetrics {
     }
 }
 
+/// The metric of dead letters. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct DeadLetterMetrics {
+    letters: IntCounterVec,
+    /// The backends that the configuration has, or had before a reload.
+    backends: Arc<Mutex<BTreeSet<BackendName>>>,
+}
+
+impl DeadLetterMetrics {
+    fn new(letters: IntCounterVec) -> Self {
+        let metrics = Self { letters, backends: Arc::default() };
+        metrics.show(NO_BACKEND);
+        metrics
+    }
+
+    fn show(&self, backend: &str) {
+        for class in FailureClass::ALL {
+            self.letters.with_label_values(&[backend, class.as_str()]);
+        }
+    }
+
+    /// Makes the counters of `backends` appear from the start.
+    pub(crate) fn declare_backends<'b>(&self, backends: impl IntoIterator<Item = &'b BackendName>) {
+        let mut known = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
+        for backend in backends {
+            self.show(backend.as_str());
+            known.insert(backend.clone());
+        }
+    }
+
+    /// Counts a dead letter of `backend` that is stored; under [`NO_BACKEND`] if `backend` was never
+    /// configured, since a message may name any.
+    pub(crate) fn count(&self, backend: &BackendName, class: FailureClass) {
+        let is_known = self.backends.lock().unwrap_or_else(PoisonError::into_inner).contains(backend);
+        let name = if is_known { backend.as_str() } else { NO_BACKEND };
+        self.letters.with_label_values(&[name, class.as_str()]).inc();
+    }
+}
+
 /// The metrics of the dispatcher. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct DispatcherMetrics {
@@ -97,13 +140,14 @@ pub(crate) struct DispatcherMetrics {
     pub(crate) publish: PublishMetrics,
     /// The metrics of flow control.
     pub(crate) flow: AllFlowMetrics,
+    /// The metric of dead letters.
+    pub(crate) dead_letters: DeadLetterMetrics,
     messages: IntCounterVec,
     recipients: IntCounterVec,
     segments: IntCounterVec,
     send_duration: HistogramVec,
     in_flight: IntGaugeVec,
     retries: IntCounterVec,
-    dead_letters: IntCounterVec,
     message_age: HistogramVec,
     polls: IntCounterVec,
     deliveries: IntCounterVec,
@@ -149,7 +193,11 @@ impl DispatcherMetrics {
                 "Recipients queued for a retry, by failure class",
                 by_class,
             )?,
-            dead_letters: metrics.counter("dead_letters_total", "Dead letters by failure class", by_class)?,
+            dead_letters: DeadLetterMetrics::new(metrics.counter(
+                "dead_letters_total",
+                "Dead letters by failure class",
+                by_class,
+            )?),
             message_age: metrics.histogram(
                 "message_age_seconds",
                 "Time from a message's creation until it was sent",
@@ -190,7 +238,6 @@ impl DispatcherMetrics {
         }
         for class in FailureClass::ALL {
             self.retries.with_label_values(&[name, class.as_str()]);
-            self.dead_letters.with_label_values(&[name, class.as_str()]);
         }
         SendingMetrics {
             backend: backend.clone(),
@@ -267,11 +314,6 @@ impl SendingMetrics {
     /// Counts `number` recipients that are retried.
     pub(crate) fn retries(&self, class: FailureClass, number: usize) {
         self.all.retries.with_label_values(&[self.backend.as_str(), class.as_str()]).inc_by(number as u64);
-    }
-
-    /// Counts a dead letter.
-    pub(crate) fn dead_letter(&self, class: FailureClass) {
-        self.all.dead_letters.with_label_values(&[self.backend.as_str(), class.as_str()]).inc();
     }
 }
 

@@ -6,6 +6,7 @@
 //! becomes a dead letter. That module does no I/O; the publishing is here. The spool forwards by the same
 //! steps, and ends with a file instead of a cut body.
 
+use crate::metrics::{DeadLetterMetrics, DispatcherMetrics};
 use postern_broker::{
     Address, Broker, BrokerError, CUT_BODY, Delivery, Envelope, QueueName, header, refused::Remainder,
 };
@@ -15,6 +16,7 @@ use postern_service::{
 };
 use postern_shared::{
     backoff::Backoff,
+    error::FailureClass,
     message::{BackendName, MessageId},
 };
 use std::{
@@ -33,11 +35,13 @@ fn backoff() -> Backoff {
 pub(crate) struct Publisher {
     broker: Arc<dyn Broker>,
     metrics: PublishMetrics,
+    dead_letters: DeadLetterMetrics,
 }
 
 impl Publisher {
-    pub(crate) fn new(broker: Arc<dyn Broker>, metrics: PublishMetrics) -> Self {
-        Self { broker, metrics }
+    /// Publishes to `broker`, and counts in `metrics`.
+    pub(crate) fn new(broker: Arc<dyn Broker>, metrics: &DispatcherMetrics) -> Self {
+        Self { broker, metrics: metrics.publish.clone(), dead_letters: metrics.dead_letters.clone() }
     }
 
     /// Publishes `messages`, with spans below `scope`, until the broker confirms them all. `false`: the broker
@@ -107,10 +111,14 @@ impl Publisher {
     /// The broker did not confirm them all.
     pub(crate) async fn publish_once(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
         let queues: Vec<_> = messages.iter().map(|(address, _)| address.queue()).collect();
+        let dead: Vec<_> = messages.iter().filter_map(labels_of_dead_letter).collect();
         let begun = Instant::now();
         let published = self.broker.publish(messages).await;
         for queue in &queues {
             self.metrics.published(queue, published.is_ok(), begun.elapsed().as_secs_f64());
+        }
+        if published.is_ok() {
+            dead.iter().for_each(|(backend, class)| self.dead_letters.count(backend, *class));
         }
         published
     }
@@ -206,6 +214,14 @@ impl Publisher {
             Err(closed) => Err(closed),
         }
     }
+}
+
+/// The backend and the class of a dead letter. `None` for any other message.
+fn labels_of_dead_letter((address, envelope): &(Address, Envelope)) -> Option<(BackendName, FailureClass)> {
+    let Address::Dead(backend) = address else { return None };
+    let class = envelope.text_header(header::CLASS)?;
+    let class = FailureClass::ALL.into_iter().find(|known| known.as_str() == class)?;
+    Some((backend.clone(), class))
 }
 
 /// What the log says about a dead letter, once it is stored.

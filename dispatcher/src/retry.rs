@@ -54,7 +54,8 @@ pub(crate) enum Disposition {
     },
     /// It is given up.
     Dead(Failure),
-    /// It is given up because `expires_at` has passed, or will have before the next attempt.
+    /// It is given up because `expires_at` has passed, or will have before the next attempt. As far as the
+    /// last attempt shows, the provider does not have it.
     Expired(Option<Failure>),
 }
 
@@ -114,7 +115,11 @@ impl Schedule {
         };
         let next = SignedDuration::try_from(delay).ok().and_then(|delay| now.checked_add(delay).ok());
         if message.expires_at.is_some_and(|at| next.is_none_or(|next| at <= next)) {
-            return Disposition::Expired(Some(failure));
+            return match failure.class {
+                // The provider may have it: an application that reads "expired" may send it again.
+                FailureClass::Unknown => Disposition::Dead(failure),
+                _ => Disposition::Expired(Some(failure)),
+            };
         }
         match deferred {
             Some((_, times)) => Disposition::Deferred { delay, times, failure },

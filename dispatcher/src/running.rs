@@ -115,6 +115,7 @@ impl Running {
         let before = std::mem::replace(&mut self.config, Arc::clone(&config));
         let plan = PartsPlan::new(&config);
         self.builder.keys.set(config.compat.callback_keys());
+        self.builder.metrics.dead_letters.declare_backends(config.backends.keys());
         self.rated.configured(plan.rated());
         self.replace_backends(&plan, &before, connectors);
         if !application_is_same(&config, &before) {

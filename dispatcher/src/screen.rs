@@ -15,7 +15,7 @@
 use crate::{
     dead_letter::{too_large, unread},
     flow::WorkPermit,
-    metrics::{DispatcherMetrics, OutcomeLabel, SendingMetrics},
+    metrics::{DispatcherMetrics, OutcomeLabel},
     publish::Publisher,
     worker::{Job, Worker},
 };
@@ -80,8 +80,9 @@ impl Screening {
             delivery.envelope = std::mem::take(&mut delivery.envelope).cut(CUT_BODY);
             drop(permit);
             // Boxed, like the one below, so that a rare case does not make every task larger.
-            if let Some(metrics) = Box::pin(self.give_up(queue, delivery, &failure, &mut span)).await {
-                metrics.message(OutcomeLabel::Malformed);
+            let stored = Box::pin(self.give_up(queue, delivery, &failure, &mut span)).await;
+            if let Some(backend) = queue.backend().filter(|_| stored) {
+                self.metrics.sending(&backend).message(OutcomeLabel::Malformed);
             }
             return;
         }
@@ -94,23 +95,17 @@ impl Screening {
         }
     }
 
-    /// Dead-letters `delivery` without reading it, and counts that. Once it is stored, returns the metrics
-    /// of the backend that it was for.
+    /// Dead-letters `delivery` without reading it. Returns whether the dead letter is stored.
     async fn give_up(
         &self,
         queue: &QueueName,
         delivery: Delivery,
         failure: &Failure,
         span: &mut TraceSpan,
-    ) -> Option<SendingMetrics> {
+    ) -> bool {
         let letter = unread(&delivery.envelope, queue, failure);
         span.note_failure(failure);
-        if !self.publisher.settle(delivery, queue, letter, &span.scope()).await {
-            return None;
-        }
-        let metrics = self.metrics.sending(&queue.backend()?);
-        metrics.dead_letter(failure.class);
-        Some(metrics)
+        self.publisher.settle(delivery, queue, letter, &span.scope()).await
     }
 }
 

@@ -72,9 +72,6 @@ impl Settling {
             return delivery.release();
         }
         tally::count(&self.metrics, attempt, now);
-        for class in dead_classes(attempt) {
-            self.metrics.dead_letter(class);
-        }
         log(&delivery.envelope, attempt);
         delivery.ack();
         scope.acknowledged(queue);
@@ -120,7 +117,6 @@ impl Settling {
         note_malformed(span);
         if self.publisher.settle(delivery, queue, letter, &span.scope()).await {
             self.metrics.message(OutcomeLabel::Malformed);
-            self.metrics.dead_letter(FailureClass::Permanent);
         }
     }
 }
@@ -218,11 +214,6 @@ fn letter(
     let attempts = message.attempt.saturating_sub(u32::from(not_tried));
     let cause = Cause { class, code, reason: &reason, attempts };
     Some((Address::Dead(message.backend.clone()), dead_letter(envelope, queue, cause)))
-}
-
-/// The class of each dead letter that `attempt` leads to.
-fn dead_classes(attempt: &Attempt<'_>) -> Vec<FailureClass> {
-    dead(attempt).values().filter_map(|dead| Some(why_dead(&dead.dispositions)?.0)).collect()
 }
 
 /// The class and the code of most of the identities that are given up, and the reasons of all. `None` if no

@@ -10,6 +10,10 @@ pub(crate) enum Held {
     Paused,
     /// Its turn did not come in time.
     TooLong,
+    /// The message expired before the request's turn.
+    Expired,
+    /// An operator cancelled the message before the request's turn.
+    Cancelled,
     /// The process drains: requests in flight finish, and the others are left to another process.
     Draining,
 }
@@ -22,6 +26,8 @@ impl Held {
             match self {
                 Self::Paused => "not sent: the backend paused before this request's turn",
                 Self::TooLong => "not sent: this request's turn did not come in time",
+                Self::Expired => "not sent: the message expired before this request's turn",
+                Self::Cancelled => "not sent: an operator cancelled the message before this request's turn",
                 Self::Draining => "not sent: this process is draining",
             },
         )

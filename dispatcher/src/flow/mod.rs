@@ -23,7 +23,8 @@
 //!
 //! What is requeued: a message of which no request was begun is released unchanged. Of one that was begun
 //! in part, the rest is published again, as the same attempt. A request whose turn does not come in the
-//! time that `lease` allows is not begun.
+//! time that `lease` allows is not begun, and neither is one whose message has expired or been cancelled
+//! when its turn comes.
 
 mod breaker;
 mod concurrency;
@@ -47,6 +48,6 @@ pub(crate) use limit::ConcurrencyPermit;
 pub(crate) use metrics::{AllFlowMetrics, Rated};
 pub(crate) use permit::WorkPermit;
 pub(crate) use processes::{RatedQueues, settling};
-pub(crate) use sender::PacedSender;
+pub(crate) use sender::{IsCancelled, PacedSender};
 pub(crate) use shown::FlowShown;
 pub(crate) use state::Intake;

@@ -65,8 +65,8 @@ fn seconds(number: f64) -> Duration {
 /// This process's share of a limit: the limit divided by the number of consumers of the backend's
 /// queue, all of which count each other.
 ///
-/// A process that has just begun to consume sends nothing until the others have had the time to
-/// count it; one that counts fewer than before goes faster at once. So the shares add up to the
+/// A process that has just begun to consume and is not alone sends nothing until the others have had the
+/// time to count it; one that counts fewer than before goes faster at once. So the shares add up to the
 /// limit, or for a moment to less.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ProcessShare {
@@ -74,18 +74,21 @@ pub(crate) struct ProcessShare {
     settle: Duration,
     /// The consumers, this process's included. `None` if they are not known.
     consumers: Option<u32>,
+    /// Since when they are known.
+    known: Option<Instant>,
     from: Option<Instant>,
 }
 
 impl ProcessShare {
     /// A share of `limit` a second. The other processes count this one within `settle`.
     pub(crate) fn new(limit: f64, settle: Duration) -> Self {
-        Self { limit, settle, consumers: None, from: None }
+        Self { limit, settle, consumers: None, known: None, from: None }
     }
 
     /// Notes that this process begins to consume, or does not know whether it still does.
     pub(crate) fn forget(&mut self) {
         self.consumers = None;
+        self.known = None;
         self.from = None;
     }
 
@@ -93,8 +96,13 @@ impl ProcessShare {
     pub(crate) fn counted(&mut self, consumers: u32, now: Instant) {
         // This process is there even if it is not counted yet.
         let consumers = consumers.max(1);
-        if self.consumers.is_none() {
-            self.from = Some(if consumers > 1 { now + self.settle } else { now });
+        let known = *self.known.get_or_insert(now);
+        // A single consumer that was just counted may have been another process, before this one was there.
+        let has_just_begun = self.consumers.is_none_or(|before| before == 1 && now < known + self.settle);
+        if has_just_begun && consumers > 1 {
+            self.from = Some(now + self.settle);
+        } else if self.consumers.is_none() {
+            self.from = Some(now);
         }
         self.consumers = Some(consumers);
     }
@@ -181,7 +189,7 @@ mod tests {
         let mut second = ProcessShare::new(50.0, settle);
         second.counted(2, now);
         assert_eq!((second.per_second(), second.from()), (Some(25.0), Some(now + settle)));
-        first.counted(2, after(now, 500));
+        first.counted(2, after(now, 1_000));
         assert_eq!((first.per_second(), first.from()), (Some(25.0), Some(now)));
         second.counted(1, after(now, 2_000));
         assert_eq!((second.per_second(), second.part()), (Some(50.0), 1.0));
@@ -189,5 +197,18 @@ mod tests {
         assert_eq!(second.per_second(), None);
         second.counted(3, after(now, 3_000));
         assert_eq!(second.from(), Some(after(now, 4_000)));
+    }
+
+    #[test]
+    fn a_process_that_counted_another_one_in_place_of_itself_waits_until_that_one_has_counted_it() {
+        let now = Instant::now();
+        let mut share = ProcessShare::new(50.0, Duration::from_secs(1));
+        share.counted(1, now);
+        share.counted(1, after(now, 5));
+        assert_eq!(share.from(), Some(now), "alone");
+        share.counted(2, after(now, 10));
+        assert_eq!((share.per_second(), share.from()), (Some(25.0), Some(after(now, 1_010))));
+        share.counted(3, after(now, 500));
+        assert_eq!(share.from(), Some(after(now, 1_010)), "it waits once");
     }
 }

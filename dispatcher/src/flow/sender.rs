@@ -15,12 +15,16 @@ use crate::{
     outcome::{self, Outcome},
 };
 use futures_util::{StreamExt, stream::FuturesOrdered};
+use jiff::Timestamp;
 use postern_config::backend::{
     BackendConfig,
     flow::{Counted, RateLimit},
 };
-use postern_shared::{message::Identity, text::segmentation};
+use postern_shared::text::segmentation;
 use std::{pin::pin, sync::Arc, time::Instant};
+
+/// Says whether an operator has cancelled the message by now.
+pub(crate) type IsCancelled<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// Sends a backend's messages, each request when it may be made. This is the only place in which a
 /// queued message is split into requests.
@@ -42,19 +46,25 @@ impl PacedSender {
     }
 
     /// Makes `call`, in as many requests as it takes. Returns one outcome for each of its identities, in
-    /// their order. An identity whose turn did not come in time fails with `not_begun`.
-    pub(crate) async fn send(&self, work: &WorkPermit, call: Call<'_>) -> Vec<Outcome> {
-        let Call { text, identities, .. } = call;
-        let cost = |some: &[Identity]| self.count.map_or(0, |count| cost(count, text, some.len()));
+    /// their order. An identity whose turn did not come in time, before the message expired or was
+    /// cancelled, fails with `not_begun`.
+    pub(crate) async fn send(
+        &self,
+        work: &WorkPermit,
+        call: Call<'_>,
+        is_cancelled: IsCancelled<'_>,
+    ) -> Vec<Outcome> {
+        let identities = call.identities;
+        let turn = |some| self.turn(work, Call { identities: some, ..call }, is_cancelled);
         let request = |permit, some| self.request(permit, Call { identities: some, ..call });
         if identities.len() <= self.recipients {
-            let permit = work.request(cost(identities)).await;
+            let permit = turn(identities).await;
             work.all_begun();
             return request(permit, identities).await;
         }
         let (mut answers, mut flying) = (Vec::with_capacity(identities.len()), FuturesOrdered::new());
         for some in identities.chunks(self.recipients) {
-            let mut permit = pin!(work.request(cost(some)));
+            let mut permit = pin!(turn(some));
             let permit = loop {
                 tokio::select! {
                     biased;
@@ -69,6 +79,29 @@ impl PacedSender {
             answers.extend(answer);
         }
         answers
+    }
+
+    /// Waits until `call` may be made, as one request.
+    ///
+    /// # Errors
+    /// It must not be made.
+    async fn turn<'w>(
+        &self,
+        work: &'w WorkPermit,
+        call: Call<'_>,
+        is_cancelled: IsCancelled<'_>,
+    ) -> Result<SendPermit<'w>, Held> {
+        let still_wanted = || match () {
+            () if is_cancelled() => Err(Held::Cancelled),
+            () if call.message.expired(Timestamp::now()) => Err(Held::Expired),
+            () => Ok(()),
+        };
+        // Otherwise each of the message's other requests would use up a turn, too.
+        still_wanted()?;
+        let cost = self.count.map_or(0, |count| cost(count, call.text, call.identities.len()));
+        let permit = work.request(cost).await?;
+        // The wait may have taken minutes.
+        still_wanted().map(|()| permit)
     }
 
     /// Makes one request if `permit` allows it.

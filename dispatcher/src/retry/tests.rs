@@ -143,8 +143,12 @@ fn a_retry_that_would_come_too_late_is_not_waited_for() {
             "{expires_at}"
         );
     }
-    let given_up = Err(Failure::permanent("x", ""));
-    assert_eq!(disposition(&schedule(""), &attempt(1, Some("2026-01-01T00:00:01Z")), given_up), "dead");
+    let soon = attempt(1, Some("2026-01-01T00:00:01Z"));
+    assert_eq!(disposition(&schedule(""), &soon, Err(Failure::permanent("x", ""))), "dead");
+    let unanswered = || Err(Failure::unknown("timeout", ""));
+    assert_eq!(disposition(&schedule(""), &soon, unanswered()), "dead", "the provider may have it");
+    assert_eq!(disposition(&schedule(""), &attempt(1, None), unanswered()), "retry in 3");
+    assert_eq!(disposition(&schedule(""), &soon, Err(Failure::transient(NOT_BEGUN, ""))), "expired");
 }
 
 #[test]

@@ -109,6 +109,26 @@ fn a_message_that_dies_whole_stays_as_it_was() {
 }
 
 #[test]
+fn what_the_provider_may_have_is_not_called_expired() {
+    let (now, body) = (Timestamp::now(), original(&["+1".to_owned()], 1).body);
+    let message = Outbound { expires_at: Some(now), ..Outbound::from_json(&body).unwrap() };
+    let queue = QueueName::outbound(&message.backend, message.priority);
+    for (failure, state, class, code) in [
+        (Failure::unknown("no_answer", ""), State::Unknown, "unknown", "no_answer"),
+        (Failure::transient("connect", ""), State::Expired, "permanent", "expired"),
+    ] {
+        let dispositions = schedule().dispositions(&message, vec![Err(failure)], now);
+        let attempt = Attempt::of(&message, None, dispositions);
+        let messages = settlement(&Envelope::from(&message), &queue, &attempt, now);
+        assert_eq!(report_of(&messages).recipients[0].state, state);
+        let [_, (_, dead)] = &messages[..] else { panic!("{messages:?}") };
+        let cause = [header::CLASS, header::CODE].map(|name| dead.text_header(name));
+        assert_eq!(cause, [Some(class), Some(code)]);
+        assert_eq!(dead.headers.get(header::ATTEMPTS), Some(&HeaderValue::Integer(1)));
+    }
+}
+
+#[test]
 fn a_reason_is_not_longer_than_a_header_should_be() {
     let (_, _, messages) = after(&[Err(Failure::permanent("x", "é".repeat(5_000)))], 1);
     assert_eq!(messages[1].1.text_header(header::REASON).unwrap().chars().count(), MAX_REASON + 1);

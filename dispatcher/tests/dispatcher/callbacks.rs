@@ -163,5 +163,6 @@ async fn what_is_given_up_is_dropped_where_many_dead_letters_wait() {
     until("a drop", || counted(&running, "postern.callbacks", "dropped") == 1.0).await;
     running.idle().await;
     assert_eq!(running.broker.waiting("postern.dead").len(), 10_000);
+    assert_eq!(running.dead_counted("demo", "permanent"), 1, "a callback that is dropped is none");
     running.stop().await;
 }

@@ -4,11 +4,12 @@ use crate::{
     provider::{Answer, Provider, answer},
     setup::{Custom, Running, message, retries, states, until},
 };
-use postern_broker::{Address, Broker, Envelope, memory::MemoryBroker};
+use jiff::{SignedDuration, Timestamp};
+use postern_broker::{Address, Broker, Envelope, header, memory::MemoryBroker};
 use postern_dispatcher::connectors::{ConnectorRegistry, Outcomes, Sent};
 use postern_shared::{
     error::Failure,
-    message::{Priority, State},
+    message::{Outbound, Priority, State},
 };
 use std::{
     sync::{
@@ -288,6 +289,51 @@ async fn a_message_to_many_has_as_many_requests_in_flight_as_its_backend_may() {
         assert!(provider.most_at_a_time() <= concurrency, "{}", provider.most_at_a_time());
         running.stop().await;
     }
+}
+
+/// A message to `identities` that expires at `expires_at`.
+fn expiring(identities: &[&str], expires_at: Timestamp) -> String {
+    let message = serde_json::json!({
+        "backend": "demo", "identities": identities, "text": "pong", "expires_at": expires_at.to_string(),
+    });
+    message.to_string()
+}
+
+#[tokio::test]
+async fn a_recipient_whose_turn_comes_after_the_expiry_is_not_sent_to() {
+    let (provider, release) = held().await;
+    let text = to(&provider, "concurrency = 1", "timeout = \"1m\"");
+    let running = Running::start(&text, &ConnectorRegistry::builtin());
+    let expires_at = Timestamp::now() + SignedDuration::from_secs(2);
+    running.queue("demo", Priority::Normal, expiring(&["1", "2", "3"], expires_at)).await;
+    until("the first request", || provider.received().len() == 1).await;
+    until("the expiry", || Timestamp::now() > expires_at).await;
+    release.add_permits(10);
+    let report = running.reports(1).await.remove(0);
+    assert_eq!(states(&report), [("1", State::Sent), ("2", State::Expired), ("3", State::Expired)]);
+    let letter = running.dead(1).await.remove(0);
+    assert_eq!(letter.text_header(header::CODE), Some("expired"));
+    assert_eq!(Outbound::from_json(&letter.body).unwrap().identities.len(), 2);
+    running.idle().await;
+    assert!(running.broker.delayed().is_empty());
+    assert_eq!(provider.received().len(), 1);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_expires_while_it_waits_for_the_rate_is_not_sent() {
+    let (connectors, order) = noting();
+    let text = "[backends.demo]\ntype = \"custom\"\nrate = { limit = \"30/min\", burst = 1 }";
+    let running = Running::start(text, &connectors);
+    running.queue("demo", Priority::Normal, message(&["first"])).await;
+    until("the first", || order.lock().unwrap().len() == 1).await;
+    let soon = Timestamp::now() + SignedDuration::from_millis(500);
+    running.queue("demo", Priority::Normal, expiring(&["late"], soon)).await;
+    let report = running.reports(2).await.remove(1);
+    assert_eq!(states(&report), [("late", State::Expired)]);
+    running.dead(1).await;
+    assert_eq!(order.lock().unwrap().len(), 1);
+    running.stop().await;
 }
 
 #[tokio::test]

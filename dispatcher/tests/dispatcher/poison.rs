@@ -94,7 +94,8 @@ async fn the_application_is_not_called_with_poison() {
         "type = \"webhook\"\nurl = \"{}/hook\"\nsecret = \"whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"",
         provider.url
     );
-    for application in [&webhook, "type = \"echo\""] {
+    // Of two dead letters, the webhook reads one. The echo reads none, so that it knows no backend.
+    for (application, counted) in [(webhook.as_str(), [1, 1]), ("type = \"echo\"", [0, 2])] {
         let config = format!(
             "[dispatcher]\nbackends = []\nmax_deliveries = 6\n[backends.demo]\ntype = \"console\"\n\
              [application]\n{application}\n"
@@ -113,6 +114,7 @@ async fn the_application_is_not_called_with_poison() {
         }
         running.idle().await;
         assert!(running.broker.waiting(QUEUE).is_empty(), "the echo says nothing");
+        assert_eq!(["demo", "unknown"].map(|backend| running.dead_counted(backend, "unknown")), counted);
         running.stop().await;
     }
     assert!(provider.received().is_empty());

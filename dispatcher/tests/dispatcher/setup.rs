@@ -127,6 +127,14 @@ impl Running {
         self.broker.waiting("postern.dead")
     }
 
+    /// How many dead letters of `backend` and `class` were counted.
+    pub(crate) fn dead_counted(&self, backend: &str, class: &str) -> u64 {
+        let series = format!("postern_dead_letters_total{{backend=\"{backend}\",class=\"{class}\"}} ");
+        let text = self.metrics.text();
+        let value = text.lines().find_map(|line| line.strip_prefix(&series));
+        value.unwrap_or_else(|| panic!("no {series}: {text}")).parse().unwrap()
+    }
+
     /// Waits until no message is in progress.
     pub(crate) async fn idle(&self) {
         until("idleness", || self.broker.leased() == 0).await;

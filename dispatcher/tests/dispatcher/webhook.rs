@@ -4,7 +4,7 @@ mod down;
 
 use crate::{
     provider::{Answer, Provider, Received, answer},
-    setup::{Running, TRACE, until},
+    setup::{Running, TRACE, until, validated},
 };
 use postern_broker::{Address, Broker, Envelope, HeaderValue, QueueName, header, memory::MemoryBroker};
 use postern_dispatcher::connectors::ConnectorRegistry;
@@ -212,6 +212,8 @@ async fn what_is_hopeless_is_dead_at_once_and_what_fails_too_often_at_the_end() 
     assert!(!letter.headers.contains_key(header::ATTEMPT));
     until("two dead", || metric(&running, "postern.inbound", "failed", 2)).await;
     running.idle().await;
+    let counted = ["permanent", "transient"].map(|class| running.dead_counted("demo", class));
+    assert_eq!((counted, running.dead_counted("unknown", "permanent")), ([1, 1], 0));
     // Dead letters stay dead: the webhook was not called again.
     assert_eq!(provider.received().len(), 4);
     assert!(running.stop().await.waiting("postern.inbound").is_empty());
@@ -263,8 +265,26 @@ async fn what_is_no_message_is_dead_unread_and_stops_nothing() {
         until("a count", || metric(&running, queue, "malformed", 1)).await;
         running.broker.clear("postern.dead");
     }
+    assert_eq!(running.dead_counted("unknown", "permanent"), 2);
     write_in(&running.broker, Envelope::from(&inbound("ping"))).await;
     requests(&provider, 1).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_backend_that_nobody_configured_is_no_label_until_a_reload_brings_it() {
+    let provider = Provider::answering(answer(410, "")).await;
+    let (connectors, before) = (ConnectorRegistry::builtin(), json_format(&provider));
+    let running = Running::start(&before, &connectors);
+    let other = Inbound { backend: "other".parse().unwrap(), ..inbound("ping") };
+    write_in(&running.broker, Envelope::from(&other)).await;
+    until("a count", || running.dead_counted("unknown", "permanent") == 1).await;
+    assert!(!running.metrics.text().contains("backend=\"other\""));
+    let after = format!("{before}[backends.other]\ntype = \"console\"\n");
+    running.reload.apply(validated(&after, &connectors)).await.unwrap();
+    write_in(&running.broker, Envelope::from(&other)).await;
+    until("its count", || running.dead_counted("other", "permanent") == 1).await;
+    assert_eq!(running.dead_counted("unknown", "permanent"), 1);
     running.stop().await;
 }
 
