@@ -1,7 +1,7 @@
 //! Reading a request's body: all of it, within its limits, before anything looks at it.
 //!
-//! All large bodies share a limited amount of memory. A large body for which too little is left is answered
-//! 503; small bodies, which are nearly all, do not count.
+//! The large bodies of all requests in progress share a limited amount of memory. A large body for which too
+//! little is left is answered 503; small bodies, which are nearly all, do not count.
 
 use crate::refusal_reason::RefusalReason;
 use actix_web::{
@@ -21,16 +21,19 @@ use std::{
     cell::RefCell,
     pin::Pin,
     rc::Rc,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 
-/// Bytes of a body that are accepted regardless of how many bodies are being read.
+/// Bytes of a body that are accepted regardless of how many requests are in progress.
 const SMALL: usize = 16 * 1024;
 
-/// Bytes that all bodies that are being read may take together, beyond [`SMALL`] of each; or the limit of one
-/// body, if that is larger.
+/// Bytes that the bodies of all requests in progress may take together, beyond [`SMALL`] of each; or the
+/// limit of one body, if that is larger.
 const ROOM: usize = 16 * 1024 * 1024;
 
 /// The limits on a body's size and time.
@@ -40,43 +43,54 @@ pub(crate) struct BodyLimits {
     max: usize,
     /// The most time from the request's head to the body's last byte.
     timeout: Duration,
-    /// The bytes of all bodies that are being read, beyond [`SMALL`] of each.
-    large: AtomicUsize,
+    /// The bytes of the bodies of all requests in progress, beyond [`SMALL`] of each.
+    large: Arc<AtomicUsize>,
 }
 
 impl BodyLimits {
     /// Limits each body to `max` bytes and to the time `timeout`.
     pub(crate) fn new(max: usize, timeout: Duration) -> Self {
-        Self { max, timeout, large: AtomicUsize::new(0) }
+        Self { max, timeout, large: Arc::default() }
     }
 }
 
-/// What a body that is being read takes of [`ROOM`], until this is dropped.
-struct Reservation<'l> {
-    limits: &'l BodyLimits,
+/// The body of a request. The default is no body.
+#[derive(Default)]
+pub(crate) struct Body {
+    pub(crate) bytes: Bytes,
+    /// To be kept until the request is answered: until then, the request holds what was made of the body.
+    pub(crate) reservation: Reservation,
+}
+
+/// What a body takes of [`ROOM`], until this is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Reservation {
+    /// The bytes of all bodies. `None` until this body is a large one.
+    large: Option<Arc<AtomicUsize>>,
     taken: usize,
 }
 
-impl Reservation<'_> {
+impl Reservation {
     /// Takes what a body of `length` bytes needs.
     ///
     /// # Errors
     /// [`BodyError::NoRoom`]
-    fn grow(&mut self, length: usize) -> Result<(), BodyError> {
+    fn grow(&mut self, length: usize, limits: &BodyLimits) -> Result<(), BodyError> {
         let more = length.saturating_sub(SMALL) - self.taken;
         if more == 0 {
             return Ok(());
         }
-        let before = self.limits.large.fetch_add(more, Ordering::Relaxed);
+        let large = self.large.get_or_insert_with(|| Arc::clone(&limits.large));
+        let before = large.fetch_add(more, Ordering::Relaxed);
         self.taken += more;
-        if before + more > ROOM.max(self.limits.max) { Err(BodyError::NoRoom) } else { Ok(()) }
+        if before + more > ROOM.max(limits.max) { Err(BodyError::NoRoom) } else { Ok(()) }
     }
 }
 
-impl Drop for Reservation<'_> {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        if self.taken > 0 {
-            self.limits.large.fetch_sub(self.taken, Ordering::Relaxed);
+        if let Some(large) = &self.large {
+            large.fetch_sub(self.taken, Ordering::Relaxed);
         }
     }
 }
@@ -92,7 +106,7 @@ pub(crate) enum BodyError {
     TooSlow,
     /// It broke off, or its framing is wrong.
     Broken,
-    /// Other large bodies that are being read leave no room for it.
+    /// The large bodies of other requests in progress leave no room for it.
     NoRoom,
 }
 
@@ -127,7 +141,7 @@ impl BodyError {
             Self::TooLarge => format!("the body must have at most {} bytes", limits.max),
             Self::TooSlow => format!("the body must be complete within {:?}", limits.timeout),
             Self::Broken => "the body is incomplete".to_owned(),
-            Self::NoRoom => "other large bodies are being read; try again later".to_owned(),
+            Self::NoRoom => "other requests with large bodies are in progress; try again later".to_owned(),
         }
     }
 }
@@ -137,7 +151,7 @@ pub(crate) async fn read(
     request: &HttpRequest,
     payload: &mut Payload,
     limits: &BodyLimits,
-) -> Result<Bytes, BodyError> {
+) -> Result<Body, BodyError> {
     let headers = request.headers();
     if headers.get_all(CONTENT_ENCODING).any(|coding| is_coded(coding.as_bytes())) {
         return Err(BodyError::Encoded);
@@ -161,8 +175,8 @@ fn is_coded(codings: &[u8]) -> bool {
 }
 
 /// Collects a body. One that came in a single chunk is not copied.
-async fn collect(payload: &mut Payload, limits: &BodyLimits) -> Result<Bytes, BodyError> {
-    let mut reservation = Reservation { limits, taken: 0 };
+async fn collect(payload: &mut Payload, limits: &BodyLimits) -> Result<Body, BodyError> {
+    let mut reservation = Reservation::default();
     let mut first = Bytes::new();
     let mut rest: Option<BytesMut> = None;
     while let Some(chunk) = payload.next().await {
@@ -171,7 +185,7 @@ async fn collect(payload: &mut Payload, limits: &BodyLimits) -> Result<Bytes, Bo
         if so_far + chunk.len() > limits.max {
             return Err(BodyError::TooLarge);
         }
-        reservation.grow(so_far + chunk.len())?;
+        reservation.grow(so_far + chunk.len(), limits)?;
         match &mut rest {
             Some(rest) => rest.extend_from_slice(&chunk),
             None if first.is_empty() => first = chunk,
@@ -183,7 +197,7 @@ async fn collect(payload: &mut Payload, limits: &BodyLimits) -> Result<Bytes, Bo
             }
         }
     }
-    Ok(rest.map_or(first, BytesMut::freeze))
+    Ok(Body { bytes: rest.map_or(first, BytesMut::freeze), reservation })
 }
 
 /// Keeps a chunked body from being dropped before its request is answered.
@@ -245,18 +259,18 @@ mod tests {
     #[test]
     fn large_bodies_share_their_room_and_small_ones_need_none() {
         let limits = BodyLimits::new(1 << 20, Duration::from_secs(1));
-        let body = || Reservation { limits: &limits, taken: 0 };
-        let mut bodies: Vec<_> = (0..16).map(|_| body()).collect();
+        let grow = |length| Reservation::default().grow(length, &limits);
+        let mut bodies: Vec<_> = (0..16).map(|_| Reservation::default()).collect();
         for length in [SMALL, SMALL + 1, 1 << 19, 1 << 20] {
-            assert!(bodies.iter_mut().all(|body| body.grow(length).is_ok()), "{length}");
+            assert!(bodies.iter_mut().all(|body| body.grow(length, &limits).is_ok()), "{length}");
         }
-        assert_eq!(body().grow(1 << 20), Err(BodyError::NoRoom));
-        assert_eq!(body().grow(SMALL), Ok(()));
+        assert_eq!(grow(1 << 20), Err(BodyError::NoRoom));
+        assert_eq!(grow(SMALL), Ok(()));
         bodies.pop();
-        assert_eq!(body().grow(1 << 20), Ok(()));
+        assert_eq!(grow(1 << 20), Ok(()));
         drop(bodies);
         assert_eq!(limits.large.load(Ordering::Relaxed), 0);
         let huge = BodyLimits::new(2 * ROOM, Duration::from_secs(1));
-        assert_eq!(Reservation { limits: &huge, taken: 0 }.grow(2 * ROOM), Ok(()));
+        assert_eq!(Reservation::default().grow(2 * ROOM, &huge), Ok(()));
     }
 }

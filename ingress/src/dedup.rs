@@ -18,8 +18,8 @@ use tokio::sync::watch;
 /// The most stored messages that are remembered; the oldest are forgotten first.
 const MAX_IDS: usize = 100_000;
 
-/// The ids of the messages stored within the window, each with a note `N` for its repetitions. Clones share
-/// them.
+/// The ids of the messages that were stored, each with a note `N` for its repetitions. An id is remembered for
+/// the window with which it was stored. Clones share the ids.
 #[derive(Debug, Clone)]
 pub(crate) struct Dedup<N = ()> {
     window: Duration,
@@ -30,7 +30,8 @@ pub(crate) struct Dedup<N = ()> {
 #[derive(Debug)]
 struct Memory<N> {
     known: HashMap<MessageId, PublishState<N>>,
-    /// The stored ids, oldest first. An id that was stored twice is listed twice.
+    /// The stored ids, oldest first, each with the end of its window. An id that was stored twice is listed
+    /// twice.
     stored: VecDeque<(Instant, MessageId)>,
 }
 
@@ -38,7 +39,7 @@ struct Memory<N> {
 enum PublishState<N> {
     /// The message is being published until the receiver's sender is dropped.
     Underway(watch::Receiver<()>),
-    /// The broker confirmed the message at this time.
+    /// The broker confirmed the message, which is remembered until this time.
     Stored(Instant, N),
 }
 
@@ -69,7 +70,7 @@ impl<N: Clone> Dedup<N> {
         Self { window, most: MAX_IDS, memory: Arc::new(Mutex::new(memory)) }
     }
 
-    /// The same memory, which now remembers ids for `window`.
+    /// The same memory, in which ids are stored for `window`. Those that are stored keep their own.
     pub(crate) fn within(&self, window: Duration) -> Self {
         Self { window, ..self.clone() }
     }
@@ -96,9 +97,7 @@ impl<N: Clone> Dedup<N> {
 
     fn look_in(&self, memory: &mut Memory<N>, id: MessageId) -> IdState<N> {
         match memory.known.get(&id) {
-            Some(PublishState::Stored(at, note)) if at.elapsed() < self.window => {
-                IdState::Stored(note.clone())
-            }
+            Some(PublishState::Stored(end, note)) if Instant::now() < *end => IdState::Stored(note.clone()),
             Some(PublishState::Underway(other)) => IdState::Underway(other.clone()),
             _ => {
                 let (sender, receiver) = watch::channel(());
@@ -191,20 +190,21 @@ impl<N> Memory<N> {
         underway.collect()
     }
 
-    fn remember(&mut self, id: MessageId, now: Instant, note: N) {
-        self.known.insert(id, PublishState::Stored(now, note));
-        self.stored.push_back((now, id));
+    fn remember(&mut self, id: MessageId, end: Instant, note: N) {
+        self.known.insert(id, PublishState::Stored(end, note));
+        self.stored.push_back((end, id));
     }
 
-    /// Forgets the ids that are older than `window`, and the oldest of more than `most`.
-    fn forget(&mut self, now: Instant, window: Duration, most: usize) {
-        while let Some((at, id)) = self.stored.front().copied() {
-            if self.stored.len() <= most && now.duration_since(at) < window {
+    /// Forgets the oldest ids: those of more than `most`, and those whose window is over. An id with a long
+    /// window keeps newer ones in the memory, too.
+    fn forget(&mut self, now: Instant, most: usize) {
+        while let Some((end, id)) = self.stored.front().copied() {
+            if self.stored.len() <= most && now < end {
                 break;
             }
             self.stored.pop_front();
             // The id may have been stored again since.
-            if matches!(self.known.get(&id), Some(PublishState::Stored(last, _)) if *last == at) {
+            if matches!(self.known.get(&id), Some(PublishState::Stored(last, _)) if *last == end) {
                 self.known.remove(&id);
             }
         }
@@ -221,8 +221,8 @@ impl<N> PublishClaim<N> {
     pub(crate) fn stored(self, note: N) {
         let now = Instant::now();
         let mut memory = self.dedup.memory();
-        memory.remember(self.id, now, note);
-        memory.forget(now, self.dedup.window, self.dedup.most);
+        memory.remember(self.id, now + self.dedup.window, note);
+        memory.forget(now, self.dedup.most);
     }
 }
 

@@ -36,7 +36,8 @@ pub(crate) struct Lasting {
     pub(crate) report_lines: LineLimit,
     /// The messages of providers, by which repetitions are recognized.
     pub(crate) dedup: Dedup,
-    /// The requests of providers with a signed time, by which repetitions are recognized.
+    /// The requests of providers with a signed time, by which repetitions are recognized. How long depends on
+    /// the request.
     pub(crate) signed_requests: Dedup,
     /// The messages of applications, by which repetitions are recognized.
     pub(crate) submissions: Submissions,

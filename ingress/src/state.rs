@@ -16,7 +16,6 @@ use postern_shared::{callback::CallbackKeys, message::Priority};
 use std::{
     collections::HashMap,
     sync::{Arc, OnceLock},
-    time::Duration,
 };
 
 /// What every handler uses. All threads share it; nothing in it is ever locked or changed, except what is
@@ -32,7 +31,7 @@ pub(crate) struct IngressState {
     pub(crate) callback_keys: CallbackKeys,
     pub(crate) publisher: MeteredPublisher,
     pub(crate) dedup: Dedup,
-    /// The requests of providers with a signed time, for as long as that time is accepted.
+    /// The requests of providers with a signed time, each for as long as its time is accepted.
     pub(crate) signed_requests: Dedup,
     /// Look-ups in the message log whose answers requests can do without.
     pub(crate) lookup: Arc<LogLookup>,
@@ -97,7 +96,7 @@ impl IngressState {
             callback_keys,
             publisher,
             dedup: dedup.within(config.ingress.dedupe_window.0),
-            signed_requests: signed_requests.within(longest_signed(&config)),
+            signed_requests,
             log,
             lookup,
             metrics,
@@ -127,13 +126,6 @@ impl IngressState {
     pub(crate) fn is_draining(&self) -> bool {
         self.shutdown.get().is_some_and(Shutdown::is_draining)
     }
-}
-
-/// How long a signed request can be repeated: its time may be in the future at first, and then in the past.
-fn longest_signed(config: &Config) -> Duration {
-    let tolerances =
-        config.backends.values().filter_map(|backend| backend.definition.receive.auth.tolerance());
-    tolerances.max().unwrap_or_default() * 2
 }
 
 /// The queues that are published to, with that of the message log if there is one (`logged`).

@@ -10,7 +10,7 @@ use crate::{
     },
     answer::Answer,
     auth::Principal,
-    body,
+    body::{self, Body, Reservation},
     forms::{is_json, json_error},
     limits::RequestLimits,
     problem::{Invalid, ProblemDocument},
@@ -50,7 +50,7 @@ pub(crate) async fn submit(request: &HttpRequest, payload: &mut Payload, state: 
                 trace_context::of(&state.traces, request, began)
             }
         };
-        let body = read_json(request, payload, &state.limits).await?;
+        let (body, _reservation) = read_json(request, payload, &state.limits).await?;
         let key = idempotency_key(request.headers());
         let claim = match key.as_ref().ok().copied().flatten() {
             None => None,
@@ -166,11 +166,12 @@ fn rejection(reason: &Rejection, recipients: RecipientsKey) -> ProblemDocument {
     }
 }
 
+/// Reads the JSON body. The reservation is to be kept until the request is answered.
 async fn read_json(
     request: &HttpRequest,
     payload: &mut Payload,
     limits: &RequestLimits,
-) -> Result<Value, ProblemDocument> {
+) -> Result<(Value, Reservation), ProblemDocument> {
     let declared = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = declared.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     if !is_json(&essence.to_ascii_lowercase()) {
@@ -178,12 +179,12 @@ async fn read_json(
         return Err(ProblemDocument::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
     let body = body::read(request, payload, &limits.body).await;
-    let body = body.map_err(|error| {
+    let Body { bytes, reservation } = body.map_err(|error| {
         let problem = ProblemDocument::new(error.status(), error.detail(&limits.body));
         error.reason().map_or(problem.clone(), |reason| problem.refused(reason))
     })?;
     // A body that is not UTF-8 is not JSON either: the JSON reader says where it is wrong.
-    let body = without_byte_order_mark(&body);
+    let body = without_byte_order_mark(&bytes);
     let exact = str::from_utf8(body).map(|body| with_exact_numbers_among(body, MESSAGE_LIMITS.values));
     let json = exact.as_deref().map_or(body, str::as_bytes);
     let read = value_within(json, MESSAGE_LIMITS).map_err(|why| match why {
@@ -202,7 +203,7 @@ async fn read_json(
     {
         restore_numbers(written, table, &submission::TEXTS);
     }
-    Ok(read)
+    Ok((read, reservation))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Invalid> {

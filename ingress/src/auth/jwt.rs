@@ -14,6 +14,10 @@ use sha2::Sha256;
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 
+/// The most seconds for which a token is accepted, as far as its repetitions are concerned: 100 years, longer
+/// than any process runs. Its `exp` may be any number, and not every number fits into a [`Duration`].
+const MAX_ACCEPTED: f64 = 3_155_760_000.0;
+
 /// The check of a token in a header, prepared from the configuration. Prints no secret.
 #[derive(Debug)]
 pub(crate) struct Jwt {
@@ -52,9 +56,9 @@ impl Jwt {
         }
         let token = token.trim();
         let claims = self.signed_claims(token).ok_or(RefusalReason::Signature)?;
-        self.check_times(&claims, request.now)?;
+        let accepted_for = self.check_times(&claims, request.now)?;
         self.check_claims(&claims, request)?;
-        Ok(request.fingerprint(token.as_bytes()))
+        Ok(request.fingerprint(token.as_bytes(), accepted_for))
     }
 
     /// The claims of a token that one of the keys has signed. We choose the algorithm, not the token. A token
@@ -78,7 +82,8 @@ impl Jwt {
         read(claims)
     }
 
-    fn check_times(&self, claims: &Map<String, Value>, now: Duration) -> Result<(), RefusalReason> {
+    /// Checks the token's times. Returns how much longer they will be right.
+    fn check_times(&self, claims: &Map<String, Value>, now: Duration) -> Result<Duration, RefusalReason> {
         let time = |name| match claims.get(name) {
             None => Ok(None),
             Some(time) => time.as_f64().map(Some).ok_or(RefusalReason::Claim),
@@ -87,7 +92,9 @@ impl Jwt {
         let (now, tolerance) = (now.as_secs_f64(), self.tolerance.as_secs_f64());
         let last = exp.or(iat).ok_or(RefusalReason::Claim)?;
         let begun = [nbf, iat].into_iter().flatten().all(|first| now + tolerance >= first);
-        if begun && now <= last + tolerance { Ok(()) } else { Err(RefusalReason::Stale) }
+        // It is an error if the time is over.
+        let accepted_for = Duration::try_from_secs_f64((last + tolerance - now).min(MAX_ACCEPTED));
+        accepted_for.ok().filter(|_| begun).ok_or(RefusalReason::Stale)
     }
 
     fn check_claims(

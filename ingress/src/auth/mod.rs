@@ -31,6 +31,6 @@ mod twilio;
 pub(crate) use address::Clients;
 pub(crate) use api_keys::ApiKeys;
 pub(crate) use local::is_local;
-pub(crate) use presented::Presented;
+pub(crate) use presented::{Presented, RequestFingerprint};
 pub(crate) use principal::Principal;
 pub(crate) use request_auth::RequestAuth;

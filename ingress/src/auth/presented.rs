@@ -27,7 +27,11 @@ pub(crate) struct Presented<'r> {
 /// The SHA-256 that identifies a signed request: an exact repetition has the same one. Only a request with a
 /// signed time has one, since it cannot be repeated later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RequestFingerprint(pub(crate) [u8; 32]);
+pub(crate) struct RequestFingerprint {
+    pub(crate) digest: [u8; 32],
+    /// How much longer the signed time is accepted.
+    pub(crate) accepted_for: Duration,
+}
 
 impl<'r> Presented<'r> {
     /// The value of the header `name`, if it is there exactly once.
@@ -37,25 +41,29 @@ impl<'r> Presented<'r> {
         values.next().is_none().then_some(value)
     }
 
-    /// Checks that `time`, as written in a header, is within `tolerance` of now.
-    pub(super) fn fresh(&self, time: &[u8], tolerance: Duration) -> Result<(), RefusalReason> {
+    /// Checks that `time`, as written in a header, is within `tolerance` of now. Returns how much longer it
+    /// will be.
+    pub(super) fn fresh(&self, time: &[u8], tolerance: Duration) -> Result<Duration, RefusalReason> {
         let text = std::str::from_utf8(time).map_err(|_| RefusalReason::Signature)?;
         let number: u64 = text.parse().map_err(|_| RefusalReason::Signature)?;
         let time =
             if number > MAX_SECONDS { Duration::from_millis(number) } else { Duration::from_secs(number) };
-        if time.abs_diff(self.now) <= tolerance { Ok(()) } else { Err(RefusalReason::Stale) }
+        if time.abs_diff(self.now) > tolerance {
+            return Err(RefusalReason::Stale);
+        }
+        Ok(time.saturating_add(tolerance).saturating_sub(self.now))
     }
 
     /// The fingerprint of the request and `proof`. `proof` contains the time, so that no later request has
-    /// the same one.
-    pub(super) fn fingerprint(&self, proof: &[u8]) -> RequestFingerprint {
+    /// the same one. The time is still accepted for `accepted_for`.
+    pub(super) fn fingerprint(&self, proof: &[u8], accepted_for: Duration) -> RequestFingerprint {
         let mut digest = Sha256::new();
         for part in [self.target.as_bytes(), proof, self.body] {
             // The length says where a part ends.
             digest.update(part.len().to_be_bytes());
             digest.update(part);
         }
-        RequestFingerprint(digest.finalize().into())
+        RequestFingerprint { digest: digest.finalize().into(), accepted_for }
     }
 
     /// The texts that `text` may stand for: one for each spelling of the URL that the provider called, if

@@ -74,9 +74,8 @@ impl Signature {
             return Err(RefusalReason::Unsigned);
         }
         let time = self.time(request)?;
-        if let (Some(time), Some(signed)) = (time, &self.timestamp) {
-            request.fresh(time, signed.tolerance.0)?;
-        }
+        let timed = time.zip(self.timestamp.as_ref());
+        let accepted_for = timed.map(|(time, signed)| request.fresh(time, signed.tolerance.0)).transpose()?;
         let given = self.given(request);
         let signed = match (&self.text, time) {
             (None, None) => self.keys.hold(&given, &[request.body]),
@@ -86,7 +85,10 @@ impl Signature {
                 texts.iter().any(|text| self.keys.hold(&given, &[text]))
             }
         };
-        if signed { Ok(time.map(|time| request.fingerprint(time))) } else { Err(RefusalReason::Signature) }
+        if !signed {
+            return Err(RefusalReason::Signature);
+        }
+        Ok(time.zip(accepted_for).map(|(time, accepted_for)| request.fingerprint(time, accepted_for)))
     }
 
     /// The time as written in its header; `None` if none is signed.

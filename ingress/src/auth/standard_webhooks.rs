@@ -26,12 +26,15 @@ pub(super) fn verify(
     if request.body.is_empty() {
         return Err(RefusalReason::Unsigned);
     }
-    request.fresh(time, tolerance)?;
+    let accepted_for = request.fresh(time, tolerance)?;
     let parts = [id, b".", time, b".", request.body];
     let given: Vec<Vec<u8>> = signatures
         .split(u8::is_ascii_whitespace)
         .filter_map(|signature| from_base64(signature.strip_prefix(b"v1,")?))
         .collect();
     let signed = keys.iter().any(|key| holds_mac::<Hmac<Sha256>>(&given, key.expose(), &parts));
-    if signed { Ok(request.fingerprint(&[id, b".", time].concat())) } else { Err(RefusalReason::Signature) }
+    if !signed {
+        return Err(RefusalReason::Signature);
+    }
+    Ok(request.fingerprint(&[id, b".", time].concat(), accepted_for))
 }

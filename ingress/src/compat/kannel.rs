@@ -18,7 +18,7 @@ use crate::{
     accept::{Accepted, Rejected, Rejection, Submission},
     answer::{Answer, Charge, too_many},
     auth::Principal,
-    body,
+    body::{self, Body},
     forms::{RawRequest, Request, Unreadable},
     limits::RequestLimits,
     refusal_reason::RefusalReason,
@@ -31,9 +31,11 @@ use actix_web::{
     http::{Method, StatusCode, header},
 };
 use bytes::Bytes;
+use indexmap::IndexSet;
 use jiff::Timestamp;
-use postern_config::CompatUser;
+use postern_config::{CompatUser, backend::BackendConfig};
 use postern_service::traces::RequestSpan;
+use postern_shared::message::Identity;
 use std::time::Instant;
 
 /// A status, and Kannel's words.
@@ -89,8 +91,8 @@ async fn take(request: &HttpRequest, payload: &mut Payload, state: &IngressState
     };
     let parsed;
     let given = match own_content_type(request) {
-        Some(octets) => SendsmsParameters::headers(request.headers(), &body, octets),
-        None => match parameters(request, &body, &state.limits) {
+        Some(octets) => SendsmsParameters::headers(request.headers(), &body.bytes, octets),
+        None => match parameters(request, &body.bytes, &state.limits) {
             Ok(parameters) => {
                 parsed = parameters;
                 SendsmsParameters::parameters(&parsed)
@@ -157,7 +159,12 @@ async fn submit(
                 .into();
         }
     };
-    match state.acceptor.accept(Principal::CompatUser(user), submission(sms), trace).await {
+    let principal = Principal::CompatUser(user);
+    let mut submission = submission(sms);
+    if let Ok(backend) = state.acceptor.route(principal, submission.destination.as_deref()) {
+        submission.identities = each_once(submission.identities, backend);
+    }
+    match state.acceptor.accept(principal, submission, trace).await {
         Ok(Accepted { id, backend, .. }) => {
             let served = state.compat.consumers.has_consumer(state.publisher.broker(), &backend).await;
             let words = if served { "0: Accepted for delivery" } else { "3: Queued for later delivery" };
@@ -195,6 +202,13 @@ fn rejection(reason: &Rejection) -> KannelRefusal {
     }
 }
 
+/// The identities that `written` stands for. A number that is written in two ways is one person, who must not
+/// get the message twice.
+fn each_once(written: Vec<Identity>, backend: &BackendConfig) -> Vec<Identity> {
+    let identities = written.into_iter().map(|written| backend.definition.identity(written));
+    identities.collect::<IndexSet<_>>().into_iter().collect()
+}
+
 fn submission(sms: Sendsms) -> Submission {
     let Sendsms { identities, left_out, text, context, priority, expires_at, destination, callback } = sms;
     Submission {
@@ -214,9 +228,9 @@ async fn body(
     request: &HttpRequest,
     payload: &mut Payload,
     limits: &RequestLimits,
-) -> Result<Bytes, KannelRefusal> {
+) -> Result<Body, KannelRefusal> {
     match *request.method() {
-        Method::GET => Ok(Bytes::new()),
+        Method::GET => Ok(Body::default()),
         Method::POST => {
             let body = body::read(request, payload, &limits.body).await;
             body.map_err(|error| {

@@ -24,11 +24,10 @@ use crate::{accept::CallbackRequest, forms::Request};
 use actix_web::http::header::HeaderMap;
 use indexmap::IndexSet;
 use jiff::{SignedDuration, Timestamp};
-use postern_config::backend::codec::Codec;
+use postern_config::backend::codec::{Decoded, kannel};
 use postern_shared::{
     callback::{EgressPolicy, MAX_URL},
     message::{Context, Identity, MAX_IDENTITIES, MAX_TEXT_CHARS, Priority},
-    value::Settings,
 };
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -252,17 +251,12 @@ fn text(given: &SendsmsParameters<'_>) -> Result<String, WrongSendsms> {
     let misformed = || wrong(CHARSET, "Charset or body misformed, rejected");
     let (charset, coding) = (given.text("charset"), given.number("coding"));
     let coding_word = coding.map(|coding| coding.to_string());
-    let text = Codec::Kannel
-        .decode(
-            given.bytes("text"),
-            charset.as_deref(),
-            coding_word.as_deref().map(str::as_bytes),
-            &Settings::default(),
-        )
-        .map_err(|_| misformed())?;
+    let coding_word = coding_word.as_deref().map(str::as_bytes);
+    let decoded = kannel::decode(given.bytes("text"), charset.as_deref(), coding_word);
+    let Decoded { text, is_exact } = decoded.map_err(|_| misformed())?;
     // Kannel accepts bytes that are invalid in its default charset, but not in one that the client names.
-    let exact = charset.is_some() || coding == Some(1);
-    if text.contains('\0') || (exact && text.contains('\u{fffd}')) {
+    let must_be_exact = charset.is_some() || coding == Some(1);
+    if text.contains('\0') || (must_be_exact && !is_exact) {
         return Err(misformed());
     }
     if text.chars().count() > MAX_TEXT_CHARS {

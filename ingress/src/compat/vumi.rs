@@ -20,7 +20,7 @@ use crate::{
     },
     answer::{Answer, Charge},
     auth::Principal,
-    body,
+    body::{self, Body, Reservation},
     refusal_reason::RefusalReason,
     state::IngressState,
     trace_context,
@@ -79,7 +79,7 @@ async fn take(request: &HttpRequest, payload: &mut Payload, state: &IngressState
                 wait,
             ),
             Ok(()) => match message(request, payload, state).await {
-                Ok(message) => submit(user, message, state, &trace).await,
+                Ok((message, _reservation)) => submit(user, message, state, &trace).await,
                 Err(refused) => refused,
             },
         },
@@ -88,21 +88,22 @@ async fn take(request: &HttpRequest, payload: &mut Payload, state: &IngressState
     answer.charged(Charge::Nothing)
 }
 
-/// The message in the body.
+/// The message in the body. The reservation is to be kept until the request is answered.
 async fn message(
     request: &HttpRequest,
     payload: &mut Payload,
     state: &IngressState,
-) -> Result<UserMessage, Answer> {
+) -> Result<(UserMessage, Reservation), Answer> {
     let body = body::read(request, payload, &state.limits.body).await;
-    let body = body.map_err(|error| {
+    let Body { bytes, reservation } = body.map_err(|error| {
         let response = refuse(error.status(), &error.detail(&state.limits.body));
         answer::refused(response, error.reason(), &[])
     })?;
-    vumi_message::read(&body).map_err(|WrongMessage { keys, words }| {
+    let message = vumi_message::read(&bytes).map_err(|WrongMessage { keys, words }| {
         let reason = if keys.is_empty() { RefusalReason::Json } else { RefusalReason::Form };
         answer::refused(refuse(StatusCode::BAD_REQUEST, &words), Some(reason), &keys)
-    })
+    })?;
+    Ok((message, reservation))
 }
 
 /// Accepts the message of `user`.

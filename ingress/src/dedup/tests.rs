@@ -116,6 +116,21 @@ fn after_the_window_it_is_new_and_without_a_window_always() {
 }
 
 #[test]
+fn each_is_remembered_for_the_window_with_which_it_was_stored() {
+    let short = Dedup::new(Duration::from_millis(1));
+    let [kept, forgotten] = [(); 2].map(|()| MessageId::new());
+    claimed(now(&short.within(LONG), kept)).stored(());
+    claimed(now(&short, forgotten)).stored(());
+    while matches!(now(&short, forgotten), Claim::Duplicate(())) {
+        std::thread::yield_now();
+    }
+    assert!(matches!(now(&short, kept), Claim::Duplicate(())));
+    // What is stored later forgets only what is over.
+    claimed(now(&short, MessageId::new())).stored(());
+    assert!(matches!(now(&short, kept), Claim::Duplicate(())));
+}
+
+#[test]
 fn the_oldest_are_forgotten_first() {
     let dedup = Dedup { most: 3, ..Dedup::new(LONG) };
     let ids: Vec<_> = (0..5).map(|_| MessageId::new()).collect();

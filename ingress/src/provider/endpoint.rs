@@ -5,8 +5,8 @@
 use super::refusal::Refusal;
 use crate::{
     answer::Charge,
-    auth::{Presented, RequestAuth},
-    body,
+    auth::{Presented, RequestAuth, RequestFingerprint},
+    body::{self, Body},
     forms::{KeyProblem, RawRequest, Request, is_json},
     limits::RequestLimits,
     refusal_reason::RefusalReason,
@@ -59,10 +59,19 @@ pub(crate) struct ProviderEndpoint {
 
 /// A request's body, once the request has proved as much as it can before the body is read.
 pub(super) struct ReadBody {
-    /// Empty for a GET.
-    pub(super) bytes: Bytes,
-    /// The id that an exact repetition of the request has, too. `None` if the request has no signed time.
-    pub(super) repeated: Option<MessageId>,
+    /// None for a GET.
+    pub(super) body: Body,
+    /// How a repetition is recognized. `None` if the request has no signed time.
+    pub(super) signed: Option<SignedOnce>,
+}
+
+/// How an exact repetition of a request with a signed time is recognized.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SignedOnce {
+    /// The id that a repetition has, too.
+    pub(super) id: MessageId,
+    /// How much longer a repetition would be accepted.
+    pub(super) accepted_for: Duration,
 }
 
 /// What the configuration says about an endpoint.
@@ -178,7 +187,7 @@ impl ProviderEndpoint {
         self.address(request, limits).map_err(Refusal::NotProved)?;
         self.auth.check_head(request).map_err(Refusal::NotProved)?;
         let body = if request.method() == Method::GET {
-            Bytes::new()
+            Body::default()
         } else {
             let body = body::read(request, payload, &limits.body).await;
             body.map_err(|error| Refusal::Body(error, self.unproved()))?
@@ -189,10 +198,13 @@ impl ProviderEndpoint {
         let now =
             Duration::try_from(Timestamp::now().duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default();
         let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-        let presented = Presented { headers: request.headers(), target, body: &body, now };
+        let presented = Presented { headers: request.headers(), target, body: &body.bytes, now };
         let proved = self.auth.check_signature(&presented).map_err(Refusal::NotProved)?;
-        let repeated = proved.map(|fingerprint| MessageId::of_request(&self.name, &fingerprint.0));
-        Ok(ReadBody { bytes: body, repeated })
+        let signed = proved.map(|RequestFingerprint { digest, accepted_for }| SignedOnce {
+            id: MessageId::of_request(&self.name, &digest),
+            accepted_for,
+        });
+        Ok(ReadBody { body, signed })
     }
 
     /// Checks that a GET that is a challenge may be answered: it proves nothing, but must come from an

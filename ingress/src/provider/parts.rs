@@ -40,40 +40,46 @@ pub(super) struct Incoming<'r> {
 impl<'r> Incoming<'r> {
     /// Whether the `when` of `choice` is true for the request. Also true if there is none, or if it is about
     /// items.
-    pub(super) fn holds(&self, choice: &Choice) -> bool {
-        choice.when.as_ref().is_none_or(|when| self.is_so(when, choice.when_key))
+    ///
+    /// # Errors
+    /// It cannot be evaluated.
+    pub(super) fn holds(&self, choice: &Choice) -> Result<bool, Errors> {
+        choice.when.as_ref().map_or(Ok(true), |when| self.is_so(when, choice.when_key))
     }
 
     /// Whether `when`, the value of `key`, is true for the request. Also true if it is about items.
-    fn is_so(&self, when: &When, key: &str) -> bool {
-        when.chooses_items() || self.evaluate(key, |scope| when.holds(scope))
+    fn is_so(&self, when: &When, key: &str) -> Result<bool, Errors> {
+        if when.chooses_items() { Ok(true) } else { self.evaluate(key, |scope| when.holds(scope)) }
     }
 
-    fn evaluate(&self, key: &str, expression: impl FnOnce(&WhenScope) -> Result<bool, NotEvaluated>) -> bool {
+    fn evaluate(
+        &self,
+        key: &str,
+        expression: impl FnOnce(&WhenScope) -> Result<bool, NotEvaluated>,
+    ) -> Result<bool, Errors> {
         let scope = self.scope.get_or_init(|| WhenScope::from(&self.values()));
-        let held = catch_unwind(AssertUnwindSafe(|| expression(scope)));
-        match held.map(|held| held.map_err(|why| why.to_string())) {
-            Ok(Ok(yes)) => yes,
-            Ok(Err(why)) => self.not_evaluated(key, &why),
-            Err(_) => self.not_evaluated(key, "the evaluation panicked"),
-        }
+        let why = match catch_unwind(AssertUnwindSafe(|| expression(scope))) {
+            Ok(Ok(yes)) => return Ok(yes),
+            Ok(Err(why)) => why.to_string(),
+            Err(_) => "the evaluation panicked".to_owned(),
+        };
+        self.note_not_evaluated(key, &why);
+        Err(Errors::whole(format!("{key} cannot be evaluated: {why}")))
     }
 
-    fn not_evaluated(&self, key: &str, why: &str) -> bool {
+    fn note_not_evaluated(&self, key: &str, why: &str) {
         if self.lines.admits(None) {
-            let backend = self.backend;
-            tracing::warn!(%backend, key, error = why, "an expression cannot be evaluated and counts as false");
+            tracing::warn!(backend = %self.backend, key, error = why, "an expression cannot be evaluated");
         }
-        false
     }
 
     /// The body of the answer, if the request is `challenge`.
     pub(super) fn challenged(&self, challenge: &Challenge) -> Option<String> {
-        if !self.is_so(challenge.when(), "receive.challenge.when") {
+        if !self.is_so(challenge.when(), "receive.challenge.when").unwrap_or(false) {
             return None;
         }
         let reply = challenge.reply(&self.values());
-        reply.map_err(|why| self.not_evaluated("receive.challenge.reply", &why.to_string())).ok()
+        reply.map_err(|why| self.note_not_evaluated("receive.challenge.reply", &why.to_string())).ok()
     }
 
     fn values(&self) -> RequestValues<'_> {
@@ -92,20 +98,26 @@ impl<'r> Incoming<'r> {
     }
 
     /// The part of the request that `each` names; if `when` is about items, only the items for which it is
-    /// true. Without `each`, the request as a whole.
+    /// true. An item for which it cannot be evaluated is invalid: the error goes into `invalid`. Without
+    /// `each`, the request as a whole.
     ///
     /// # Errors
     /// The reason why the items are refused.
-    pub(super) fn part(&self, choice: &Choice) -> Result<Part<'r>, Refusal> {
-        let Choice { each_key: key, when_key, .. } = *choice;
-        let (each, when) = (choice.each.as_ref(), choice.when.as_ref());
+    pub(super) fn part(&self, choice: &Choice, invalid: &mut InvalidItems) -> Result<Part<'r>, Refusal> {
+        let (key, each) = (choice.each_key, choice.each.as_ref());
         let Some(each) = each else { return Ok(Part::Whole) };
         let whole = self.whole;
         let Some(json) = &whole.json else { return Ok(Part::Missing(format!("is not JSON ({key})"))) };
         match (each.items(json, self.max_items), each.path()) {
             (Ok(Some(mut items)), _) => {
-                if let Some(when) = when.filter(|when| when.chooses_items()) {
-                    items.retain(|item| self.evaluate(when_key, |scope| when.holds_of(item.value, scope)));
+                if let Some(when) = choice.when.as_ref().filter(|when| when.chooses_items()) {
+                    items.retain(|Item { place, value }| {
+                        let chosen = self.evaluate(choice.when_key, |scope| when.holds_of(value, scope));
+                        chosen.unwrap_or_else(|errors| {
+                            invalid.add(errors.within(place));
+                            false
+                        })
+                    });
                 }
                 Ok(Part::Items(items))
             }

@@ -1,6 +1,6 @@
 //! Storing what a provider's request brought: in one publish, without what was stored before.
 
-use super::{reporter::Reported, take::Brought};
+use super::{endpoint::SignedOnce, reporter::Reported, take::Brought};
 use crate::{
     dedup::{Claim, PublishClaim},
     state::IngressState,
@@ -21,11 +21,16 @@ pub(super) struct NotStored;
 /// broker has confirmed the publish.
 pub(super) async fn store(
     backend: &BackendName,
-    Brought { messages, reports, repeated, .. }: Brought,
+    Brought { messages, reports, signed, reservation: _reservation, .. }: Brought,
     (token, trace): (Option<&str>, &RequestSpan),
     state: &IngressState,
 ) -> Result<(), NotStored> {
-    let request = state.signed_requests.claim(repeated.as_slice()).await.pop();
+    let request = match signed {
+        Some(SignedOnce { id, accepted_for }) => {
+            state.signed_requests.within(accepted_for).claim(&[id]).await.pop()
+        }
+        None => None,
+    };
     if matches!(request, Some(Claim::Duplicate(()))) {
         messages.iter().for_each(|_| state.metrics.duplicate(backend));
         return Ok(());

@@ -2,7 +2,7 @@
 
 use super::{
     choice::Choice,
-    endpoint::{ProviderEndpoint, ReadBody},
+    endpoint::{ProviderEndpoint, ReadBody, SignedOnce},
     parts::{Incoming, InvalidItems, Part},
     receiver::Receiver,
     refusal::Refusal,
@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     answer::Charge,
+    body::{Body, Reservation},
     forms::{Errors, Forms, KeyProblem, Request},
     limits::RequestLimits,
     metrics::IngressMetrics,
@@ -78,8 +79,10 @@ pub(crate) struct Brought {
     pub(crate) reports: Vec<Reported>,
     /// The invalid items, which are not stored.
     pub(crate) invalid: InvalidItems,
-    /// The id that an exact repetition of the request has, too. `None` if the request has no signed time.
-    pub(crate) repeated: Option<MessageId>,
+    /// How a repetition of the request is recognized. `None` if the request has no signed time.
+    pub(crate) signed: Option<SignedOnce>,
+    /// To be kept until the request is answered.
+    pub(crate) reservation: Reservation,
 }
 
 impl Brought {
@@ -185,8 +188,9 @@ impl ProviderEndpoints {
                 return Ok(Taken::Challenge(reply, Charge::Address));
             }
         }
-        let ReadBody { bytes: body, repeated } = endpoint.body(request, payload, limits).await?;
-        let mut whole = endpoint.parse(request, &body, limits)?;
+        let ReadBody { body: Body { bytes, reservation }, signed } =
+            endpoint.body(request, payload, limits).await?;
+        let mut whole = endpoint.parse(request, &bytes, limits)?;
         if path == ProviderPath::Messages {
             self.receiver.decode_text(&self.settings, &mut whole);
         }
@@ -197,7 +201,8 @@ impl ProviderEndpoints {
         if let Some(reply) = challenge.and_then(|challenge| incoming.challenged(challenge)) {
             return Ok(Taken::Challenge(reply, Charge::Nothing));
         }
-        let brought = self.brought(path, &incoming).map(|brought| Brought { repeated, ..brought });
+        let brought = self.brought(path, &incoming);
+        let brought = brought.map(|brought| Brought { signed, reservation, ..brought });
         if let Err(Refusal::Unread(unread, key)) = &brought
             && self.unread_lines.admits(StatusCode::BAD_REQUEST.as_u16())
         {
@@ -241,25 +246,33 @@ impl ProviderEndpoints {
     fn brought(&self, path: ProviderPath, incoming: &Incoming<'_>) -> Result<Brought, Refusal> {
         let (receiver, reporter) = (&self.receiver, self.reporter.as_ref());
         let here = reporter.filter(|it| path == ProviderPath::Reports || it.choice.when.is_some());
-        let has_reports = here.is_some_and(|it| incoming.holds(&it.choice));
-        let has_messages = path == ProviderPath::Messages
-            && match &receiver.choice.when {
-                Some(_) => incoming.holds(&receiver.choice),
-                // A request with reports also brings messages only if `receive.each` names where.
-                None => !has_reports || receiver.choice.each.is_some(),
-            };
-        let messages = if has_messages { incoming.part(&receiver.choice)? } else { Part::None };
+        let has_reports = here.is_some_and(|it| incoming.holds(&it.choice).unwrap_or(false));
+        let has_messages = match (path, &receiver.choice.when) {
+            (ProviderPath::Reports, _) => Ok(false),
+            (ProviderPath::Messages, Some(_)) => incoming.holds(&receiver.choice),
+            // A request with reports also brings messages only if `receive.each` names where.
+            (ProviderPath::Messages, None) => Ok(!has_reports || receiver.choice.each.is_some()),
+        };
+        let mut invalid = InvalidItems::default();
+        let messages = match has_messages {
+            Ok(true) => incoming.part(&receiver.choice, &mut invalid)?,
+            _ => Part::None,
+        };
         let reports = match here.filter(|_| has_reports) {
-            Some(reporter) => incoming.part(&reporter.choice)?,
+            Some(reporter) => incoming.part(&reporter.choice, &mut invalid)?,
             None => Part::None,
         };
-        if messages.is_nothing() && reports.is_nothing() && !self.ignores {
-            return Err(Refusal::Invalid(Errors::whole(nothing_taken(&messages, &reports))));
+        if messages.is_nothing() && reports.is_nothing() {
+            // If `receive.when` cannot be evaluated, the request may be a message: it must not be ignored.
+            has_messages.map_err(Refusal::Invalid)?;
+            if !self.ignores {
+                return Err(Refusal::Invalid(Errors::whole(nothing_taken(&messages, &reports))));
+            }
         }
         if messages.len() + reports.len() > incoming.max_items {
             return Err(incoming.too_many());
         }
-        let (mut room, mut invalid) = (MAX_BYTES, InvalidItems::default());
+        let mut room = MAX_BYTES;
         let messages = messages.convert(incoming, &mut invalid, |place, request| {
             let message = receiver.message(place, request)?;
             room = room.checked_sub(bytes_of(&message)).ok_or_else(too_large)?;
@@ -274,7 +287,7 @@ impl ProviderEndpoints {
         if messages.is_empty() && reports.is_empty() && invalid.count > 0 {
             return Err(Refusal::Invalid(invalid.errors));
         }
-        Ok(Brought { messages, reports, invalid, repeated: None })
+        Ok(Brought { messages, reports, invalid, signed: None, reservation: Reservation::default() })
     }
 }
 

@@ -122,6 +122,30 @@ async fn a_streamed_body_is_cut_at_the_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_large_body_keeps_its_memory_until_its_request_is_answered() {
+    let server = Running::start(
+        "[ingress]\nmax_body = 9_000_000\nmax_value = 9_000_000\n[backends.demo]\ntype = \"http\"\n",
+    )
+    .await;
+    let body = format!("identity=1&text=a&x={}", "x".repeat(8_900_000));
+    let large = client::written("POST", "/backends/demo", &[("Content-Type", FORM)], body.as_bytes());
+    server.broker.held.send_replace(true);
+    let (address, request) = (server.address, large.clone());
+    let first = tokio::spawn(async move { client::send(address, &request).await });
+    server.broker.begun.subscribe().wait_for(|begun| *begun == 1).await.unwrap();
+    let mut second = TcpStream::connect(server.address).await.unwrap();
+    // The server may refuse the body before all of it is written.
+    let _ = second.write_all(&large).await;
+    let refused =
+        "postern_ingress_requests_total{backend=\"demo\",compat=\"\",method=\"POST\",status=\"503\"}";
+    server.until(refused, 1.0).await;
+    server.broker.held.send_replace(false);
+    assert_eq!(first.await.unwrap().status, 200);
+    assert_eq!(client::send(server.address, &large).await.status, 200);
+    assert_eq!(server.inbound().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn slow_clients_are_told_and_let_go() {
     let server = Running::start(&impatient(SMALL)).await;
     let head = "POST /backends/demo HTTP/1.1\r\nHost: t\r\nContent-Length: 17\r\n";

@@ -1,4 +1,4 @@
-//! Numbers in JSON that are telephone numbers and ids, wherever a request brings them.
+//! Telephone numbers and ids: as numbers in JSON wherever a request brings them, and written in several ways.
 
 use crate::{client, server::Running};
 use postern_shared::message::{Outbound, Report};
@@ -114,4 +114,23 @@ async fn an_application_writes_no_number_where_a_text_belongs() {
             );
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sendsms_takes_two_ways_to_write_a_number_for_one_person() {
+    let config = r#"
+        [compat.kannel]
+        users = [{ username = "u", password = "hush-hush-hush-hush", backend = "demo" }]
+        [backends.demo]
+        type = "http"
+        region = "KE"
+        send = { url = "http://127.0.0.1:9/send" }
+    "#;
+    let server = Running::start(config).await;
+    let to = "0712345678+%2B254712345678+0712345679+254712345678";
+    let path = format!("/cgi-bin/sendsms?username=u&password=hush-hush-hush-hush&to={to}&text=a");
+    assert_eq!(server.get(&path).await.status, 202);
+    let sent: Vec<_> = server.outbound().into_iter().flat_map(|message| message.identities).collect();
+    let numbers: Vec<_> = sent.iter().map(|identity| identity.as_str()).collect();
+    assert_eq!(numbers, ["+254712345678", "+254712345679"]);
 }

@@ -12,7 +12,12 @@ use postern_service::{
 };
 use postern_shared::message::{Inbound, Outbound};
 use serde_json::Value;
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::task::JoinHandle;
 
 /// A running ingress.
@@ -114,6 +119,15 @@ impl Running {
         let text = self.metrics.text();
         let value = text.lines().find_map(|line| line.strip_prefix(name_and_labels)?.strip_prefix(' '))?;
         value.parse().ok()
+    }
+
+    /// Waits until a metric has the value `wanted`.
+    pub(crate) async fn until(&self, name_and_labels: &str, wanted: f64) {
+        let begun = Instant::now();
+        while self.metric(name_and_labels) != Some(wanted) {
+            assert!(begun.elapsed().as_secs() < 60, "{name_and_labels}: {:?}", self.metric(name_and_labels));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// The inbound messages since the last time.

@@ -4,10 +4,12 @@ use crate::{
     client::{self, Answer},
     server::Running,
 };
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac};
 use jiff::Timestamp;
 use postern_broker::BrokerError;
 use sha2::Sha256;
+use std::time::Duration;
 
 /// The provider gives no ids of its own, so only the signature shows a repetition.
 const CONFIG: &str = r#"
@@ -58,6 +60,30 @@ async fn what_was_signed_at_the_same_moment_is_the_same_request() {
         assert_eq!(post(&server, reports, now, report).await.status, 200);
         assert_eq!(server.broker.take().len(), wanted);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_recognized_until_it_is_no_longer_accepted() {
+    let auth = r#"{ jwt = { secret = "key", tolerance = "1ms" } }"#;
+    let config = format!(
+        "[api]\nlisten = \"127.0.0.1:0\"\n[ingress]\ndedupe_window = 0\n\
+         [backends.demo]\ntype = \"http\"\nreceive = {{ auth = {auth} }}\n"
+    );
+    let server = Running::start(&config).await;
+    let claims = format!("{{\"exp\":{}}}", Timestamp::now().as_second() + 3_600);
+    let parts = [r#"{"alg":"HS256"}"#, claims.as_str()];
+    let [head, claims] = parts.map(|part| BASE64_URL_SAFE_NO_PAD.encode(part));
+    let mac = Hmac::<Sha256>::new_from_slice(b"key").unwrap().chain_update(format!("{head}.{claims}"));
+    let mac = BASE64_URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
+    let (kind, token) = ("application/x-www-form-urlencoded", format!("Bearer {head}.{claims}.{mac}"));
+    let headers = [("Content-Type", kind), ("Authorization", token.as_str())];
+    let request = client::written("POST", "/backends/demo", &headers, BODY.as_bytes());
+    assert_eq!(client::send(server.address, &request).await.status, 200);
+    assert_eq!(server.inbound().len(), 1);
+    // Much longer than the tolerance, and much shorter than the hour of the token.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(client::send(server.address, &request).await.status, 200);
+    assert_eq!(server.inbound(), []);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -112,6 +112,23 @@ fn its_times_must_be_near() {
 }
 
 #[test]
+fn a_repetition_is_accepted_until_its_last_time_and_the_tolerance() {
+    let jwt = jwt(&json!({"header": "X-Token", "tolerance": "1m"}));
+    for (claims, seconds) in [
+        (json!({"iat": NOW}), 60),
+        (json!({"iat": NOW + 60}), 120),
+        (json!({"iat": NOW - 60}), 0),
+        (json!({"iat": NOW, "exp": NOW + 3600}), 3660),
+        (json!({"exp": NOW - 59}), 1),
+        (json!({"exp": 1e300}), 3_155_760_000),
+    ] {
+        let token = token(&json!({"alg": "HS256"}), &claims, KEY);
+        let fingerprint = verify(&jwt, &[("x-token", &token)], "/backends/a", HELLO).unwrap();
+        assert_eq!(fingerprint.accepted_for, Duration::from_secs(seconds), "{claims}");
+    }
+}
+
+#[test]
 fn its_claims_must_be_the_requests() {
     let hashes = json!({"payload_hash": "{{ body | sha256 }}", "url_hash": "{{ url | sha256 }}"});
     let both = jwt(&json!({"header": "X-Token", "claims": hashes}));

@@ -89,6 +89,10 @@ fn a_text_is_decoded_from_its_bytes() {
         ("&text=%D8%3D%DE%00&charset=UTF-16BE&coding=2", "😀"),
         ("&text=plain&coding=1", "plain"),
         ("&text=caf%E9", "caf\u{fffd}"),
+        ("&text=caf%EF%BF%BD", "caf\u{fffd}"),
+        ("&text=caf%EF%BF%BD&charset=UTF-8", "caf\u{fffd}"),
+        ("&text=caf%EF%BF%BD&coding=1", "caf\u{fffd}"),
+        ("&text=%FF%FD&charset=UTF-16BE&coding=2", "\u{fffd}"),
         ("&text=a&charset=&coding=", "a"),
     ] {
         assert_eq!(got(&format!("to=1{parameters}")).unwrap().text, text, "{parameters}");

@@ -67,6 +67,52 @@ async fn when_tells_the_items_of_one_list_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_item_or_a_request_for_which_when_cannot_be_evaluated_is_invalid() {
+    let server = Running::start(
+        r#"
+        [backends.items]
+        type = "http"
+        [backends.items.receive]
+        each = "/events"
+        when = 'item.parts > 0'
+        ignore = true
+        params = { identity = "/from", text = "/text" }
+        [backends.whole]
+        type = "http"
+        [backends.whole.receive]
+        when = 'body.parts > 0'
+        ignore = true
+        params = { identity = "/from", text = "/text" }
+        [backends.whole.status]
+        when = 'has(body.state)'
+        params = { external_id = "/id", state = "/state" }
+        states = { ok = "delivered" }
+        "#,
+    )
+    .await;
+    let message = |text: &str, parts: Value| json!({"from": "1", "text": text, "parts": parts});
+    let why = "receive.when cannot be evaluated: a value has another type than the expression expects";
+    let refused = |whose: &str| (400, format!("form failed to validate\n{whose}{why}\n"), vec![]);
+    let taken = |calls: Vec<Vec<&str>>| (200, "OK".to_owned(), calls_of(calls));
+    let report = json!({"parts": "1", "id": "r", "state": "ok"});
+    let (good, none, bad) = (message("a", json!(1)), message("b", json!(0)), message("c", json!("1")));
+    for (path, body, wanted) in [
+        ("/backends/items", json!({"events": [good, bad, none]}), taken(vec![vec!["a"]])),
+        ("/backends/items", json!({"events": [none, bad]}), refused("events[1]: ")),
+        ("/backends/items", json!({"events": [none, {"from": "1"}]}), taken(vec![])),
+        ("/backends/whole", good, taken(vec![vec!["a"]])),
+        ("/backends/whole", none, taken(vec![])),
+        ("/backends/whole", bad, refused("")),
+        // What is certainly a delivery report is taken.
+        ("/backends/whole", report, taken(vec![vec!["r delivered"]])),
+    ] {
+        assert_eq!(posted(&server, path, &body).await, wanted, "{path} {body}");
+    }
+    assert_eq!(server.metric("postern_ingress_invalid_items_total{backend=\"items\"}"), Some(1.0));
+    assert_eq!(server.metric("postern_ingress_ignored_total{backend=\"whole\"}"), Some(1.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn messages_and_reports_of_one_body_are_one_publish() {
     let server = Running::start(BOTH).await;
     let value = |value: Value| json!({"changes": [{"value": value}]});

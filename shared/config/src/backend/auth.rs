@@ -10,7 +10,6 @@ use jwt::JwtAuth;
 use postern_shared::value::{HeaderName, Secret, Secrets, Settings, SigningKey};
 use serde::Deserialize;
 use signature::{Ed25519Auth, HmacAuth, KEY_RULE, SignatureShape};
-use std::time::Duration;
 use tolerance::Tolerance;
 
 /// How a provider proves that a request (a message or a delivery report) is its own. Any other request is
@@ -96,16 +95,6 @@ impl ReceiveAuth {
             Self::Token(token) if token.path => token.secret.resolved(settings)?.into_iter().next(),
             _ => None,
         }
-    }
-
-    /// How far the time in a request may be from ours. `None` if no time is signed.
-    pub fn tolerance(&self) -> Option<Duration> {
-        let tolerance = match self {
-            Self::StandardWebhooks { tolerance, .. } => Some(*tolerance),
-            Self::Jwt(jwt) => Some(jwt.tolerance),
-            _ => self.shape().and_then(|shape| Some(shape.timestamp?.tolerance)),
-        };
-        tolerance.map(|Tolerance(span)| span)
     }
 
     /// Whether `ingress.public_url` is needed to check a request.

@@ -1,7 +1,7 @@
 //! Codecs: how a provider says how a text is encoded in bytes.
 
 mod charset;
-mod kannel;
+pub mod kannel;
 mod smpp;
 
 use postern_shared::value::Settings;
@@ -15,6 +15,15 @@ pub enum Codec {
     Kannel,
     /// SMPP's: `coding` is a data coding (0 GSM-7, 3 Latin 1, 8 UCS-2 …).
     Smpp,
+}
+
+/// A decoded text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decoded {
+    /// The text, with U+FFFD for bytes that are not valid in the charset.
+    pub text: String,
+    /// Whether all bytes are valid in the charset. U+FFFD in the text was then encoded in them.
+    pub is_exact: bool,
 }
 
 /// An encoded text and the parameters that describe it.
@@ -42,7 +51,7 @@ impl Codec {
         settings: &Settings,
     ) -> Result<String, String> {
         match self {
-            Self::Kannel => kannel::decode(raw, charset, coding),
+            Self::Kannel => kannel::decode(raw, charset, coding).map(|decoded| decoded.text),
             Self::Smpp => Ok(smpp::decode(raw, coding, settings)),
         }
     }

@@ -9,6 +9,9 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::{Map, Value as Json};
 use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
 
+/// CEL's operators that lead to a part of a value: `a.b` and `a[b]`.
+const PART_OF: [&str; 2] = ["_._", "_[_]"];
+
 /// The functions and methods that people use, as errors list them.
 const FUNCTIONS: [&str; 12] = [
     "size",
@@ -73,7 +76,8 @@ impl Expression {
         matches!(self.0.execute(context), Ok(value) if !matches!(value, Value::Bool(_)))
     }
 
-    /// Whether the expression is true. If it uses something that is absent, it is false.
+    /// Whether the expression is true. If it uses something that is absent, such as a member of a text, it is
+    /// false.
     ///
     /// # Errors
     /// [`NotEvaluated`], including when its value is neither true nor false.
@@ -82,6 +86,9 @@ impl Expression {
             Ok(Value::Bool(yes)) => Ok(yes),
             Ok(_) => Err(NotEvaluated("its value is neither true nor false")),
             Err(ExecutionError::NoSuchKey(_) | ExecutionError::IndexOutOfBounds(_)) => Ok(false),
+            Err(ExecutionError::NoSuchOverload(overload)) if PART_OF.contains(&overload.function()) => {
+                Ok(false)
+            }
             Err(ExecutionError::NoSuchOverload(_) | ExecutionError::UnexpectedType { .. }) => {
                 Err(NotEvaluated("a value has another type than the expression expects"))
             }
@@ -272,6 +279,8 @@ mod tests {
             (r#"body.absent == "x" || body.count == 2"#, Ok(true)),
             (r#"body.count == 2 || body.absent == "x""#, Ok(true)),
             (r#"body.absent.more == "x""#, Ok(false)),
+            (r#"body.type.more == "x""#, Ok(false)),
+            ("has(body.type.more) || body.no.more == 1", Ok(false)),
             ("body.type", failed("its value is neither true nor false")),
             ("body.type.startsWith(7)", failed("a value has another type than the expression expects")),
             ("body.type > 3", failed("a value has another type than the expression expects")),
@@ -302,6 +311,7 @@ mod tests {
             (json!([{"a": 1}]), "body[0].a == 1", Ok(true)),
             (json!([]), "size(body) == 0", Ok(true)),
             (json!({}), "has(body.a)", Ok(false)),
+            (json!([]), "body.a == 1", Ok(false)),
         ] {
             let request = request(&body, &json!({}), &json!({}));
             assert_eq!(when(text).unwrap().holds(&request), wanted, "{text}");

@@ -5,10 +5,11 @@
 //! only the time of a connection's first head.
 //!
 //! So this stream reads nothing while an answer cannot be written, hands over at most two heads before
-//! something is written, and reads no more of a body than its handler asks for. It limits the time of every
-//! head, and gives an idle connection five seconds. Without it, a client that does not read used a core and
-//! 23 MB, and 27 bytes held a connection open without end. A request that actix-http itself refuses is
-//! counted and logged when the answer is written.
+//! something is written, and reads no more of a body than its handler asks for. It limits how long a head may
+//! take, and how long a connection may be unused. Without it, a client that does not read used a core and
+//! 23 MB, and 27 bytes held a connection open without end. While a request is in flight, a reset is only the
+//! end of the stream. A request that actix-http itself refuses is counted and logged when the answer is
+//! written.
 
 use super::{
     blank_lines::BlankLines,
@@ -207,10 +208,21 @@ impl AsyncRead for PacedStream {
         }
         while this.held.is_empty() {
             let start = buffer.filled().len();
-            if Pin::new(&mut this.transport).poll_read(context, buffer)?.is_pending() {
-                ready!(this.poll_overdue(context));
-                this.end(context);
-                return Poll::Ready(Ok(()));
+            match Pin::new(&mut this.transport).poll_read(context, buffer) {
+                Poll::Ready(Ok(())) => {}
+                // With an error, actix-http would drop the handler. But the broker may store what the handler
+                // publishes, and the handler must learn of that: or a repetition is taken for a new message.
+                Poll::Ready(Err(_)) if this.exchange.is_in_flight() => {
+                    this.ended = true;
+                    this.closed.note();
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    ready!(this.poll_overdue(context));
+                    this.end(context);
+                    return Poll::Ready(Ok(()));
+                }
             }
             let read = &buffer.filled()[start..];
             if read.is_empty() {

@@ -134,6 +134,25 @@ async fn what_comes_behind_a_request_waits_for_its_answer() {
     assert_eq!(read(&mut stream).await, "bc HTTP");
 }
 
+/// With an error, actix-http would drop the handler, which may have begun to publish.
+#[tokio::test]
+async fn a_reset_is_the_end_of_the_stream_while_a_request_is_in_flight() {
+    for is_in_flight in [true, false] {
+        let (mut client, server) = pair().await;
+        let mut stream = PacedStream::new(server, PACE);
+        client.write_all(REQUEST.as_bytes()).await.unwrap();
+        read(&mut stream).await;
+        let request = is_in_flight.then(|| begin(&stream));
+        client.set_zero_linger().unwrap();
+        drop(client);
+        let ended = stream.read(&mut [0; 8192]).await;
+        assert_eq!(ended.ok(), is_in_flight.then_some(0));
+        if request.is_some() {
+            stream.client_closed().closed().await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_target_is_encoded_in_each_request_that_waits_for_its_turn() {
     let (mut client, server) = pair().await;

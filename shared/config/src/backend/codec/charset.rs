@@ -1,5 +1,6 @@
 //! Charsets by the names that SMS gateways use.
 
+use super::Decoded;
 use encoding_rs::Encoding;
 
 /// A charset by the name that SMS gateways use. Browsers sometimes use the same name for another charset.
@@ -31,21 +32,27 @@ impl GatewayCharset {
         })
     }
 
-    pub(super) fn decode(&self, raw: &[u8]) -> String {
-        match self {
+    pub(super) fn decode(&self, raw: &[u8]) -> Decoded {
+        let (text, is_exact) = match self {
             Self::Utf16 { little } => {
                 let encoding = if *little { encoding_rs::UTF_16LE } else { encoding_rs::UTF_16BE };
                 // A byte order mark takes precedence over the charset.
                 let marked = Encoding::for_bom(raw).filter(|(found, _)| *found != encoding_rs::UTF_8);
                 let (encoding, mark) = marked.unwrap_or((encoding, 0));
-                encoding.decode_without_bom_handling(&raw[mark..]).0.into_owned()
+                let (text, is_replaced) = encoding.decode_without_bom_handling(&raw[mark..]);
+                (text.into_owned(), !is_replaced)
             }
-            Self::Latin1 => raw.iter().map(|byte| char::from(*byte)).collect(),
+            Self::Latin1 => (raw.iter().map(|byte| char::from(*byte)).collect(), true),
             Self::Ascii => {
-                raw.iter().map(|b| if b.is_ascii() { char::from(*b) } else { '\u{fffd}' }).collect()
+                let character = |byte: &u8| if byte.is_ascii() { char::from(*byte) } else { '\u{fffd}' };
+                (raw.iter().map(character).collect(), raw.is_ascii())
             }
-            Self::Whatwg(encoding) => encoding.decode_with_bom_removal(raw).0.into_owned(),
-        }
+            Self::Whatwg(encoding) => {
+                let (text, is_replaced) = encoding.decode_with_bom_removal(raw);
+                (text.into_owned(), !is_replaced)
+            }
+        };
+        Decoded { text, is_exact }
     }
 
     /// Encodes `text`. `None` if the charset lacks one of its characters.

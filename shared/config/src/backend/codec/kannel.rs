@@ -1,17 +1,17 @@
 //! Kannel's codec: the parameters `charset` and `coding` (0 GSM-7, 1 octets, 2 UCS-2) come with the text.
 //! Without a charset, a text of coding 2 is UTF-16BE, any other UTF-8 (Kannel's user guide, 6.5).
 
-use super::{Encoded, charset::GatewayCharset};
+use super::{Decoded, Encoded, charset::GatewayCharset};
 use postern_shared::{text::Alphabet, value::Settings};
 
 /// The settings that [`encode`] reads.
 pub(super) const SETTINGS: &[&str] = &["charset", "coding"];
 
-/// Decodes `raw`.
+/// Decodes `raw` by the parameters `charset` and `coding`.
 ///
 /// # Errors
 /// The charset is unknown.
-pub(super) fn decode(raw: &[u8], charset: Option<&str>, coding: Option<&[u8]>) -> Result<String, String> {
+pub fn decode(raw: &[u8], charset: Option<&str>, coding: Option<&[u8]>) -> Result<Decoded, String> {
     let charset = charset.map(str::trim).filter(|charset| !charset.is_empty());
     let default = if coding.map(<[u8]>::trim_ascii) == Some(b"2") { "UTF-16BE" } else { "UTF-8" };
     let charset = GatewayCharset::named(charset.unwrap_or(default));
@@ -78,12 +78,30 @@ mod tests {
             (b"caf\xe9\x80", Some("8-BIT"), Some("1"), "café\u{80}"),
         ] {
             assert_eq!(
-                decode(raw, charset, coding.map(str::as_bytes)).unwrap(),
+                decode(raw, charset, coding.map(str::as_bytes)).unwrap().text,
                 text,
                 "{charset:?} {coding:?}"
             );
         }
         assert!(decode(b"x", Some("martian"), None).unwrap_err().contains("charset"));
+    }
+
+    #[test]
+    fn bytes_that_are_invalid_in_the_charset_are_not_the_same_as_an_encoded_replacement_character() {
+        for (raw, charset, is_exact) in [
+            (&b"\xef\xbf\xbd"[..], "UTF-8", true),
+            (b"\xff\xfd", "UTF-16BE", true),
+            (b"caf\xe9", "ISO-8859-1", true),
+            (b"cafe", "ascii", true),
+            (b"caf\xe9", "UTF-8", false),
+            (b"\xd8\x3d", "UTF-16BE", false),
+            (b"\x04", "UTF-16LE", false),
+            (b"caf\xe9", "ascii", false),
+            (b"\x81", "windows-1253", true),
+            (b"\xaa", "windows-1253", false),
+        ] {
+            assert_eq!(decode(raw, Some(charset), None).unwrap().is_exact, is_exact, "{raw:?} {charset}");
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ const UCS2: u64 = 8;
 /// is lost.
 pub(super) fn decode(raw: &[u8], coding: Option<&[u8]>, settings: &Settings) -> String {
     let coding = coding.and_then(number).unwrap_or_default();
-    let named = |name: &str| GatewayCharset::named(name).map(|charset| charset.decode(raw));
+    let named = |name: &str| GatewayCharset::named(name).map(|charset| charset.decode(raw).text);
     let default = || {
         let wanted = settings.expose().get(DEFAULT_ALPHABET).and_then(serde_json::Value::as_str);
         wanted.filter(|name| !is_gsm(name)).and_then(named).unwrap_or_else(|| gsm::decode(raw))
