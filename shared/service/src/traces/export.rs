@@ -28,6 +28,9 @@ use tokio::runtime::Handle;
 
 /// The least time between two log lines about spans that are lost.
 const SAYS: Duration = Duration::from_secs(60);
+/// How long an unused connection is kept: less than receivers keep it. A batch that is written to a connection which
+/// is just being closed is lost.
+const IDLE: Duration = Duration::from_millis(1500);
 /// The most bytes of a receiver's answer that are read.
 const MAX_ANSWER: usize = 64 * 1024;
 
@@ -193,7 +196,8 @@ impl ExportClient {
             clippy::disallowed_methods,
             reason = "follows no redirect and no proxy; where the operator sends traces"
         )]
-        let client = Client::builder().redirect(Policy::none()).no_proxy().timeout(timeout).build();
+        let builder = Client::builder().redirect(Policy::none()).no_proxy().timeout(timeout);
+        let client = builder.pool_idle_timeout(IDLE).build();
         let client = client.map_err(|error| format!("traces: the HTTP client cannot be created: {error}"))?;
         Ok(Self { client, runtime: Handle::current(), unreached })
     }
