@@ -27,7 +27,8 @@ pub(crate) fn took(outcome: &mut Outcome, time: Duration) {
 /// The provider accepted the message.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sent {
-    /// The provider's own id of the message to this identity, under which its delivery report comes.
+    /// The provider's own id of the message to this identity, under which its delivery report comes. One of
+    /// more than 512 characters is left out.
     pub external_id: Option<String>,
     /// The status code of the provider's answer. `None` if it has none.
     pub http_status: Option<u16>,

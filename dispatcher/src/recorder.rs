@@ -2,7 +2,8 @@
 //!
 //! A message is acknowledged when its events are committed to the log. The log recognizes an event that it
 //! has already, so a crash in between repeats a write and changes nothing. While the log cannot be written,
-//! messages wait in the queue, which drops its oldest ones at its limit. Nothing else waits for the log.
+//! messages wait in the queue, which drops its oldest ones at its limit. Nothing else waits for the log. An event
+//! that the log will never accept is left out, so that it does not hold up the others.
 
 use crate::{drain::Drain, lease::RECORD_WITHIN};
 use futures_util::future::join;
@@ -20,7 +21,7 @@ use postern_shared::{
     event::{Event, EventKind},
     message::{BackendName, MessageId},
 };
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, slice, sync::Arc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
 
 /// The most messages that wait here for their batch.
@@ -162,22 +163,52 @@ impl Recorder {
         batch.deliveries.push(delivery.emptied());
     }
 
-    /// Writes `events` until the log has them. `false`: it did not take them within [`RECORD_WITHIN`].
+    /// Writes `events` until the log has them. If it does not accept one of them, each is written by itself, and
+    /// those that it does not accept are left out. `false`: it did not take them within [`RECORD_WITHIN`].
     async fn write(&self, events: &mut [Event]) -> bool {
-        let (begun, mut backoff) = (Instant::now(), backoff());
+        let begun = Instant::now();
+        if let Ok(written) = self.write_together(events, begun).await {
+            return written;
+        }
+        for event in events {
+            let (message_id, kind) = (event.message_id, event.event.as_str());
+            let written = self.write_together(slice::from_mut(event), begun).await;
+            match written {
+                Ok(true) => {}
+                Ok(false) => return false,
+                Err(error) => tracing::error!(
+                    %message_id, event = kind, %error,
+                    "event not written to the message log, which does not accept it"
+                ),
+            }
+        }
+        true
+    }
+
+    /// Writes `events` in one step, until the log has them. `false`: it did not take them within
+    /// [`RECORD_WITHIN`] after `begun`.
+    ///
+    /// # Errors
+    /// The log does not accept one of them.
+    async fn write_together(&self, events: &mut [Event], begun: Instant) -> Result<bool, LogError> {
+        let mut backoff = backoff();
         loop {
             self.metrics.lag.set(lag(events));
             let written = self.try_write(events).await;
+            if let Err(rejected @ LogError::Rejected(_)) = written {
+                self.metrics.failures.inc();
+                return Err(rejected);
+            }
             self.open.note_written(&written);
             let Err(error) = written else {
                 self.metrics.written.inc_by(events.len() as u64);
-                return true;
+                return Ok(true);
             };
             self.metrics.failures.inc();
             let pause = backoff.pause();
             if begun.elapsed() + pause > RECORD_WITHIN {
                 tracing::warn!(%error, "the message log cannot be written: requeued");
-                return false;
+                return Ok(false);
             }
             let seconds = pause.as_secs_f64();
             tracing::warn!(%error, seconds, "the message log cannot be written, retrying");
@@ -199,7 +230,8 @@ impl Recorder {
         let mut sent: HashMap<(BackendName, String), MessageId> = HashMap::new();
         for event in events {
             let Some(external_id) = &event.external_id else { continue };
-            if event.event == EventKind::Sent {
+            // A provider may report `sent`, too. That is not an attempt of ours: its message must be found.
+            if event.event == EventKind::Sent && event.attempt.is_some() {
                 sent.insert((event.backend.clone(), external_id.clone()), event.message_id);
             } else if event.message_id == MessageId::reported(&event.backend, external_id) {
                 match sent.get(&(event.backend.clone(), external_id.clone())) {
@@ -273,3 +305,6 @@ async fn expire_all(log: &dyn MessageLog, retention: &Retention) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -126,6 +126,22 @@ async fn what_the_operator_must_mend_is_said() -> Result<()> {
     Ok(())
 }
 
+/// A value that fits no index is not taken for a server that is down, and the log goes on without it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_too_large_for_an_index_is_rejected() -> Result<()> {
+    let url = tokio::task::spawn_blocking(|| Postgres::shared().database()).await?;
+    let log = log(&url)?;
+    // Random digits, since PostgreSQL compresses what repeats.
+    let long: String = (0..250).map(|_| MessageId::new().to_string()).collect();
+    let large = Event { external_id: Some(long), ..event()? };
+    let small = event()?;
+    let rejected = log.record(&[small.clone(), large]).await;
+    ensure!(matches!(rejected, Err(LogError::Rejected(_))), "{rejected:?}");
+    log.record(std::slice::from_ref(&small)).await?;
+    ensure!(log.message(small.message_id).await?.is_some(), "the other event is not there");
+    Ok(())
+}
+
 /// The guide's statements for PostgreSQL run on the real tables.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_guide_s_statements_run() -> Result<()> {

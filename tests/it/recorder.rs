@@ -198,6 +198,29 @@ async fn while_the_log_takes_nothing_all_goes_on_and_afterwards_all_is_there() {
 }
 
 #[tokio::test]
+async fn an_event_that_the_log_does_not_accept_holds_up_no_other() {
+    let logged = Logged::new().await;
+    let ids = ["SM1", "refused", "SM2"];
+    logged.provider.script(ids.map(|id| Answer::json(200, &json!({"id": id}))));
+    let (ingress, dispatcher) = Pair::services(&logged.config()).await;
+    let OpenLog { log, .. } = logged.log().await;
+    let before = send(&ingress, "before").await;
+    history(&log, before, EventKind::Sent).await;
+
+    let tables = rusqlite::Connection::open(logged.folder.join("message-log.sqlite")).unwrap();
+    let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON events WHEN new.external_id = 'refused' \
+                  BEGIN SELECT RAISE(ABORT, 'refused'); END";
+    tables.execute_batch(refuse).unwrap();
+    let refused = send(&ingress, "refused").await;
+    dispatcher.metric_reaches("postern_log_failures_total", &[], 2.0).await;
+    let after = send(&ingress, "after").await;
+    assert_eq!(kinds(&history(&log, after, EventKind::Sent).await), ["accepted", "sent"]);
+    assert_eq!(kinds(&history(&log, refused, EventKind::Accepted).await), ["accepted"]);
+    assert!(!dispatcher.ready().await.unwrap().text.contains("message log unavailable"));
+    logged.vhost.tap().await.depth_becomes("postern.log", 0).await;
+}
+
+#[tokio::test]
 async fn on_a_full_disk_the_log_waits_and_nothing_else_does() {
     let disk = SmallDisk::mount(8).expect("a disk of its own, which only root may mount");
     let logged = Logged::at(disk.path()).await;

@@ -74,6 +74,31 @@ async fn a_copy_is_made_beside_the_running_gateway_and_starts() {
     assert_eq!(gateway.terminate().await.code, Some(0));
 }
 
+/// The copy of a store whose log keeps hashes starts with the key that the command names, and not without it.
+#[tokio::test]
+async fn a_copy_with_hashes_needs_the_key_that_the_command_names() {
+    let config = format!("[log]\nkeep = \"states\"\n{CONFIG}");
+    let launch = Launch::gateway().config(&config);
+    assert_eq!(with_messages(&launch, 1).await.terminate().await.code, Some(0));
+    let done = told(&launch, &["backup", "copy.db"], 0).await;
+    let key = launch.folder().path().join(done["key_file"].as_str().unwrap());
+    let said = store(&launch, &["backup", "second.db"]).await.out;
+    assert!(said.contains("log-hash.key"), "{said}");
+    for has_key in [false, true] {
+        let other = Launch::gateway().config(&config);
+        let folder = other.folder().path().join("postern-data");
+        fs::create_dir(&folder).unwrap();
+        fs::copy(launch.folder().path().join("copy.db"), other.folder().path().join(FILE)).unwrap();
+        if has_key {
+            fs::copy(&key, folder.join("log-hash.key")).unwrap();
+            assert_eq!(other.start().await.terminate().await.code, Some(0));
+        } else {
+            let refused = other.run().await;
+            assert!(refused.log.contains("previous log-hash.key"), "{}", refused.log);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_text_that_was_altered_on_the_disk_is_found() {
     let launch = Launch::gateway().config(CONFIG);

@@ -10,6 +10,7 @@ use postern_shared::terminal;
 use postern_store::{
     FILE,
     maintenance::{self, QueueInfo, StoreInfo},
+    message_log::HashKey,
 };
 use serde_json::{Value, json};
 use std::{
@@ -25,7 +26,7 @@ pub(crate) enum StoreAction {
     /// Copy a consistent snapshot of the store into a new file, and check the copy
     ///
     /// To restore a copy, put it as postern.db into the folder that broker.url names. The folder must contain
-    /// nothing else.
+    /// nothing else, except the store's log-hash.key if the log keeps hashes. The copy does not contain this key.
     Backup {
         /// The new file; it must not exist yet
         #[arg(value_name = "FILE")]
@@ -56,9 +57,19 @@ pub(crate) fn run(action: &StoreAction, config: &Config) -> Result<(), Exit> {
         StoreAction::Check(format) => check(&folder, *format),
         StoreAction::Backup { file, format } => {
             let bytes = maintenance::backup(&folder, file)?;
-            let done = json!({ "store": folder, "backup": file, "bytes": bytes });
-            let text =
+            // A copy of the key next to the copy would make its hashes readable for anyone who gets the folder.
+            let key = Some(HashKey::file_in(&folder)).filter(|key| key.exists());
+            let done = json!({ "store": folder, "backup": file, "bytes": bytes, "key_file": key });
+            let mut text =
                 format!("{}: {bytes} bytes, a copy of the store in {}\n", file.display(), folder.display());
+            if let Some(key) = &key {
+                let _ = writeln!(
+                    text,
+                    "the copy does not contain the key of the log's hashes: keep a copy of {} in another safe \
+                     place; to restore, put it next to postern.db",
+                    key.display()
+                );
+            }
             tell(*format, &done, text)
         }
         StoreAction::Info(format) => {

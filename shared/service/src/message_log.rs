@@ -76,16 +76,21 @@ pub fn retention(section: &MessageLogConfig) -> Retention {
     Retention { age: Some(section.retention.0), max_bytes: Some(section.max_bytes) }
 }
 
-/// What `section` keeps of a message. Without `log.hash_key`, the key is in a file in `folder`.
+/// What `section` keeps of a message. Without `log.hash_key`, the key is in a file in `folder`. A log that keeps
+/// everything uses that file only if it exists.
 ///
 /// # Errors
 /// [`LogError::Broken`]: there is no key, or its file cannot be used.
 pub fn keeping(section: &MessageLogConfig, folder: Option<&Path>) -> Result<Keeping, LogError> {
     let named = section.hash_key.as_ref().map(HashKey::new);
     Ok(match (section.keep, named, folder) {
-        (Keep::Full, None, _) => Keeping::full(),
         // What was hashed before must still be found.
         (Keep::Full, Some(key), _) => Keeping::full().with_earlier_key(key),
+        (Keep::Full, None, Some(folder)) => match HashKey::found_in(folder)? {
+            Some(key) => Keeping::full().with_earlier_key(key),
+            None => Keeping::full(),
+        },
+        (Keep::Full, None, None) => Keeping::full(),
         (Keep::States, Some(key), _) => Keeping::states(key),
         (Keep::States, None, Some(folder)) => Keeping::states(HashKey::in_folder(folder)?),
         (Keep::States, None, None) => {
@@ -145,5 +150,36 @@ impl OpenLog {
             }
             sleep(LOOKS).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postern_config::ProviderRegistry;
+    use postern_shared::event::{Event, EventKind};
+
+    async fn opened(folder: &Path, keep: &str) -> Arc<dyn MessageLog> {
+        let text = format!(
+            "[broker]\nurl = \"amqp://127.0.0.1/\"\n[log]\nurl = \"sqlite:{}\"\nkeep = \"{keep}\"\n\
+             [backends.x]\ntype = \"console\"\n",
+            folder.display()
+        );
+        let config = Config::parse("test", Some(&text), [], &ProviderRegistry::builtin()).unwrap();
+        open(&config, None).await.unwrap().unwrap().log
+    }
+
+    #[tokio::test]
+    async fn a_person_who_was_hashed_is_forgotten_after_the_log_keeps_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        opened(folder.path(), "full").await.close().await;
+        assert!(!HashKey::file_in(folder.path()).exists(), "a log that never hashed needs no key");
+        let log = opened(folder.path(), "states").await;
+        let event = Event::new(EventKind::Sent, MessageId::new(), "x".parse().unwrap());
+        log.record(&[event.about("+15550100".parse().unwrap())]).await.unwrap();
+        log.close().await;
+        let log = opened(folder.path(), "full").await;
+        assert_eq!(log.forget(&"+15550100".parse().unwrap()).await.unwrap(), 1);
+        log.close().await;
     }
 }

@@ -106,6 +106,9 @@ fn integrity(connection: &Connection) -> rusqlite::Result<Vec<String>> {
 /// Copies the state of the store in the folder `dir` at one moment into the new file `to`, for this user only, and
 /// checks the copy. Returns the copy's size in bytes. Blocks until it is done.
 ///
+/// The copy does not contain the key of the message log's hashes, which may be in a file of its own:
+/// [`HashKey::file_in`](crate::message_log::HashKey::file_in).
+///
 /// # Errors
 /// [`BrokerError::Store`] if there is no store, if it is damaged, or if `to` exists already or cannot be written.
 /// No incomplete copy is left at `to`.

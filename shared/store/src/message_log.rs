@@ -264,6 +264,9 @@ pub enum LogError {
     /// The operation did not end before its deadline.
     #[error("the message log did not answer within {0:?}")]
     TimedOut(Duration),
+    /// The log does not accept an event, and a retry does not help. The text does not quote it.
+    #[error("the message log does not accept an event: {0}")]
+    Rejected(String),
     /// The log cannot be used until somebody repairs it. The text says how.
     #[error("the message log {0}")]
     Broken(String),
@@ -273,7 +276,8 @@ impl LogError {
     /// The error for a log whose hashes were made with another key.
     fn other_key() -> Self {
         Self::Broken(
-            "contains hashes made with another log.hash_key, so no rows would be found: set the previous key"
+            "contains hashes made with another log.hash_key, so no rows would be found: set the previous key, or \
+             put the previous log-hash.key into the log's folder"
                 .to_owned(),
         )
     }

@@ -89,6 +89,33 @@ async fn no_file_holds_a_forgotten_number() {
     log.close().await;
 }
 
+/// A reader holds up the end of the erasure. The second run finds no row, and still ends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn forgetting_again_ends_what_a_reader_held_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path()).await.unwrap();
+    let identity: Identity = "+15550123456".parse().unwrap();
+    log.record(&[accepted(&identity)]).await.unwrap();
+    let holds = || {
+        ["message-log.sqlite", "message-log.sqlite-wal"].iter().any(|name| {
+            let bytes = std::fs::read(folder.path().join(name)).unwrap();
+            bytes.windows(identity.as_str().len()).any(|window| window == identity.as_str().as_bytes())
+        })
+    };
+    let reader = Connection::open(file(folder.path())).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM messages").unwrap();
+    let held_up = log.forget(&identity).await;
+    assert!(
+        matches!(&held_up, Err(LogError::Unavailable(why)) if why.contains("run forget again")),
+        "{held_up:?}"
+    );
+    assert!(holds());
+    reader.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(log.forget(&identity).await.unwrap(), 0);
+    assert!(!holds());
+    log.close().await;
+}
+
 #[tokio::test]
 async fn the_files_are_their_owner_s_alone() {
     let parent = tempfile::tempdir().unwrap();

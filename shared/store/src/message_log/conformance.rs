@@ -45,12 +45,15 @@ macro_rules! for_each_log_case {
             pages_follow_one_another
             a_cursor_misses_nothing_that_is_written_side_by_side
             a_provider_s_id_finds_the_latest_message
+            a_provider_s_report_takes_no_id_over
+            a_provider_s_id_belongs_to_the_backend_that_sent
             a_callback_is_found_by_the_message_and_by_the_provider_s_id
             a_first_answer_is_found_by_the_message_s_id
             ids_are_found_by_where_they_lie
             what_is_written_outlives_the_log
             states_only_keeps_no_number_and_no_word
             forgetting_erases_one_person
+            forgetting_erases_every_form_of_a_person
             what_is_too_old_goes_in_steps
             what_is_too_much_goes_oldest_first
         }

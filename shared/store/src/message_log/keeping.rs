@@ -15,7 +15,7 @@ use std::{
     fs::{File, OpenOptions, hard_link, read_to_string, remove_file},
     io::{self, ErrorKind, Write as _},
     os::unix::fs::OpenOptionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 use uuid::Uuid;
 
@@ -130,23 +130,32 @@ impl HashKey {
     /// # Errors
     /// [`LogError::Broken`] if the file can be neither read nor created, or is empty.
     pub fn in_folder(folder: &Path) -> Result<Self, LogError> {
-        let path = folder.join(KEY_FILE);
-        let broken = |why: &dyn fmt::Display| {
-            let hint = "make it readable, or set log.hash_key";
-            LogError::Broken(format!("cannot use the key in {}: {why}; {hint}", path.display()))
-        };
-        private(folder).map_err(|e| broken(&e))?;
-        let key = match read_to_string(&path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => {
-                make_key(folder, &path).and_then(|()| read_to_string(&path))
-            }
-            read => read,
-        };
-        let key = key.map_err(|e| broken(&e))?;
-        match key.trim() {
-            "" => Err(broken(&"it is empty")),
-            key => Ok(Self::of(key.as_bytes())),
+        let path = Self::file_in(folder);
+        private(folder).map_err(|e| unusable(&path, &e))?;
+        if let Some(key) = Self::found_in(folder)? {
+            return Ok(key);
         }
+        make_key(folder, &path).map_err(|e| unusable(&path, &e))?;
+        Self::found_in(folder)?.ok_or_else(|| unusable(&path, &"it was removed"))
+    }
+
+    /// The key in the file `log-hash.key` of `folder`. `None` if there is no file; it is not created.
+    ///
+    /// # Errors
+    /// [`LogError::Broken`] if the file cannot be read, or is empty.
+    pub fn found_in(folder: &Path) -> Result<Option<Self>, LogError> {
+        let path = Self::file_in(folder);
+        match read_to_string(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(unusable(&path, &e)),
+            Ok(key) if key.trim().is_empty() => Err(unusable(&path, &"it is empty")),
+            Ok(key) => Ok(Some(Self::of(key.trim().as_bytes()))),
+        }
+    }
+
+    /// The path of the file with a random key in `folder`.
+    pub fn file_in(folder: &Path) -> PathBuf {
+        folder.join(KEY_FILE)
     }
 
     #[expect(clippy::expect_used, reason = "HMAC takes a key of any length (RFC 2104)")]
@@ -167,6 +176,12 @@ impl HashKey {
         let mac = self.0.clone().chain_update(text.as_bytes()).finalize().into_bytes();
         mac.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
+}
+
+/// The error for a key that cannot be used.
+fn unusable(path: &Path, why: &dyn fmt::Display) -> LogError {
+    let hint = "make it readable, or set log.hash_key";
+    LogError::Broken(format!("cannot use the key in {}: {why}; {hint}", path.display()))
 }
 
 /// Creates a random key in the file at `path`, which appears complete or not at all. If several processes start
@@ -230,11 +245,15 @@ mod tests {
     #[test]
     fn a_random_key_is_made_once_and_for_its_owner_only() {
         let folder = tempfile::tempdir().unwrap();
+        assert!(HashKey::found_in(folder.path()).unwrap().is_none());
+        assert!(!HashKey::file_in(folder.path()).exists(), "looking for a key creates none");
         let first = HashKey::in_folder(folder.path()).unwrap();
+        assert_eq!(HashKey::found_in(folder.path()).unwrap().unwrap().digest("x"), first.digest("x"));
         assert_eq!(HashKey::in_folder(folder.path()).unwrap().digest("x"), first.digest("x"));
         let file = folder.path().join(KEY_FILE);
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::write(&file, "\n").unwrap();
         assert!(HashKey::in_folder(folder.path()).is_err());
+        assert!(HashKey::found_in(folder.path()).is_err());
     }
 }

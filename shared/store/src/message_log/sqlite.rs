@@ -201,9 +201,8 @@ impl MessageLog for SqliteLog {
                 break;
             }
         }
-        if erased > 0 {
-            self.writer.run(WriteJob::EmptyWal).await?;
-        }
+        // Also if no row was left: an earlier run may have ended between the rows and this.
+        self.writer.run(WriteJob::EmptyWal).await?;
         Ok(erased)
     }
 

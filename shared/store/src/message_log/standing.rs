@@ -2,7 +2,7 @@
 
 use super::LoggedState;
 use postern_shared::{
-    event::{Direction, EventKind},
+    event::{Direction, Event, EventKind},
     message::State,
 };
 
@@ -69,6 +69,14 @@ impl Standing {
 /// recipient is a delivery report that does not name one.
 pub(super) fn is_about_all(event: EventKind) -> bool {
     matches!(event, EventKind::Accepted | EventKind::Received | EventKind::Redriven | EventKind::Forwarded)
+}
+
+/// The backend through which the provider took the message, if `event` is an attempt that succeeded. It is not the
+/// message's backend if an operator moved the message after it was accepted. A row then holds it in `done_by`, since
+/// the provider's id belongs to it.
+pub(super) fn sender(event: &Event) -> Option<&str> {
+    let is_sent = event.event == EventKind::Sent && event.attempt.is_some();
+    is_sent.then(|| event.backend.as_str())
 }
 
 /// The direction of a message of which only `event` is known.

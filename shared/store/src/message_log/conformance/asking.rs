@@ -3,7 +3,10 @@
 use super::*;
 use crate::message_log::{LoggedCallback, LoggedState, SentMessage};
 use EventKind::{Failed, Forwarded};
-use postern_shared::{message::State, value::BackendSelection};
+use postern_shared::{
+    message::{BackendName, State},
+    value::BackendSelection,
+};
 
 pub(super) async fn lists_are_filtered(storage: Arc<dyn LogStorage>) -> Result<()> {
     let log = open(&storage).await?;
@@ -196,6 +199,53 @@ pub(super) async fn a_provider_s_id_finds_the_latest_message(storage: Arc<dyn Lo
     let reused = MessageId::new();
     log.record(&[accepted(reused, 9, &[9])?, sent(reused, 10, 9, "SM1")?]).await?;
     same("reused", &log.sent_as(&clinic, "SM1").await?, &found(reused, 9)?)?;
+    log.close().await;
+    Ok(())
+}
+
+/// If a provider's report `sent` was not matched to its message, the log has a message that is known from that
+/// report alone. It must not be found instead of the message that was sent.
+pub(super) async fn a_provider_s_report_takes_no_id_over(storage: Arc<dyn LogStorage>) -> Result<()> {
+    let log = open(&storage).await?;
+    let (id, clinic): (_, BackendName) = (MessageId::new(), "clinic".parse()?);
+    let reported = MessageId::reported(&clinic, "SM1");
+    log.record(&[report(reported, 2, EventKind::Sent, "SM1")?]).await?;
+    same("of a report alone", &log.sent_as(&clinic, "SM1").await?, &None)?;
+    log.record(&[accepted(id, 0, &[1])?, sent(id, 1, 1, "SM1")?]).await?;
+    log.record(&[report(MessageId::reported(&clinic, "SM2"), 3, EventKind::Sent, "SM2")?]).await?;
+    log.record(&[sent(id, 4, 1, "SM2")?]).await?;
+    for external_id in ["SM1", "SM2"] {
+        let found = log.sent_as(&clinic, external_id).await?.context("not found")?;
+        same(external_id, &found.id, &id)?;
+    }
+    log.close().await;
+    Ok(())
+}
+
+/// A message is sent to its first recipient through the backend that it was accepted for. Then an operator moves it
+/// to another backend, which sends it to the second.
+pub(super) async fn a_provider_s_id_belongs_to_the_backend_that_sent(
+    storage: Arc<dyn LogStorage>,
+) -> Result<()> {
+    let log = open(&storage).await?;
+    let [clinic, other]: [BackendName; 2] = ["clinic".parse()?, "other".parse()?];
+    let [id, next] = [MessageId::new(), MessageId::new()];
+    log.record(&[accepted(id, 0, &[1, 2])?, sent(id, 1, 1, "A")?]).await?;
+    let moved = Event { backend: other.clone(), ..sent(id, 2, 2, "B")? };
+    log.record(std::slice::from_ref(&moved)).await?;
+    // The event comes a second time, and another message is accepted and sent in one batch.
+    let sent_next = Event { backend: other.clone(), ..sent(next, 4, 3, "C")? };
+    log.record(&[moved, accepted(next, 3, &[3])?, sent_next]).await?;
+    for (external_id, message, number) in [("A", id, 1), ("B", id, 2), ("C", next, 3)] {
+        let (by, not_by) = if external_id == "A" { (&clinic, &other) } else { (&other, &clinic) };
+        let found = SentMessage { id: message, identity: Some(person(number)?), callback: None };
+        same(external_id, &log.sent_as(by, external_id).await?, &Some(found))?;
+        same("another backend", &log.sent_as(not_by, external_id).await?, &None)?;
+    }
+    let is = message(&log, id).await?;
+    same("the message's backend", &is.backend, &clinic)?;
+    let by: Vec<Option<&str>> = is.events.iter().map(|event| event.by.as_deref()).collect();
+    same("who did it", &by, &vec![Some("clinic-app"), None, Some("other")])?;
     log.close().await;
     Ok(())
 }

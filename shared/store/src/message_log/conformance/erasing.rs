@@ -71,6 +71,28 @@ pub(super) async fn forgetting_erases_one_person(storage: Arc<dyn LogStorage>) -
     Ok(())
 }
 
+/// A change of `log.keep` between two events of a message leaves its recipients in both forms.
+pub(super) async fn forgetting_erases_every_form_of_a_person(storage: Arc<dyn LogStorage>) -> Result<()> {
+    let log = open(&storage).await?;
+    let [alone, both] = [(); 2].map(|()| MessageId::new());
+    log.record(&[accepted(alone, 0, &[1])?, accepted(both, 0, &[1, 2])?]).await?;
+    log.close().await;
+
+    let log = storage.open(states("a key of the test")).await?;
+    log.record(&[sent(alone, 1, 1, "A")?, sent(both, 1, 1, "B1")?, sent(both, 1, 2, "B2")?]).await?;
+    same("in both forms", &message(&log, alone).await?.recipients.len(), &2)?;
+    same("forgotten", &log.forget(&person(1)?).await?, &2)?;
+    ensure!(log.message(alone).await?.is_none(), "a message of that person alone is there");
+    let left = message(&log, both).await?;
+    same("recipients", &left.recipients.len(), &2)?;
+    same("text", &left.text.as_deref(), &Some("see you at noon"))?;
+    let written = serde_json::to_string(&left)?;
+    ensure!(!written.contains(person(1)?.as_str()) && !written.contains("B1"), "left behind: {written}");
+    same("again", &log.forget(&person(1)?).await?, &0)?;
+    log.close().await;
+    Ok(())
+}
+
 pub(super) async fn what_is_too_old_goes_in_steps(storage: Arc<dyn LogStorage>) -> Result<()> {
     let log = open(&storage).await?;
     let now = Timestamp::now();
@@ -114,6 +136,11 @@ pub(super) async fn what_is_too_much_goes_oldest_first(storage: Arc<dyn LogStora
     }
     let retention = |max_bytes| Retention { age: None, max_bytes: Some(max_bytes) };
     same("room", &log.expire(&retention(1 << 30)).await?, &0)?;
+    // A few messages to many people say nothing about the size of the others.
+    let people: Vec<usize> = (0..100).collect();
+    let large = (0..100).map(|_| accepted(MessageId::new(), 1, &people)).collect::<Result<Vec<_>>>()?;
+    log.record(&large).await?;
+    same("room for large ones", &log.expire(&retention(5 << 20)).await?, &0)?;
     let removed = log.expire(&retention(1)).await?;
     ensure!((1..=300).contains(&removed), "one step removed {removed}");
     let left = ids(&log, &MessageQuery { limit: 500, ..oldest() }).await?;

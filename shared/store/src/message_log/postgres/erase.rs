@@ -6,10 +6,13 @@ use super::{
 };
 use crate::message_log::{LogError, Retention};
 use jiff::Timestamp;
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 /// The most messages that one step removes or changes.
 const STEP: i64 = 200;
+
+/// The most bytes of each table that an estimate of its size reads, on average.
+const SAMPLE_BYTES: u32 = 2_500_000;
 
 /// How long vacuuming the tables may take.
 pub(super) const VACUUM: Duration = Duration::from_secs(120);
@@ -19,8 +22,9 @@ pub(super) const VACUUM: Duration = Duration::from_secs(120);
 pub(super) async fn forget(session: &mut Session, forms: &[String]) -> Result<u64, LogError> {
     session.batch_execute("BEGIN").await?;
     session.batch_execute(LOCK).await?;
+    // A message may hold the person in several forms: the others are those who have none of them.
     let find = "SELECT message, recipient, NOT EXISTS (SELECT 1 FROM postern.recipients AS other \
-                WHERE other.message = mine.message AND other.recipient <> mine.recipient) \
+                WHERE other.message = mine.message AND other.identity <> ALL($1)) \
                 FROM postern.recipients AS mine WHERE identity = ANY($1) LIMIT $2";
     let find = session.prepared(find).await?;
     let rows = session.query(&find, &[&forms, &STEP]).await?;
@@ -54,7 +58,8 @@ pub(super) async fn forget(session: &mut Session, forms: &[String]) -> Result<u6
         session.execute(&sql, &[&messages]).await?;
     }
     session.batch_execute("COMMIT").await?;
-    Ok(rows.len() as u64)
+    let erased: BTreeSet<i64> = rows.iter().map(|row| row.get(0)).collect();
+    Ok(erased.len() as u64)
 }
 
 /// Frees the space of the rows that were deleted.
@@ -111,18 +116,25 @@ async fn remove(session: &mut Session, messages: &[i64]) -> Result<(), LogError>
     Ok(())
 }
 
-/// An estimate of the bytes of the rows and their index entries: the average of the newest 500 messages,
-/// multiplied by the span of numbers from the oldest message to the newest. The files' size is no measure,
-/// since they do not shrink when rows are deleted.
+/// An estimate of the bytes of the rows and their index entries, from random pages of each table. The sample is
+/// taken from all pages, since a few messages to many recipients take more than thousands of others. The files'
+/// size is no measure, since they do not shrink when rows are deleted.
 async fn bytes(session: &mut Session) -> Result<u64, LogError> {
-    let sql = "WITH newest AS (SELECT * FROM postern.messages ORDER BY message DESC LIMIT 500), \
-        taken AS (\
-            SELECT pg_column_size(newest.*) + 150 AS bytes FROM newest \
-            UNION ALL SELECT pg_column_size(recipients.*) + 130 FROM postern.recipients JOIN newest USING (message) \
-            UNION ALL SELECT pg_column_size(events.*) + 140 FROM postern.events JOIN newest USING (message)) \
-        SELECT coalesce(sum(bytes) / (SELECT count(*) FROM newest) \
-            * (SELECT max(message) - min(message) + 1 FROM postern.messages), 0)::bigint FROM taken";
-    let sql = session.prepared(sql).await?;
-    let bytes: i64 = session.query_one(&sql, &[]).await?.get(0);
-    Ok(u64::try_from(bytes).unwrap_or_default())
+    let mut bytes = 0;
+    // With what a row takes in the indexes and in its page's directory.
+    for (table, more) in [("messages", 150), ("recipients", 130), ("events", 140)] {
+        let sql = format!(
+            "SELECT least(100, 100.0 * {SAMPLE_BYTES} / greatest(pg_relation_size('postern.{table}'), 1))::real"
+        );
+        let sql = session.prepared(&sql).await?;
+        let percent: f32 = session.query_one(&sql, &[]).await?.get(0);
+        let sql = format!(
+            "SELECT coalesce(sum(pg_column_size(sampled.*) + {more})::float8 * 100 / $1::real, 0)::bigint \
+             FROM postern.{table} AS sampled TABLESAMPLE SYSTEM ($1::real)"
+        );
+        let sql = session.prepared(&sql).await?;
+        let part: i64 = session.query_one(&sql, &[&percent]).await?.get(0);
+        bytes += u64::try_from(part).unwrap_or_default();
+    }
+    Ok(bytes)
 }

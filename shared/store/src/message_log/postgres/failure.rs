@@ -32,6 +32,10 @@ impl From<Error> for LogError {
             Some("XX" | "58") => {
                 Self::Broken(format!("may be damaged: PostgreSQL reports {code}; see the log of PostgreSQL"))
             }
+            // Errors about a value, and about one that is too large, such as for an index.
+            Some("22" | "54") => {
+                Self::Rejected(format!("PostgreSQL reports {code}; see the log of PostgreSQL"))
+            }
             Some("53" | "57" | "25") => Self::Unavailable(format!("PostgreSQL says: {message} ({code})")),
             _ => Self::Unavailable(format!("PostgreSQL reports {code}; see the log of PostgreSQL")),
         }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::message_log::{
     Keeping, LogError,
-    standing::{direction_of, is_about_all},
+    standing::{direction_of, is_about_all, sender},
     words::Word,
 };
 use postern_shared::{
@@ -231,12 +231,20 @@ impl<'a> EventBatch<'a> {
         let statuses = column(&rows, |event| event.http_status.map(i64::from));
         let durations = column(&rows, |event| event.duration_ms.and_then(|span| i64::try_from(span).ok()));
         let by = column(&rows, |event| event.by.as_deref().map(clean));
-        let sql = "INSERT INTO postern.events SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], \
-                   $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bigint[], \
-                   $11::bigint[], $12::text[]) ON CONFLICT DO NOTHING \
+        let senders = column(&rows, sender);
+        let sql = "INSERT INTO postern.events (message, recipient, at, event, attempt, external_id, class, code, \
+                   detail, http_status, duration_ms, done_by) \
+                   SELECT n.message, n.recipient, n.at, n.event, n.attempt, n.external_id, n.class, n.code, \
+                   n.detail, n.http_status, n.duration_ms, coalesce(n.done_by, CASE WHEN n.sender IS NOT NULL \
+                   THEN (SELECT n.sender FROM postern.messages AS m WHERE m.message = n.message \
+                   AND m.backend <> n.sender) END) \
+                   FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], \
+                   $7::text[], $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::text[], $13::text[]) \
+                   AS n (message, recipient, at, event, attempt, external_id, class, code, detail, \
+                   http_status, duration_ms, done_by, sender) ON CONFLICT DO NOTHING \
                    RETURNING message, recipient, at, event, attempt, external_id";
         let sql = session.prepared(sql).await?;
-        let values: [&(dyn tokio_postgres::types::ToSql + Sync); 12] = [
+        let values: [&(dyn tokio_postgres::types::ToSql + Sync); 13] = [
             &messages,
             &recipients,
             &times,
@@ -249,6 +257,7 @@ impl<'a> EventBatch<'a> {
             &statuses,
             &durations,
             &by,
+            &senders,
         ];
         let written = session.query(&sql, &values).await?;
         let written: HashSet<EventKey<'_>> = written

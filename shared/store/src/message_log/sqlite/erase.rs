@@ -3,6 +3,7 @@
 //! Both work in small steps, each in a transaction of the caller, so that no step holds up a publish for long.
 
 use rusqlite::{Connection, params};
+use std::collections::BTreeSet;
 
 /// The most messages that one step removes or changes.
 pub const STEP: u32 = 200;
@@ -16,7 +17,7 @@ pub const STEP: u32 = 200;
 /// # Errors
 /// SQLite's. The transaction must then be rolled back.
 pub fn forget(connection: &Connection, forms: &[String]) -> rusqlite::Result<u64> {
-    let mut erased = 0_u64;
+    let mut erased: BTreeSet<i64> = BTreeSet::new();
     for form in forms {
         let mut find = connection
             .prepare_cached("SELECT message, recipient FROM recipients WHERE identity = ?1 LIMIT ?2")?;
@@ -30,9 +31,10 @@ pub fn forget(connection: &Connection, forms: &[String]) -> rusqlite::Result<u64
                 remove(connection, message)?;
             }
         }
-        erased += rows.len() as u64;
+        // A message may hold the person in several forms, and counts once.
+        erased.extend(rows.iter().map(|&(message, _)| message));
     }
-    Ok(erased)
+    Ok(erased.len() as u64)
 }
 
 /// Removes up to [`STEP`] messages that were created before `before`, in milliseconds since 1970, the oldest

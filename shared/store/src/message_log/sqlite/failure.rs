@@ -32,6 +32,7 @@ impl From<rusqlite::Error> for LogError {
                 Self::Unavailable("another program keeps the file locked: stop that program".to_owned())
             }
             Some(ErrorCode::OperationInterrupted) => Self::TimedOut(DEADLINE),
+            Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig) => Self::Rejected(error.to_string()),
             Some(_) => Self::Unavailable(error.to_string()),
             None => match error {
                 rusqlite::Error::FromSqlConversionFailure(_, _, why) => Self::Broken(why.to_string()),

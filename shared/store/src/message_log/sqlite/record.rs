@@ -2,7 +2,7 @@
 
 use crate::message_log::{
     Keeping,
-    standing::{Happened, Late, Standing, direction_of, is_about_all},
+    standing::{Happened, Late, Standing, direction_of, is_about_all, sender},
     words::Word,
 };
 use postern_shared::{
@@ -238,7 +238,9 @@ impl Tables<'_> {
     fn insert_event(&self, message: i64, recipient: i64, event: &Event) -> rusqlite::Result<bool> {
         let sql = "INSERT INTO events (message, recipient, at, event, attempt, external_id, class, code, \
                    detail, http_status, duration_ms, done_by) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING";
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, coalesce(?12, CASE WHEN ?13 IS NOT NULL \
+                   THEN (SELECT ?13 FROM messages WHERE message = ?1 AND backend <> ?13) END)) \
+                   ON CONFLICT DO NOTHING";
         let new = self.prepare(sql)?.execute(params![
             message,
             recipient,
@@ -252,6 +254,7 @@ impl Tables<'_> {
             event.http_status,
             event.duration_ms.and_then(|span| i64::try_from(span).ok()),
             event.by,
+            sender(event),
         ])?;
         Ok(new > 0)
     }
