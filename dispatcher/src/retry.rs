@@ -20,6 +20,8 @@ use std::{sync::Arc, time::Duration};
 /// the attempt counts, so that every message comes to an end. With the longest pause, an hour, these
 /// are two days for each attempt.
 const MAX_DEFERRED: u32 = 50;
+/// The code of a proxy's answer that the provider behind it did not answer in time: it may have the message.
+const GATEWAY_TIMEOUT: &str = "http_504";
 
 /// When failures are retried: those of a backend, of the webhook or of callbacks.
 #[derive(Debug, Clone)]
@@ -136,7 +138,9 @@ impl Schedule {
         }
         let asked = match failure.class {
             // It may have been sent, so each further time counts.
-            FailureClass::Transient if failure.was_not_accepted() => return None,
+            FailureClass::Transient if failure.was_not_accepted() || failure.code == GATEWAY_TIMEOUT => {
+                return None;
+            }
             FailureClass::Throttled | FailureClass::Transient => failure.retry_after?,
             FailureClass::Permanent | FailureClass::Config | FailureClass::Unknown => return None,
         };

@@ -271,6 +271,10 @@ async fn vumi_go_and_rapidsms_clients_are_answered_as_by_vumi() {
             json!({"content": "hi", "to_addr": ["+1555", "+1666"], "metadata": {"rapidsms_msg_id": "r7"}})
         )
     );
+    // The same to another conversation, so through another backend, is not a repetition.
+    let reply = put(&postern, Method::POST, "conv-1", known, &body.to_string()).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    assert_eq!(provider.take().await.path, "/v");
     let right = json!({"to_addr": "+1555", "content": "x"}).to_string();
     for (method, conversation, who, body, status, reason) in [
         (Method::PUT, "conv-1", ("account", "wrong"), &*right, 401, "Unauthorized"),
@@ -294,7 +298,7 @@ async fn vumi_go_and_rapidsms_clients_are_answered_as_by_vumi() {
     let nobody = postern.post_json("/api/v1/go/http_api_nostream/conv-1/messages.json", &json!({})).await;
     assert_eq!(nobody.status, 401);
     let labels = [("compat", "vumi"), ("status", "200")];
-    postern.metric_becomes("postern_ingress_requests_total", &labels, 2.0).await;
+    postern.metric_becomes("postern_ingress_requests_total", &labels, 3.0).await;
     postern.ends_silent(&[NUMBER, "hi é", "token\""]).await;
 }
 

@@ -120,6 +120,7 @@ fn an_answer_that_is_no_success_is_tried_again_or_given_up_and_never_deferred() 
         ("http_202", None, "not_accepted = \"fail\"", "dead"),
         ("http_503", None, "not_accepted = \"fail\"", "retry in 3"),
         ("not_accepted", None, "unanswered = \"fail\"", "retry in 3"),
+        ("http_504", Some(20), "", "retry in 30"),
     ] {
         let failure = Failure { retry_after: asked.map(Duration::from_secs), ..Failure::transient(code, "") };
         let got = disposition(&schedule(choice), &attempt(1, None), Err(failure));

@@ -115,7 +115,7 @@ async fn submit(
 ) -> Answer {
     let UserMessage { identities, text, context, given } = message;
     let principal = Principal::CompatUser(user);
-    let claim = match claim(principal, &given, state).await {
+    let claim = match claim(user, &given, state).await {
         Ok(claim) => claim,
         Err(first) => {
             state.metrics.duplicate(&first.backend);
@@ -143,21 +143,21 @@ async fn submit(
 
 /// Claims the message id that is made from the client's own id; `None` if the client gives none.
 ///
-/// A request that differs from an earlier one under the same id is another message: RapidSMS sends one
-/// message to more than 200 people in several requests under one id.
+/// A request that differs from an earlier one under the same id, or goes to another backend, is another message:
+/// RapidSMS sends one message to more than 200 people in several requests under one id.
 ///
 /// # Errors
 /// The result of the same message, which was accepted before.
 async fn claim(
-    principal: Principal<'_>,
+    user: &CompatUser,
     given: &Map<String, Value>,
     state: &IngressState,
 ) -> Result<Option<SubmissionClaim>, Accepted> {
     let Some(id) = vumi_message::own_id(given) else { return Ok(None) };
     let fingerprint = Fingerprint::of(Value::Object(given.clone()));
     // With blanks in it, the key cannot equal any Idempotency-Key.
-    let key = format!("vumi {id} {fingerprint}");
-    match state.acceptor.claim(principal, &key, fingerprint).await {
+    let key = format!("vumi {} {id} {fingerprint}", user.backend);
+    match state.acceptor.claim(Principal::CompatUser(user), &key, fingerprint).await {
         Ok(claim) => Ok(Some(claim)),
         Err(KeyTaken::Repeated(first)) => Err(*first),
         // This cannot happen: the fingerprint is part of the key.
