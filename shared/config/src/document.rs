@@ -44,10 +44,13 @@ fn read_table(table: &DeTable<'_>, path: &str, at: &mut impl FnMut(String, usize
 fn read_value(value: &DeValue<'_>, path: &str, at: &mut impl FnMut(String, usize)) -> Value {
     match value {
         DeValue::String(text) => Value::String(text.to_string()),
-        DeValue::Integer(number) => {
-            i64::from_str_radix(number.as_str(), number.radix()).map_or(Value::Null, Value::from)
-        }
-        DeValue::Float(number) => number.as_str().parse::<f64>().map_or(Value::Null, Value::from),
+        // A number that is too large is a text: a key that needs a number says so.
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map_or_else(|_| Value::from(number.as_str()), Value::from),
+        DeValue::Float(number) => match number.as_str().parse::<f64>() {
+            Ok(finite) if finite.is_finite() => Value::from(finite),
+            _ => Value::from(number.as_str()),
+        },
         DeValue::Boolean(yes) => Value::Bool(*yes),
         DeValue::Datetime(when) => Value::String(when.to_string()),
         DeValue::Array(items) => items

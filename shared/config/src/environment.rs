@@ -179,11 +179,14 @@ fn existing(table: &Map<String, Value>, part: &str) -> String {
     found.cloned().unwrap_or_else(|| part.to_ascii_lowercase())
 }
 
-/// `text` as a TOML value, or as a text if it is not TOML.
+/// `text` as a TOML value, or as a text if it is not TOML. A number that would be written differently, such as
+/// `+46766861004` or `0x1f`, is a text: it may be a person's number or a password.
 fn read(text: &str) -> Value {
     let document = Document::parse(&format!("value = {text}\n"));
     match document.map(|mut document| (document.tree.len(), document.tree.remove("value"))) {
-        Ok((1, Some(value))) => value,
+        Ok((1, Some(value))) if value.as_number().is_none_or(|number| number.to_string() == text.trim()) => {
+            value
+        }
         _ => Value::String(text.to_owned()),
     }
 }
@@ -201,6 +204,9 @@ mod tests {
             ("POSTERN__DISPATCHER__CONCURRENCY", "8"),
             ("POSTERN__DISPATCHER__BACKENDS", "[\"a\"]"),
             ("POSTERN__BROKER__URL", "amqp://h"),
+            ("POSTERN__ADMIN__TOKEN", "98765432109876543210"),
+            ("POSTERN__BACKENDS__MY_ONE__SETTINGS__FROM", "+46766861004"),
+            ("POSTERN__BACKENDS__MY_ONE__SETTINGS__PASSWORD", "1_0e3"),
             ("POSTERN_CONFIG", "x"),
             ("HOME", "x"),
         ];
@@ -208,12 +214,16 @@ mod tests {
         assert_eq!(
             Value::Object(tree),
             json!({
-                "backends": {"my-one": {"send": {"headers": {"X-Id": "b"}}}},
+                "admin": {"token": "98765432109876543210"},
+                "backends": {"my-one": {
+                    "send": {"headers": {"X-Id": "b"}},
+                    "settings": {"from": "+46766861004", "password": "1_0e3"},
+                }},
                 "broker": {"url": "amqp://h"},
                 "dispatcher": {"backends": ["a"], "concurrency": 8},
             })
         );
-        assert!(set.contains("backends.my-one.send.headers.X-Id") && set.len() == 4);
+        assert!(set.contains("backends.my-one.send.headers.X-Id") && set.len() == 7);
     }
 
     #[test]

@@ -39,15 +39,21 @@ impl Secret {
         name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_').then_some(name)
     }
 
-    /// The secret, or the setting that it refers to. `None` if there is no text in that setting.
+    /// The secret, or the setting that it refers to. `None` if that setting is absent or empty.
     pub fn resolved(&self, settings: &Settings) -> Option<Self> {
         match self.setting() {
             None => Some(self.clone()),
-            Some(name) => match settings.0.get(name)? {
-                Value::String(text) if !text.is_empty() => Some(text.clone().into()),
-                _ => None,
-            },
+            Some(name) => of_setting(settings.0.get(name)?),
         }
+    }
+}
+
+/// The secret in the value of a setting, which may be written as a number.
+fn of_setting(value: &Value) -> Option<Secret> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone().into()),
+        Value::Number(number) => Some(number.to_string().into()),
+        _ => None,
     }
 }
 
@@ -65,8 +71,7 @@ impl Secrets {
             match secret.setting().and_then(|name| settings.0.get(name)) {
                 Some(Value::Array(items)) if !items.is_empty() => {
                     for item in items {
-                        let text = item.as_str().filter(|text| !text.is_empty())?;
-                        all.push(text.to_owned().into());
+                        all.push(of_setting(item)?);
                     }
                 }
                 _ => all.push(secret.resolved(settings)?),
