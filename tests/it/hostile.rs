@@ -157,7 +157,9 @@ async fn json_of_a_million_values_takes_little_memory() {
     }
     let grown = memory(program.id()).peak - before;
     println!("at most {} KiB more", grown / 1024);
-    assert!(grown < 64 * MIB, "{} MiB", grown / MIB);
+    // The bodies alone take 38 to 68 MiB, as the threads that read them happen to be. Their values would take as much
+    // again.
+    assert!(grown < 96 * MIB, "{} MiB", grown / MIB);
 }
 
 /// Text and context are stored once for each `send.batch` recipients. The total size is limited, and computed
