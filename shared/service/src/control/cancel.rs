@@ -7,6 +7,7 @@
 
 use super::{
     CommandError, Operator, cancelled,
+    cancelled::lacks_key,
     operator::{LANES, PATIENCE},
 };
 use crate::{
@@ -146,9 +147,11 @@ impl Operator {
         if !rule.covers(queued.counts_from(rule.until), lane) {
             return Becomes::Stays;
         }
-        Becomes::Replaced(
-            message.identities.len(),
-            cancelled(queued, &self.configured.get().keys, clock::now()),
-        )
+        let keys = &self.configured.get().keys;
+        // A dispatcher makes the callbacks when it takes the message.
+        if lacks_key(queued, keys) {
+            return Becomes::Stays;
+        }
+        Becomes::Replaced(message.identities.len(), cancelled(queued, keys, clock::now()))
     }
 }

@@ -11,6 +11,12 @@ use postern_shared::{
 /// The code of a cancelled recipient in its report.
 pub const CANCELLED: &str = "cancelled";
 
+/// Whether the client of `queued` wants callbacks that cannot be made with `keys`, for example because this process was
+/// not given the client's password.
+pub(super) fn lacks_key(queued: Queued<'_>, keys: &CallbackKeys) -> bool {
+    callback::token(&queued.message.context).is_some_and(|token| keys.open(token).is_none())
+}
+
 /// The report that each recipient of `queued` was cancelled at `now`, and the callbacks to the client if it
 /// asked for them. There is no dead letter: nobody is to send the message again.
 pub fn cancelled(queued: Queued<'_>, keys: &CallbackKeys, now: Timestamp) -> Vec<(Address, Envelope)> {

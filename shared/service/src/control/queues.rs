@@ -2,6 +2,7 @@
 
 use super::{
     CommandError, Operator, PlainCommand, cancelled,
+    cancelled::lacks_key,
     operator::{LANES, PATIENCE},
 };
 use crate::{
@@ -228,6 +229,11 @@ impl Operator {
         let queued = Queued { envelope, message: &message, lane };
         if self.control.cancels(queued, seen.since.elapsed()) {
             let keys = &self.configured.get().keys;
+            if lacks_key(queued, keys) {
+                let why = "it is cancelled, and its client wants callbacks: give this command the passwords of \
+                           compat.kannel.users, or run it on a gateway with --admin";
+                return Becomes::Cannot(leaves(true), why.to_owned());
+            }
             return Becomes::Replaced(leaves(true), cancelled(queued, keys, clock::now()));
         }
         let new = Envelope { headers: envelope.own_headers(), body, ..envelope.clone() };

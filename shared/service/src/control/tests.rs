@@ -1,10 +1,11 @@
-//! A control stream that can be counted and written, but not read.
+//! What operators' commands do where a part is missing: a control stream that cannot be read, a client's password.
 
 use super::*;
 use crate::{configured::Configured, current::Current};
 use async_trait::async_trait;
 use postern_broker::{Address, Consumer, Depth, Feed, memory::MemoryBroker, subscription};
 use postern_config::{Config, ProviderRegistry};
+use postern_shared::message::Priority;
 use std::sync::Mutex;
 use tokio::sync::watch;
 
@@ -57,4 +58,25 @@ async fn a_stream_whose_records_do_not_come_is_not_taken_for_empty() {
     let moved = MoveCommand { to: "b".to_owned(), dry_run: false, by: None };
     let why = operator.move_messages("a", &moved, "ann").await.unwrap_err().to_string();
     assert!(why.contains("postern.control cannot be read: no answer within 50ms"), "{why}");
+}
+
+#[tokio::test]
+async fn a_cancelled_message_whose_callbacks_this_process_cannot_make_is_left_to_a_dispatcher() {
+    let broker = Arc::new(MemoryBroker::default());
+    let control = Control::new(HealthRegistry::default());
+    let config = "[backends.a]\ntype = \"console\"\n";
+    let config = Config::parse("", Some(config), [], &ProviderRegistry::builtin()).unwrap();
+    let operator = Operator::new(broker.clone(), control, Current::new(Configured::of(&config)));
+    let queue = QueueName::outbound(&"a".parse().unwrap(), Priority::Normal);
+    for context in ["{}", "{\"postern:callback\":\"sealed.elsewhere\"}"] {
+        let body = format!(
+            "{{\"backend\":\"a\",\"identities\":[\"+1\"],\"text\":\"hi\",\"context\":{context},\
+             \"created_at\":\"2026-01-01T00:00:00Z\"}}"
+        );
+        let envelope = Envelope { body: body.into(), ..Envelope::default() };
+        broker.publish(vec![(Address::Queue(queue.clone()), envelope)]).await.unwrap();
+    }
+    let done = operator.cancel("a", &CancelCommand::default(), "ann").await.unwrap();
+    assert_eq!((done.waiting, done.messages), (2, 1));
+    assert_eq!(broker.depth(&queue).await.unwrap().ready, 1);
 }
