@@ -20,8 +20,8 @@ spec:
   serviceAccountName: {{ include "postern.serviceAccount" $root }}
   automountServiceAccountToken: false
   enableServiceLinks: false
-  # A drain takes at most 25 seconds: sends in flight finish and are reported before the process ends.
-  terminationGracePeriodSeconds: 45
+  # During a drain, sends in flight finish and are reported before the process ends.
+  terminationGracePeriodSeconds: {{ $root.Values.pods.terminationGracePeriodSeconds }}
   securityContext:
     runAsNonRoot: true
     runAsUser: 10001
