@@ -184,9 +184,9 @@ impl Gateway {
             Action::Queue(action) => {
                 self.operate(operator::OperatorCommand::Queue(action), &command.arguments)
             }
-            Action::Reload(wanted) => self.configuration_of(arguments, OPERATOR_SECRETS).and_then(|config| {
-                in_runtime(reload::run(wanted, &arguments.admin_url(&config, PROGRAM.admin)))
-            }),
+            Action::Reload(wanted) => self
+                .configuration_and_admin_url(arguments)
+                .and_then(|(_, admin_url)| in_runtime(reload::run(wanted, &admin_url))),
             Action::Store(action) => {
                 let config = self.configuration_of(arguments, STORE_SECRETS);
                 config.and_then(|config| store::run(&action, &config))
@@ -197,9 +197,9 @@ impl Gateway {
             Action::Log(action) => self
                 .configuration_of(arguments, LOG_SECRETS)
                 .and_then(|config| in_runtime(log::run(action, &config))),
-            Action::Dead(action) => self.configuration_of(arguments, OPERATOR_SECRETS).and_then(|config| {
-                in_runtime(dead::run(action, &config, &arguments.admin_url(&config, PROGRAM.admin)))
-            }),
+            Action::Dead(action) => self
+                .configuration_and_admin_url(arguments)
+                .and_then(|(config, admin_url)| in_runtime(dead::run(action, &config, &admin_url))),
         };
         program::report(outcome)
     }
@@ -253,8 +253,16 @@ impl Gateway {
     }
 
     fn operate(&self, command: operator::OperatorCommand, arguments: &Arguments) -> Result<(), Exit> {
+        let (config, admin_url) = self.configuration_and_admin_url(arguments)?;
+        in_runtime(operator::run(command, &config, &admin_url))
+    }
+
+    /// The configuration for a command that reaches the broker or a running gateway, and the URL of the gateway's
+    /// admin port.
+    fn configuration_and_admin_url(&self, arguments: &Arguments) -> Result<(Config, String), Exit> {
         let config = self.configuration_of(arguments, OPERATOR_SECRETS)?;
-        in_runtime(operator::run(command, &config, &arguments.admin_url(&config, PROGRAM.admin)))
+        let admin_url = arguments.admin_url(&config, PROGRAM.admin);
+        Ok((config, admin_url))
     }
 
     /// The configuration for a command that builds nothing from it and needs only these `secrets`.

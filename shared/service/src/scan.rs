@@ -251,38 +251,8 @@ impl Scan<'_> {
             return Ok(());
         }
         match &mut self.way {
-            ScanWay::Browse(browse) => {
-                let gone = browse.replace(batch.iter().filter_map(replacement).collect()).await?;
-                for (seen, what, _) in batch.drain(..) {
-                    if !matches!(seen.place, SeenAt::Number(number) if gone.contains(&number)) {
-                        done(what, Ok(()));
-                    }
-                }
-                Ok(())
-            }
-            ScanWay::Take(taken) => {
-                let published =
-                    taken.publish_each(batch.iter().map(|(.., published)| published.clone())).await;
-                let mut outcome = Ok(());
-                for ((seen, what, replacement), published) in std::mem::take(batch).into_iter().zip(published)
-                {
-                    match (published, seen.place) {
-                        (Ok(()), SeenAt::Lease(delivery)) => {
-                            taken.ack(delivery);
-                            done(what, Ok(()));
-                        }
-                        (Ok(()), SeenAt::Number(_)) => done(what, Ok(())),
-                        (Err(error), place) => {
-                            batch.push_back((Seen { place, ..seen }, what, replacement));
-                            // A refusal can be the cause of the other errors.
-                            if outcome.is_ok() || matches!(error, BrokerError::Refused(_)) {
-                                outcome = Err(error);
-                            }
-                        }
-                    }
-                }
-                outcome
-            }
+            ScanWay::Browse(browse) => swap(&mut **browse, batch, done).await,
+            ScanWay::Take(taken) => publish_and_ack(taken, batch, done).await,
         }
     }
 
@@ -309,6 +279,50 @@ impl Scan<'_> {
             taken.end().await;
         }
     }
+}
+
+/// Swaps all of `batch` in one transaction.
+async fn swap<T>(
+    browse: &mut dyn Browse,
+    batch: &mut Replacements<T>,
+    done: &mut impl FnMut(T, Result<(), String>),
+) -> Result<(), BrokerError> {
+    let gone = browse.replace(batch.iter().filter_map(replacement).collect()).await?;
+    for (seen, what, _) in batch.drain(..) {
+        if !matches!(seen.place, SeenAt::Number(number) if gone.contains(&number)) {
+            done(what, Ok(()));
+        }
+    }
+    Ok(())
+}
+
+/// Publishes each replacement for itself, and acknowledges each message whose replacement is confirmed. The others
+/// stay in `batch`.
+async fn publish_and_ack<T>(
+    taken: &mut TakenMessages<'_>,
+    batch: &mut Replacements<T>,
+    done: &mut impl FnMut(T, Result<(), String>),
+) -> Result<(), BrokerError> {
+    let published = taken.publish_each(batch.iter().map(|(.., messages)| messages.clone())).await;
+    let mut outcome = Ok(());
+    for ((seen, what, messages), published) in std::mem::take(batch).into_iter().zip(published) {
+        match published {
+            Ok(()) => {
+                if let SeenAt::Lease(delivery) = seen.place {
+                    taken.ack(delivery);
+                }
+                done(what, Ok(()));
+            }
+            Err(error) => {
+                batch.push_back((seen, what, messages));
+                // A refusal can be the cause of the other errors.
+                if outcome.is_ok() || matches!(error, BrokerError::Refused(_)) {
+                    outcome = Err(error);
+                }
+            }
+        }
+    }
+    outcome
 }
 
 fn replacement<T>((seen, _, messages): &(Seen, T, Published)) -> Option<Replacement> {

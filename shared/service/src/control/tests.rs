@@ -40,13 +40,18 @@ impl Broker for Unreadable {
     }
 }
 
+/// Carries out commands about the backends `a` and `b`.
+fn operator(broker: Arc<dyn Broker>, control: Control) -> Operator {
+    let config = "[backends.a]\ntype = \"console\"\n[backends.b]\ntype = \"console\"\n";
+    let config = Config::parse("", Some(config), [], &ProviderRegistry::builtin()).unwrap();
+    Operator::new(broker, control, Current::new(Configured::of(&config)))
+}
+
 #[tokio::test]
 async fn a_stream_whose_records_do_not_come_is_not_taken_for_empty() {
     let broker = Arc::new(Unreadable::default());
     let control = Control::new(HealthRegistry::default());
-    let config = "[backends.a]\ntype = \"console\"\n[backends.b]\ntype = \"console\"\n";
-    let config = Config::parse("", Some(config), [], &ProviderRegistry::builtin()).unwrap();
-    let operator = Operator::new(broker.clone(), control.clone(), Current::new(Configured::of(&config)));
+    let operator = operator(broker.clone(), control.clone());
     let command = PlainCommand::default();
     let resumed = operator.resume("a", &command, "ann").await.unwrap();
     assert!(!resumed.changed, "it was not paused");
@@ -63,10 +68,7 @@ async fn a_stream_whose_records_do_not_come_is_not_taken_for_empty() {
 #[tokio::test]
 async fn a_cancelled_message_whose_callbacks_this_process_cannot_make_is_left_to_a_dispatcher() {
     let broker = Arc::new(MemoryBroker::default());
-    let control = Control::new(HealthRegistry::default());
-    let config = "[backends.a]\ntype = \"console\"\n";
-    let config = Config::parse("", Some(config), [], &ProviderRegistry::builtin()).unwrap();
-    let operator = Operator::new(broker.clone(), control, Current::new(Configured::of(&config)));
+    let operator = operator(broker.clone(), Control::new(HealthRegistry::default()));
     let queue = QueueName::outbound(&"a".parse().unwrap(), Priority::Normal);
     for context in ["{}", "{\"postern:callback\":\"sealed.elsewhere\"}"] {
         let body = format!(
