@@ -219,9 +219,7 @@ impl Publisher {
 /// The backend and the class of a dead letter. `None` for any other message.
 fn labels_of_dead_letter((address, envelope): &(Address, Envelope)) -> Option<(BackendName, FailureClass)> {
     let Address::Dead(backend) = address else { return None };
-    let class = envelope.text_header(header::CLASS)?;
-    let class = FailureClass::ALL.into_iter().find(|known| known.as_str() == class)?;
-    Some((backend.clone(), class))
+    Some((backend.clone(), FailureClass::named(envelope.text_header(header::CLASS)?)?))
 }
 
 /// What the log says about a dead letter, once it is stored.

@@ -35,6 +35,11 @@ impl FailureClass {
             Self::Unknown => "unknown",
         }
     }
+
+    /// The class with this [name](Self::as_str). `None` if there is none.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.as_str() == name)
+    }
 }
 
 /// One failed attempt for one recipient.

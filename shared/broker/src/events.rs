@@ -138,8 +138,7 @@ fn dead(envelope: &Envelope) -> Vec<Event> {
     let text = |name| envelope.text_header(name).map(str::to_owned);
     let queue = envelope.text_header(header::QUEUE).and_then(QueueName::known);
     let Some(queue) = queue else { return Vec::new() };
-    let class = envelope.text_header(header::CLASS);
-    let class = FailureClass::ALL.into_iter().find(|known| Some(known.as_str()) == class);
+    let class = envelope.text_header(header::CLASS).and_then(FailureClass::named);
     let attempts = envelope.integer_header(header::ATTEMPTS).and_then(|number| u32::try_from(number).ok());
     let at = envelope.text_header(header::DEAD_AT).and_then(|at| at.parse().ok());
     let each = of_each(&queue, envelope, EventKind::Dead).into_iter();

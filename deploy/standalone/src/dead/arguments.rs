@@ -48,8 +48,8 @@ pub(crate) struct DeadTarget {
 }
 
 fn class(name: &str) -> Result<FailureClass, String> {
-    let known = FailureClass::ALL.into_iter().find(|class| class.as_str() == name);
-    known.ok_or_else(|| format!("must be one of {}", FailureClass::ALL.map(FailureClass::as_str).join(", ")))
+    FailureClass::named(name)
+        .ok_or_else(|| format!("must be one of {}", FailureClass::ALL.map(FailureClass::as_str).join(", ")))
 }
 
 fn dead_queue(name: &str) -> Result<DeadQueue, String> {
