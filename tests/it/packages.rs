@@ -70,15 +70,7 @@ const FOREIGN: [&str; 15] = [
 
 fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))
-        .args([
-            "metadata",
-            "--format-version",
-            "1",
-            "--locked",
-            "--offline",
-            "--filter-platform",
-            "host-tuple",
-        ])
+        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", "host-tuple"])
         .current_dir(ROOT)
         .output()
         .unwrap();
@@ -137,7 +129,7 @@ fn packages_use_one_another_in_one_direction() {
 /// The packages that `cargo` compiles with these arguments: name and version, and features.
 fn compiled(so: &[&str]) -> BTreeSet<(String, String)> {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--workspace", "--locked", "--offline", "--prefix", "none"])
+        .args(["tree", "--workspace", "--locked", "--prefix", "none"])
         .args(["--format", "{p}|{f}"])
         .args(so)
         .current_dir(ROOT)
