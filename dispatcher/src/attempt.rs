@@ -70,6 +70,19 @@ impl PartsProgress {
 }
 
 impl RecipientResult {
+    /// The result of an attempt to send `message`. An earlier attempt that was not answered leaves no doubt
+    /// once the provider accepted the part that it was about.
+    fn of(message: &Outbound, disposition: Disposition, before: Vec<Sent>) -> Self {
+        let in_doubt = message.maybe_sent && before.is_empty();
+        Self { disposition: if in_doubt { disposition.in_doubt() } else { disposition }, before }
+    }
+
+    /// Whether the provider may have the text that is left for the recipient.
+    pub(crate) fn maybe_sent(&self, message: &Outbound) -> bool {
+        let unanswered = self.disposition.failure().is_some_and(Failure::was_unanswered);
+        unanswered || (message.maybe_sent && self.before.is_empty())
+    }
+
     /// The parts that the provider accepted.
     pub(crate) fn sent(&self) -> impl Iterator<Item = &Sent> {
         let last = match &self.disposition {
@@ -87,7 +100,7 @@ impl<'m> Attempt<'m> {
         prepared: Option<Prepared<'m>>,
         dispositions: Vec<Disposition>,
     ) -> Self {
-        let result = |disposition| RecipientResult { disposition, before: Vec::new() };
+        let result = |disposition| RecipientResult::of(message, disposition, Vec::new());
         Self { message, prepared, results: dispositions.into_iter().map(result).collect() }
     }
 
@@ -232,7 +245,7 @@ fn results(
         before.push(sent);
     }
     let dispositions = schedule.dispositions(message, outcomes, now);
-    let result = |(disposition, before)| RecipientResult { disposition, before };
+    let result = |(disposition, before)| RecipientResult::of(message, disposition, before);
     dispositions.into_iter().zip(before).map(result).collect()
 }
 

@@ -88,6 +88,7 @@ fn answer_to(message: &Inbound, original: &Envelope) -> Vec<(Address, Envelope)>
         attempt: 1,
         deferred: 0,
         parts_sent: 0,
+        maybe_sent: false,
     };
     let address = Address::Outbound(answer.backend.clone(), Priority::Normal);
     vec![(address, Envelope::from(&answer).in_trace_of(original))]

@@ -50,7 +50,8 @@ fn recipient(attempt: &Attempt<'_>, identity: &Identity, result: &RecipientResul
 }
 
 /// The callbacks for the client that asked for them after `attempt`, whose envelope was `original`: that
-/// the provider accepted the message, or that it was given up.
+/// the provider accepted the message, or that it was given up. If the provider may have a message that was
+/// given up, the client is told nothing: a client may send again what it is told was refused.
 pub(crate) fn callbacks(
     keys: &CallbackKeys,
     original: &Envelope,
@@ -59,6 +60,7 @@ pub(crate) fn callbacks(
 ) -> Vec<(Address, Envelope)> {
     let events = attempt.dispositions().map(|disposition| match disposition {
         Disposition::Sent(sent) => Some((KannelEvent::Accepted, sent.external_id.clone(), "ACK/".to_owned())),
+        Disposition::Dead(failure) if failure.class == FailureClass::Unknown => None,
         Disposition::Dead(failure) => Some((KannelEvent::Refused, None, format!("NACK/{}", failure.code))),
         Disposition::Expired(_) => Some((KannelEvent::Refused, None, "NACK/expired".to_owned())),
         Disposition::Retry { .. } | Disposition::Deferred { .. } => None,

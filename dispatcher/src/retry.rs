@@ -20,8 +20,8 @@ use std::{sync::Arc, time::Duration};
 /// the attempt counts, so that every message comes to an end. With the longest pause, an hour, these
 /// are two days for each attempt.
 const MAX_DEFERRED: u32 = 50;
-/// The code of a proxy's answer that the provider behind it did not answer in time: it may have the message.
-const GATEWAY_TIMEOUT: &str = "http_504";
+/// The code and the detail of a message that was given up because `expires_at` had passed.
+pub(crate) const EXPIRED: (&str, &str) = ("expired", "expires_at passed before the message was sent");
 
 /// When failures are retried: those of a backend, of the webhook or of callbacks.
 #[derive(Debug, Clone)]
@@ -72,6 +72,28 @@ impl Disposition {
             Self::Expired(failure) => failure.as_ref(),
         }
     }
+
+    /// This, for a recipient whom an attempt may have reached: who is given up is not called failed or
+    /// expired, since an application may send to them again then.
+    pub(crate) fn in_doubt(self) -> Self {
+        match self {
+            Self::Dead(failure) => Self::Dead(failure.in_doubt()),
+            Self::Expired(failure) => {
+                let failure = failure.unwrap_or_else(|| Failure::permanent(EXPIRED.0, EXPIRED.1));
+                Self::Dead(failure.in_doubt())
+            }
+            Self::Sent(_) | Self::Retry { .. } | Self::Deferred { .. } => self,
+        }
+    }
+
+    /// Whether the message had expired before it was tried.
+    pub(crate) fn was_not_tried(&self) -> bool {
+        match self {
+            Self::Expired(failure) => failure.is_none(),
+            Self::Dead(failure) => failure.code == EXPIRED.0,
+            Self::Sent(_) | Self::Retry { .. } | Self::Deferred { .. } => false,
+        }
+    }
 }
 
 impl Schedule {
@@ -102,8 +124,9 @@ impl Schedule {
         outcomes: Vec<Outcome>,
         now: Timestamp,
     ) -> Vec<Disposition> {
-        let disposition = |outcome| match outcome {
+        let disposition = |outcome: Outcome| match outcome {
             Ok(sent) => Disposition::Sent(sent),
+            Err(failure) if failure.was_unanswered() => self.after(failure, message, now).in_doubt(),
             Err(failure) => self.after(failure, message, now),
         };
         outcomes.into_iter().map(disposition).collect()
@@ -117,11 +140,7 @@ impl Schedule {
         };
         let next = SignedDuration::try_from(delay).ok().and_then(|delay| now.checked_add(delay).ok());
         if message.expires_at.is_some_and(|at| next.is_none_or(|next| at <= next)) {
-            return match failure.class {
-                // The provider may have it: an application that reads "expired" may send it again.
-                FailureClass::Unknown => Disposition::Dead(failure),
-                _ => Disposition::Expired(Some(failure)),
-            };
+            return Disposition::Expired(Some(failure));
         }
         match deferred {
             Some((_, times)) => Disposition::Deferred { delay, times, failure },
@@ -138,9 +157,7 @@ impl Schedule {
         }
         let asked = match failure.class {
             // It may have been sent, so each further time counts.
-            FailureClass::Transient if failure.was_not_accepted() || failure.code == GATEWAY_TIMEOUT => {
-                return None;
-            }
+            FailureClass::Transient if failure.was_not_accepted() || failure.was_unanswered() => return None,
             FailureClass::Throttled | FailureClass::Transient => failure.retry_after?,
             FailureClass::Permanent | FailureClass::Config | FailureClass::Unknown => return None,
         };
@@ -167,7 +184,7 @@ impl Schedule {
     pub(crate) fn delay(&self, failure: &Failure, attempt: u32) -> Option<Duration> {
         match failure.class {
             FailureClass::Permanent => return None,
-            FailureClass::Unknown if self.unanswered == WhenUncertain::Fail => return None,
+            _ if failure.was_unanswered() && self.unanswered == WhenUncertain::Fail => return None,
             _ if failure.was_not_accepted() && self.not_accepted == WhenUncertain::Fail => return None,
             _ => {}
         }

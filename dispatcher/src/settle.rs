@@ -17,7 +17,7 @@ use crate::{
     polls::PollSchedule,
     publish::Publisher,
     report::{callbacks, report},
-    retry::Disposition,
+    retry::{Disposition, EXPIRED},
 };
 use indexmap::IndexMap;
 use jiff::Timestamp;
@@ -126,7 +126,8 @@ impl Settling {
 /// - one report,
 /// - for the identities that are given up, one dead letter for each number of parts that they got,
 /// - for the identities that are retried, one message for each combination of delay, number of deferrals
-///   (none for a retry as the next attempt) and number of parts that they got.
+///   (none for a retry as the next attempt), number of parts that they got, and whether an attempt was not
+///   answered.
 ///
 /// Each holds only those identities and what is left of their text, so that redriving a dead letter reaches
 /// nobody twice. If all identities are given up and none got a part, the body of the dead letter is the
@@ -145,13 +146,13 @@ pub(crate) fn settlement(
     );
     // Retries come last: a broker that refuses a message stores none after it, and a retry that is stored
     // twice is sent twice.
-    for ((delay, deferred, parts), identities) in waiting(attempt) {
+    for ((delay, deferred, parts, maybe_sent), identities) in waiting(attempt) {
         let rest = attempt.rest(parts, identities);
         let (number, deferred) = match deferred {
             None => (message.attempt.saturating_add(1), 0),
             Some(times) => (message.attempt, times),
         };
-        let retry = Outbound { attempt: number, deferred, ..rest };
+        let retry = Outbound { attempt: number, deferred, maybe_sent, ..rest };
         let envelope = Envelope { headers: original.own_headers(), ..Envelope::from(&retry) };
         messages.push((Address::Later { queue: queue.clone(), delay }, envelope));
     }
@@ -159,8 +160,8 @@ pub(crate) fn settlement(
 }
 
 /// The identities that are retried, by how long they wait, how often the same attempt was deferred (`None`:
-/// the next attempt), and how many parts they got in this attempt.
-fn waiting(attempt: &Attempt<'_>) -> BTreeMap<(Duration, Option<u32>, usize), Vec<Identity>> {
+/// the next attempt), how many parts they got in this attempt, and whether the provider may have the rest.
+fn waiting(attempt: &Attempt<'_>) -> BTreeMap<(Duration, Option<u32>, usize, bool), Vec<Identity>> {
     let mut waiting: BTreeMap<_, Vec<Identity>> = BTreeMap::new();
     for (identity, result) in attempt.each() {
         let (delay, deferred) = match result.disposition {
@@ -168,7 +169,8 @@ fn waiting(attempt: &Attempt<'_>) -> BTreeMap<(Duration, Option<u32>, usize), Ve
             Disposition::Deferred { delay, times, .. } => (delay, Some(times)),
             _ => continue,
         };
-        waiting.entry((delay, deferred, result.before.len())).or_default().push(identity.clone());
+        let maybe_sent = result.maybe_sent(attempt.message);
+        waiting.entry((delay, deferred, result.before.len(), maybe_sent)).or_default().push(identity.clone());
     }
     waiting
 }
@@ -210,7 +212,7 @@ fn letter(
     };
     // If the application gave no id, the one that was assigned on reading.
     envelope.message_id.get_or_insert_with(|| message.id.to_string());
-    let not_tried = attempt.dispositions().all(|it| matches!(it, Disposition::Expired(None)));
+    let not_tried = attempt.dispositions().all(Disposition::was_not_tried);
     let attempts = message.attempt.saturating_sub(u32::from(not_tried));
     let cause = Cause { class, code, reason: &reason, attempts };
     Some((Address::Dead(message.backend.clone()), dead_letter(envelope, queue, cause)))
@@ -224,9 +226,7 @@ fn why_dead<'d>(dispositions: &[&'d Disposition]) -> Option<(FailureClass, &'d s
     for disposition in dispositions {
         let (class, code, detail) = match disposition {
             Disposition::Dead(Failure { class, code, detail, .. }) => (*class, &**code, &**detail),
-            Disposition::Expired(_) => {
-                (FailureClass::Permanent, "expired", "expires_at passed before the message was sent")
-            }
+            Disposition::Expired(_) => (FailureClass::Permanent, EXPIRED.0, EXPIRED.1),
             _ => continue,
         };
         kinds.entry((class, code)).or_insert((detail, 0)).1 += 1;

@@ -49,5 +49,6 @@ fn message(backend: &BackendName) -> Outbound {
         attempt: 1,
         deferred: 0,
         parts_sent: 0,
+        maybe_sent: false,
     }
 }

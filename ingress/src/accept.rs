@@ -293,6 +293,7 @@ impl Acceptor {
             attempt: 1,
             deferred: 0,
             parts_sent: 0,
+            maybe_sent: false,
         };
         let without_recipients = message.to_json().len();
         if without_recipients.saturating_mul(identities.len().div_ceil(batch)) > MAX_STORED {

@@ -116,6 +116,32 @@ impl Failure {
         self.class == FailureClass::Transient && (self.code == "not_accepted" || is_http(&self.code, '2'))
     }
 
+    /// Whether the request was accepted, but nothing says what became of this recipient (`no_outcome`): the
+    /// answer does not mention it (`send.results`), or a sender gave no outcome for it. A run of them
+    /// without any success means the same as one of [`was_not_accepted`](Self::was_not_accepted): the
+    /// configuration does not fit the provider, which may well have sent every message.
+    pub fn had_no_outcome(&self) -> bool {
+        self.class == FailureClass::Unknown && self.code == "no_outcome"
+    }
+
+    /// Whether the provider may have the message although it gave no answer: [`FailureClass::Unknown`], or
+    /// a proxy's answer that the provider behind it did not answer in time (`http_504`).
+    pub fn was_unanswered(&self) -> bool {
+        self.class == FailureClass::Unknown || self.code == "http_504"
+    }
+
+    /// This failure as the reason why a recipient is given up whom an attempt may have reached: its class is
+    /// [`FailureClass::Unknown`], and its detail says so.
+    #[must_use]
+    pub fn in_doubt(self) -> Self {
+        if self.class == FailureClass::Unknown {
+            return self;
+        }
+        let colon = if self.detail.is_empty() { "" } else { "; " };
+        let detail = format!("{}{colon}an attempt was not answered: the provider may have it", self.detail);
+        Self { class: FailureClass::Unknown, detail, ..self }
+    }
+
     /// A failure of `class`, with `code` and `detail` only.
     pub fn new(class: FailureClass, code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
         Self {
@@ -190,6 +216,7 @@ mod tests {
         ] {
             let said = (failure.says_down(), failure.was_not_accepted(), failure.had_no_connection());
             assert_eq!(said, (down, not_accepted, no_connection), "{failure:?}");
+            assert_eq!(failure.had_no_outcome(), failure.code == "no_outcome", "{failure:?}");
         }
     }
 }

@@ -105,8 +105,9 @@ pub trait Backend: Send + Sync {
     /// as an `unknown` failure for all of `identities`, with the codes `panic` and `timeout`. So a sender
     /// that has sent to some of them should answer in time.
     ///
-    /// Failures for which [`Failure::says_down`](postern_shared::error::Failure::says_down) or
-    /// [`was_not_accepted`](postern_shared::error::Failure::was_not_accepted) holds count for the backend's
+    /// Failures for which [`Failure::says_down`](postern_shared::error::Failure::says_down),
+    /// [`was_not_accepted`](postern_shared::error::Failure::was_not_accepted) or
+    /// [`had_no_outcome`](postern_shared::error::Failure::had_no_outcome) holds count for the backend's
     /// circuit breaker. Those of class `throttled`, or with a `retry_after`, pause the backend.
     async fn send(&self, id: MessageId, text: &str, identities: &[Identity], context: &Context) -> Outcomes;
 

@@ -1,10 +1,11 @@
 //! A circuit breaker: whether a provider is down, by what its last answers said.
 //!
-//! It counts consecutive failures that say that the provider is down (`Failure::says_down`) or that it
-//! accepts nothing (`Failure::was_not_accepted`). A failure counts by its code and not by its class alone:
-//! a provider also uses `transient` for single messages, and those must not stop the others. A single
-//! `200 ERROR` is about one message as well, but a run of them without any success means a wrong
-//! `send.success`, and each attempt would send to everybody again.
+//! It counts consecutive failures that say that the provider is down (`Failure::says_down`), that it accepts
+//! nothing (`Failure::was_not_accepted`), or that its answer says nothing about the recipient
+//! (`Failure::had_no_outcome`). A failure counts by its code and not by its class alone: a provider also uses
+//! `transient` for single messages, and those must not stop the others. A single `200 ERROR` is about one
+//! message as well, but a run of them without any success means a wrong `send.success`, and a run of answers
+//! that say nothing about the recipients a wrong `send.results`: each attempt would send to everybody again.
 //!
 //! When the breaker opens, the subscription ends and prefetched messages are requeued. After a growing
 //! pause with jitter, one message is taken as a probe, from the normal lane if one waits there; if it
@@ -21,7 +22,7 @@ use tokio::time::Instant;
 pub(crate) enum Sign {
     /// It works: it accepted a message, refused one because of the message itself, or asked for less.
     Up,
-    /// It is down, or it accepted nothing.
+    /// It is down, or it accepted nothing, or it said nothing about any recipient.
     Down,
     /// The answer says nothing about it.
     None,

@@ -81,6 +81,8 @@ const DOWN: &str = "the provider is down";
 fn what_is_wrong(failure: &Failure) -> &'static str {
     if failure.was_not_accepted() {
         "no answer matches send.success, although messages may have been sent"
+    } else if failure.had_no_outcome() {
+        "the answers say nothing about the recipients (send.results), although messages may have been sent"
     } else if failure.class == FailureClass::Unknown {
         "the provider is down, or it is slower than send.timeout and messages may have been sent"
     } else {

@@ -289,9 +289,9 @@ fn asks_for_less(failure: &Failure) -> bool {
 }
 
 /// What the outcomes of one request say about the provider. A provider that accepted, refused or throttled
-/// a single recipient works. A failure with a `Retry-After` says nothing. A provider that accepts nothing
-/// in many requests in a row is as good as down: it may have sent all of them, and would send them again
-/// with each attempt.
+/// a single recipient works. A failure with a `Retry-After` says nothing. A provider that accepts nothing,
+/// or says nothing about any recipient, in many requests in a row is as good as down: it may have sent all of
+/// them, and would send them again with each attempt.
 fn sign(outcomes: &[Outcome]) -> Sign {
     let mut sign = Sign::None;
     for outcome in outcomes {
@@ -299,7 +299,9 @@ fn sign(outcomes: &[Outcome]) -> Sign {
             Ok(_) => return Sign::Up,
             Err(Failure { class: FailureClass::Permanent | FailureClass::Throttled, .. }) => return Sign::Up,
             Err(failure) if failure.retry_after.is_some() => {}
-            Err(failure) if failure.says_down() || failure.was_not_accepted() => sign = Sign::Down,
+            Err(failure) if failure.says_down() || failure.was_not_accepted() || failure.had_no_outcome() => {
+                sign = Sign::Down;
+            }
             Err(_) => {}
         }
     }

@@ -3,6 +3,7 @@
 use super::*;
 use postern_config::{Config, ProviderRegistry};
 use postern_service::{message_log::open, metrics::Metrics};
+use postern_shared::message::Identity;
 use std::path::Path;
 
 async fn recorder(folder: &Path) -> Recorder {
@@ -44,6 +45,29 @@ async fn a_report_sent_finds_its_message_and_keeps_no_other_report_from_it() {
         let message = log.message(id).await.unwrap().unwrap();
         let kinds: Vec<_> = message.events.iter().map(|event| event.event.as_str()).collect();
         assert_eq!(kinds, ["sent", "sent", "delivered"]);
+        log.close().await;
+    }
+}
+
+/// The number in a provider's report has another spelling than the number in the message.
+#[tokio::test]
+async fn a_report_in_another_spelling_adds_no_recipient() {
+    let (id, reported) = (MessageId::new(), MessageId::reported(&clinic(), "SM1"));
+    let identity: Identity = "+15551234567".parse().unwrap();
+    let attempt = || Event { attempt: Some(1), ..event(EventKind::Sent, id).about(identity.clone()) };
+    let report = || event(EventKind::Delivered, reported).about("15551234567".parse().unwrap());
+    for mut batches in [vec![vec![attempt(), report()]], vec![vec![attempt()], vec![report()]]] {
+        let folder = tempfile::tempdir().unwrap();
+        let recorder = recorder(folder.path()).await;
+        for batch in &mut batches {
+            assert!(recorder.write(batch).await);
+        }
+        let log = &recorder.open.log;
+        let message = log.message(id).await.unwrap().unwrap();
+        let [recipient] = &message.recipients[..] else { panic!("not one recipient") };
+        assert_eq!((&*recipient.identity, recipient.state.as_str()), (identity.as_str(), "delivered"));
+        assert_eq!(log.forget(&identity).await.unwrap(), 1);
+        assert_eq!(log.message(id).await.unwrap(), None);
         log.close().await;
     }
 }

@@ -17,7 +17,7 @@ fn keys() -> CallbackKeys {
     Config::parse("test", Some(text), [], &ProviderRegistry::builtin()).unwrap().compat.callback_keys()
 }
 
-/// A message to three people, with the callback of `callback_of` for the events of `mask`.
+/// A message to five people, with the callback of `callback_of` for the events of `mask`.
 fn message(callback_of: Option<MessageId>, mask: u8) -> Outbound {
     let id = MessageId::new();
     let callback = Callback {
@@ -30,7 +30,7 @@ fn message(callback_of: Option<MessageId>, mask: u8) -> Outbound {
     };
     let token = keys().seal(&callback).unwrap();
     let context = Context::from_iter([(CONTEXT_KEY.to_owned(), token.into())]);
-    let identities = ["+1", "+2", "+3", "+4"].map(|identity| identity.parse().unwrap()).into();
+    let identities = ["+1", "+2", "+3", "+4", "+5"].map(|identity| identity.parse().unwrap()).into();
     Outbound {
         id,
         backend: "demo".parse().unwrap(),
@@ -43,6 +43,7 @@ fn message(callback_of: Option<MessageId>, mask: u8) -> Outbound {
         attempt: 1,
         deferred: 0,
         parts_sent: 0,
+        maybe_sent: false,
     }
 }
 
@@ -55,6 +56,8 @@ fn told(message: &Outbound) -> Vec<(String, u8, String)> {
         },
         Disposition::Dead(Failure::permanent("http_400", "their words")),
         Disposition::Expired(None),
+        // The provider may have it.
+        Disposition::Dead(Failure::unknown("timeout", "no answer")),
     ];
     let original = Envelope::from(message).with(header::TRACEPARENT, "00-a-b-01");
     let attempt = Attempt::of(message, None, dispositions);

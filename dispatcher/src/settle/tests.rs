@@ -113,10 +113,15 @@ fn what_the_provider_may_have_is_not_called_expired() {
     let (now, body) = (Timestamp::now(), original(&["+1".to_owned()], 1).body);
     let message = Outbound { expires_at: Some(now), ..Outbound::from_json(&body).unwrap() };
     let queue = QueueName::outbound(&message.backend, message.priority);
-    for (failure, state, class, code) in [
-        (Failure::unknown("no_answer", ""), State::Unknown, "unknown", "no_answer"),
-        (Failure::transient("connect", ""), State::Expired, "permanent", "expired"),
+    for (maybe_sent, failure, state, class, code) in [
+        (false, Failure::unknown("no_answer", ""), State::Unknown, "unknown", "no_answer"),
+        (false, Failure::transient("http_504", ""), State::Unknown, "unknown", "http_504"),
+        (false, Failure::transient("connect", ""), State::Expired, "permanent", "expired"),
+        (true, Failure::transient("connect", ""), State::Unknown, "unknown", "connect"),
+        (true, Failure::permanent("http_400", "a double"), State::Unknown, "unknown", "http_400"),
+        (false, Failure::permanent("http_400", "a double"), State::Failed, "permanent", "http_400"),
     ] {
+        let message = Outbound { maybe_sent, ..message.clone() };
         let dispositions = schedule().dispositions(&message, vec![Err(failure)], now);
         let attempt = Attempt::of(&message, None, dispositions);
         let messages = settlement(&Envelope::from(&message), &queue, &attempt, now);
@@ -126,6 +131,45 @@ fn what_the_provider_may_have_is_not_called_expired() {
         assert_eq!(cause, [Some(class), Some(code)]);
         assert_eq!(dead.headers.get(header::ATTEMPTS), Some(&HeaderValue::Integer(1)));
     }
+}
+
+#[test]
+fn a_message_that_expires_after_an_unanswered_attempt_may_have_been_sent() {
+    let body = original(&["+1".to_owned()], 3).body;
+    let message = Outbound { maybe_sent: true, ..Outbound::from_json(&body).unwrap() };
+    let queue = QueueName::outbound(&message.backend, message.priority);
+    let attempt = Attempt::of(&message, None, vec![Disposition::Expired(None)]);
+    let messages = settlement(&Envelope::from(&message), &queue, &attempt, Timestamp::now());
+    assert_eq!(report_of(&messages).recipients[0].state, State::Unknown);
+    let [_, (_, dead)] = &messages[..] else { panic!("{messages:?}") };
+    assert_eq!(dead.text_header(header::CODE), Some("expired"));
+    assert_eq!(dead.headers.get(header::ATTEMPTS), Some(&HeaderValue::Integer(2)), "the third was not made");
+}
+
+#[test]
+fn a_retry_says_whether_an_attempt_was_not_answered() {
+    let outcomes = [
+        Err(Failure::unknown("timeout", "")),
+        Err(Failure::transient("http_504", "")),
+        Err(Failure::transient("connect", "")),
+    ];
+    let (_, _, messages) = after(&outcomes, 1);
+    let retry = |place: usize| Outbound::from_json(&messages[place].1.body).unwrap();
+    let identities =
+        |message: &Outbound| message.identities.iter().map(|to| to.as_str().to_owned()).collect();
+    let [answered, unanswered]: [(bool, Vec<String>); 2] =
+        [retry(1), retry(2)].map(|message| (message.maybe_sent, identities(&message)));
+    assert_eq!(answered, (false, vec!["+2".to_owned()]));
+    assert_eq!(unanswered, (true, vec!["+0".to_owned(), "+1".to_owned()]));
+
+    // The next attempt, which did not reach the provider, does not change that.
+    let again = retry(2);
+    let failed = || Err(Failure::transient("connect", ""));
+    let dispositions = schedule().dispositions(&again, vec![failed(), failed()], Timestamp::now());
+    let queue = QueueName::outbound(&again.backend, again.priority);
+    let attempt = Attempt::of(&again, None, dispositions);
+    let messages = settlement(&Envelope::from(&again), &queue, &attempt, Timestamp::now());
+    assert!(Outbound::from_json(&messages[1].1.body).unwrap().maybe_sent);
 }
 
 #[test]

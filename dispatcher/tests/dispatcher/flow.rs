@@ -82,18 +82,22 @@ async fn a_provider_that_is_down_costs_a_few_attempts_and_not_one_of_each_messag
 
 #[tokio::test]
 async fn a_success_that_never_comes_pauses_the_backend_instead_of_sending_to_everybody_again() {
-    let provider = Provider::answering(answer(200, "OK")).await;
-    let broker = queued((0..200).map(|n| (Priority::Normal, message(&[&n.to_string()])))).await;
-    let own = "concurrency = 4\nbreaker = { failures = 6, pause = \"1m\" }";
-    let text = to(&provider, own, "success = { body = \"nonsense\" }");
-    let running = Running::on(broker, &text, &ConnectorRegistry::builtin());
-    until("open", || value(&running, "postern_breaker_open{backend=\"demo\"}") > 0.0).await;
-    let says = running.health.of(&"demo".parse().unwrap()).to_string();
-    assert!(says.contains("send.success") && says.contains("not_accepted"), "{says}");
-    until("hand-back", || running.broker.waiting("postern.outbound.demo").len() >= 190).await;
-    running.idle().await;
-    assert!((6..=9).contains(&provider.received().len()), "{} were sent", provider.received().len());
-    running.stop().await;
+    for (send, key, code) in [
+        ("success = { body = \"nonsense\" }", "send.success", "not_accepted"),
+        ("results = { each = \"/nonsense\", identity = \"/to\" }", "send.results", "no_outcome"),
+    ] {
+        let provider = Provider::answering(answer(200, "OK")).await;
+        let broker = queued((0..200).map(|n| (Priority::Normal, message(&[&n.to_string()])))).await;
+        let own = "concurrency = 4\nbreaker = { failures = 6, pause = \"1m\" }";
+        let running = Running::on(broker, &to(&provider, own, send), &ConnectorRegistry::builtin());
+        until("open", || value(&running, "postern_breaker_open{backend=\"demo\"}") > 0.0).await;
+        let says = running.health.of(&"demo".parse().unwrap()).to_string();
+        assert!(says.contains(key) && says.contains(code), "{says}");
+        until("hand-back", || running.broker.waiting("postern.outbound.demo").len() >= 190).await;
+        running.idle().await;
+        assert!((6..=9).contains(&provider.received().len()), "{} were sent", provider.received().len());
+        running.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -132,8 +132,8 @@ fn given_up(address: &Address, envelope: &Envelope, why: &str) -> Vec<(Address, 
     let letter = dead_letter(envelope.clone(), &address.queue(), cause);
     let dead = backend(address).map(|backend| (Address::Dead(backend), letter));
     let report = message.map(|message| {
-        let report =
-            Envelope::from(&failed(&message, &Failure::permanent(REFUSED_BY_BROKER, reason.clone())));
+        let failure = message.given_up(Failure::permanent(REFUSED_BY_BROKER, reason.clone()));
+        let report = Envelope::from(&failed(&message, &failure));
         (Address::Reports(message.backend), report)
     });
     dead.into_iter().chain(report).collect()

@@ -11,10 +11,12 @@
 //!
 //! The dispatcher opens the token when it publishes what became of an attempt. If the client wants to
 //! know that the provider took the message (8) or that nobody will (16), the dispatcher publishes a
-//! callback event to `postern.callbacks` in one step with the report. If a message has a token, its
-//! `{{ status_url }}` ends in the token, so the provider's delivery report brings it along, and the
-//! ingress publishes report and callback event together, before the 2xx. If the callback address is set in the
-//! provider's console, the report brings no token, and the ingress looks it up in the message log.
+//! callback event to `postern.callbacks` in one step with the report. If nobody knows whether the provider
+//! has a message that was given up, the client is told nothing: Kannel has no event for that, and a client
+//! may send again what it is told was refused. If a message has a token, its `{{ status_url }}` ends in the
+//! token, so the provider's delivery report brings it along, and the ingress publishes report and callback
+//! event together, before the 2xx. If the callback address is set in the provider's console, the report
+//! brings no token, and the ingress looks it up in the message log.
 //!
 //! The token travels with its message although a message log holds it, too. The token works without a
 //! log, while the log cannot be reached, and after its retention. Since a row of the log holds the same
@@ -82,7 +84,8 @@ impl Callback {
             backend: report.backend.clone(),
             callback: token.to_owned(),
             event: event.bit(),
-            identity: recipient.identity.clone(),
+            // As the message spells it, if it is known.
+            identity: self.to.clone().or_else(|| recipient.identity.clone()),
             external_id: recipient.external_id.clone(),
             reply,
             at: report.at,

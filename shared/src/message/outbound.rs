@@ -1,7 +1,7 @@
 //! A message that an application wants sent.
 
 use super::{BackendName, Identity, Malformed, MessageId, OUTBOUND_V1, bounded};
-use crate::clock;
+use crate::{clock, error::Failure};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -84,6 +84,10 @@ pub struct Outbound {
     /// How many parts of a split text all of `identities` already have.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub parts_sent: u32,
+    /// Whether an earlier attempt to send this text was not answered, so that the provider may have it for
+    /// all of `identities`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub maybe_sent: bool,
 }
 
 fn first_attempt() -> u32 {
@@ -126,6 +130,12 @@ impl Outbound {
             () if self.attempt == 0 => Err("attempt: must be at least 1".into()),
             () => Ok(()),
         }
+    }
+
+    /// Why this message is given up because of `failure`: if an earlier attempt was not answered, nobody knows
+    /// whether the provider has it.
+    pub fn given_up(&self, failure: Failure) -> Failure {
+        if self.maybe_sent { failure.in_doubt() } else { failure }
     }
 
     /// Whether `expires_at` has passed at `now`.

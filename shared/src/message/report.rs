@@ -133,11 +133,13 @@ pub struct Reason {
 }
 
 impl Recipient {
-    /// A recipient to whom nothing more is sent because of `failure`.
+    /// A recipient to whom nothing more is sent because of `failure`: `failed`, or `unknown` if the provider
+    /// may have the message.
     pub fn failed(identity: Identity, failure: &Failure) -> Self {
+        let in_doubt = failure.class == FailureClass::Unknown;
         Self {
             identity: Some(identity),
-            state: State::Failed,
+            state: if in_doubt { State::Unknown } else { State::Failed },
             external_id: None,
             external_ids: Vec::new(),
             segments: None,

@@ -52,8 +52,9 @@ fn a_run_that_nobody_accepts_opens_the_breaker_and_one_success_or_refusal_ends_t
     let not_accepted = || Err(Failure::transient("not_accepted", ""));
     let wrong_status = || Err(Failure::transient("http_202", ""));
     let refused = || Err(Failure::permanent("http_400", ""));
+    let nothing_said = || Err(Failure::unknown("no_outcome", ""));
     type Run = Vec<Vec<Outcome>>;
-    let runs: [(Run, bool); 6] = [
+    let runs: [(Run, bool); 9] = [
         (vec![vec![not_accepted()], vec![not_accepted()], vec![not_accepted()]], true),
         (vec![vec![not_accepted()], vec![wrong_status()], vec![down()]], true),
         (vec![vec![not_accepted()], vec![sent()], vec![not_accepted()], vec![not_accepted()]], false),
@@ -64,6 +65,13 @@ fn a_run_that_nobody_accepts_opens_the_breaker_and_one_success_or_refusal_ends_t
             false,
         ),
         (vec![vec![not_accepted()], vec![not_accepted()]], false),
+        // Each answer says nothing about any recipient, or only about some.
+        (vec![vec![nothing_said(), nothing_said()], vec![nothing_said()], vec![nothing_said()]], true),
+        (vec![vec![nothing_said()], vec![not_accepted()], vec![down()]], true),
+        (
+            vec![vec![nothing_said(), sent()], vec![nothing_said(), refused()], vec![nothing_said(), sent()]],
+            false,
+        ),
     ];
     for (run, opens) in runs {
         let (now, said) = (Instant::now(), format!("{run:?}"));
@@ -82,12 +90,17 @@ fn a_message_that_shows_that_nothing_is_accepted_uses_up_its_attempt() {
     let mut state = state(1, None, now);
     state.note(&mut [down()], false, now);
     let mut then = now;
-    for (code, counts) in [("http_503", false), ("not_accepted", true)] {
+    for (failure, counts) in [
+        (Failure::transient("http_503", ""), false),
+        (Failure::transient("not_accepted", ""), true),
+        (Failure::unknown("no_outcome", ""), true),
+    ] {
         let Intake::Closed(until) = state.intake(then) else { panic!() };
         then = until;
-        let mut tried = [Err(Failure::transient(code, ""))];
+        let mut tried = [Err(failure)];
         assert!(matches!(state.note(&mut tried, true, then).breaker, Some(BreakerChange::StaysOpen(_))));
-        assert_eq!(tried[0].as_ref().unwrap_err().retry_after.is_none(), counts, "{code}");
+        let failure = tried[0].as_ref().unwrap_err();
+        assert_eq!(failure.retry_after.is_none(), counts, "{failure:?}");
     }
 }
 

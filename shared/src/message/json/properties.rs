@@ -44,7 +44,7 @@ prop_compose! {
         text in any::<String>().prop_map(|text| text.replace('\0', "")),
         context in table(),
         (created_at, expires_at) in (moment(), option::of(moment())),
-        bulk in any::<bool>(),
+        (bulk, maybe_sent) in any::<(bool, bool)>(),
         (attempt, deferred, parts_sent) in (1_u32.., any::<u32>(), any::<u32>()),
     ) -> Outbound {
         let priority = if bulk { Priority::Bulk } else { Priority::Normal };
@@ -53,6 +53,7 @@ prop_compose! {
             id: MessageId::default(),
             backend: "demo".parse().unwrap(),
             identities, text, context, priority, created_at, expires_at, attempt, deferred, parts_sent,
+            maybe_sent,
         }
     }
 }

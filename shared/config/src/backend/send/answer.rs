@@ -178,10 +178,11 @@ fn first_group(regex: &regex::Regex, text: &str) -> Option<String> {
 }
 
 fn value_of(answer: &str) -> Option<Value> {
-    // The size of an answer is bounded already; these bound the memory for its parts.
-    const LIMITS: JsonLimits = JsonLimits { values: 10_000, name: 256, text: 65_536 };
     if looks_like_xml(answer.as_bytes()) {
-        return xml_within(answer, LIMITS).ok();
+        // The size of an answer is limited already, and bounds its parts, as those of JSON. With a lower limit,
+        // the outcomes in a large answer would count as missing, and everybody would get the message again.
+        let most = answer.len();
+        return xml_within(answer, JsonLimits { values: most, name: most, text: most }).ok();
     }
     let answer = without_lone_surrogates(answer);
     serde_json::from_str(&with_exact_numbers(&answer)).ok()
@@ -234,6 +235,20 @@ mod tests {
             let part: AnswerPart = serde_json::from_value(part.into()).unwrap();
             assert_eq!(part.find(&answer.into()).as_deref(), wanted, "{part:?} {answer}");
         }
+    }
+
+    #[test]
+    fn an_answer_about_ten_thousand_recipients_is_read_to_its_end() {
+        let last: AnswerPart = serde_json::from_value("/r/m/9999/id".into()).unwrap();
+        let each = |write: fn(usize) -> String| (0..10_000).map(write).collect::<Vec<_>>();
+        let xml = each(|n| format!("<m code=\"0\"><to>+2547{n:08}</to><id>a{n}</id></m>")).concat();
+        let json = each(|n| format!(r#"{{"code": 0, "to": "+2547{n:08}", "id": "a{n}"}}"#)).join(",");
+        for answer in [format!("<r>{xml}</r>"), format!(r#"{{"r": {{"m": [{json}]}}}}"#)] {
+            assert_eq!(last.find(&answer.into()).as_deref(), Some("a9999"));
+        }
+        let long = "x".repeat(100_000);
+        let whole: AnswerPart = serde_json::from_value("/r".into()).unwrap();
+        assert_eq!(whole.find(&format!("<r>{long}</r>").into()), Some(long));
     }
 
     #[test]
