@@ -146,7 +146,7 @@ impl Reporter {
     ) -> Option<MessageId> {
         match (given.value("message_id"), external) {
             (Some(id), _) => {
-                let id = id.parse();
+                let id = MessageId::at_start(&id);
                 id.map_err(|_| errors.push(given.name("message_id"), "Enter a valid UUID.")).ok()
             }
             (None, Some(external)) => Some(MessageId::reported(&self.endpoint.name, external)),

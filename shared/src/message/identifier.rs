@@ -177,6 +177,16 @@ impl MessageId {
         Self::named(&["request", backend.as_str(), &digest])
     }
 
+    /// The id that `text` begins with, with or without hyphens. What follows it is ignored: a request may carry
+    /// more than our id, such as the recipient's number, to differ from others about the same message.
+    ///
+    /// # Errors
+    /// `text` does not begin with a UUID.
+    pub fn at_start(text: &str) -> Result<Self, uuid::Error> {
+        let starts = [36, 32].into_iter().filter_map(|length| text.get(..length));
+        starts.map(str::parse).find(Result::is_ok).unwrap_or_else(|| text.parse())
+    }
+
     /// The id in delivery reports about a message of which only the provider's own id, `external_id`, is
     /// known. It is the same in every report about the message.
     pub fn reported(backend: &BackendName, external_id: &str) -> Self {
@@ -252,6 +262,24 @@ mod tests {
         }
         let identity: Identity = "+15551234567".parse().unwrap();
         assert!(!format!("{identity:?}").contains("555"));
+    }
+
+    #[test]
+    fn an_id_is_found_at_the_start_of_a_longer_one() {
+        let id = "0199b2a5-0000-7000-8000-000000000001";
+        for text in [
+            id,
+            "0199b2a5-0000-7000-8000-000000000001-+15551234567",
+            "0199b2a5000070008000000000000001",
+            "0199b2a50000700080000000000000014567",
+        ] {
+            assert_eq!(MessageId::at_start(text).map(|id| id.to_string()), Ok(id.to_owned()), "{text}");
+        }
+        for text in
+            ["", "SM1", "0199b2a5-0000-7000-8000-00000000000", "x0199b2a5-0000-7000-8000-000000000001"]
+        {
+            assert!(MessageId::at_start(text).is_err(), "{text}");
+        }
     }
 
     #[test]

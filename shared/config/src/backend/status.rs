@@ -25,7 +25,7 @@ pub const STATUS_FIELDS: [&str; 7] =
 ///
 /// | our name | what it is |
 /// | --- | --- |
-/// | `message_id` | our own id of the message, if the callback's address carried it |
+/// | `message_id` | our own id of the message, if the callback's address or the request that sent it carried it; what follows the id is ignored |
 /// | `external_id` | the provider's id of the message; one of the two ids must be there |
 /// | `identity` | the recipient that the report is about; not every provider names one |
 /// | `state` | the provider's word for the message's state, a key of `states` |
