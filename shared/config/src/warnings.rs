@@ -1,8 +1,14 @@
 //! Warnings about what can be run but is probably a mistake.
 
 use crate::{
-    application::ApplicationSection, backend::connector::ConnectorConfig, config::Config,
-    environment::variable, lines::join, problem::Problem, reader::Reader, sections::Right,
+    application::ApplicationSection,
+    backend::{connector::ConnectorConfig, send_auth::SendAuth},
+    config::Config,
+    environment::variable,
+    lines::join,
+    problem::Problem,
+    reader::Reader,
+    sections::Right,
 };
 use jiff::Timestamp;
 use postern_shared::{message::BackendName, value::has_variable};
@@ -23,6 +29,30 @@ pub(super) fn warn(config: &Config, is_empty: bool, reader: &mut Reader) {
     keys(config, reader);
     compat(config, reader);
     literal(config, reader);
+    empty_secrets(config, reader);
+}
+
+/// Warns of settings that are there and empty, for example because a variable was passed on that is not set, where
+/// requests should be authenticated with them or go through the proxy that they name.
+fn empty_secrets(config: &Config, reader: &mut Reader) {
+    for (name, backend) in &config.backends {
+        let settings = backend.definition.settings.expose();
+        let Some(send) = backend.definition.connector.http() else { continue };
+        let auth = send.auth.iter().flat_map(SendAuth::secrets);
+        let auth = auth.map(|(key, secret)| (format!("auth.{key}"), secret));
+        let proxy = send.proxy.iter().map(|secret| ("proxy".to_owned(), secret));
+        for (key, secret) in auth.chain(proxy) {
+            let Some(setting) = secret.setting().filter(|name| settings.get(*name) == Some(&"".into()))
+            else {
+                continue;
+            };
+            let what = format!(
+                "is empty, so requests are sent without send.{}: set it, or remove it if none is needed",
+                key.split('.').next().unwrap_or(&key)
+            );
+            reader.warning(&format!("backends.{name}.settings.{setting}"), &what);
+        }
+    }
 }
 
 /// Warns of backends whose messages nobody sends.

@@ -56,6 +56,12 @@ const WARNINGS: &[Mistake] = &[
         "turns the message log off",
     ),
     (
+        "[backends.a]\ntype = \"vumi\"\n[backends.a.settings]\nsendsms_url = \"http://h/\"\nsendsms_user = \"u\"\nsendsms_pass = \"\"",
+        "backends.a.settings.sendsms_pass",
+        Some(6),
+        "without send.auth",
+    ),
+    (
         "[dispatcher]\nbackends = [\"a\"]\n[backends.a]\ntype = \"console\"\n[backends.b]\ntype = \"console\"",
         "dispatcher.backends",
         Some(2),
