@@ -1,5 +1,5 @@
-//! What the message log adds to a delivery report: the message, if the report has only the provider's id of
-//! it, and the callback that the message's client asked for, if the report's URL contains none.
+//! What the message log adds to a delivery report: the message and its recipient, if the report has only the
+//! provider's id of it, and the callback that the message's client asked for, if the report's URL contains none.
 
 use super::reporter::Reported;
 use crate::{log_lookup::LogLookup, metrics::Lookup};
@@ -32,9 +32,9 @@ enum Open<'r> {
     Callback(&'r mut Reported),
 }
 
-/// Completes `reports` from the log of `lookup`: the message of a report that has only the provider's id of
-/// it, the recipient of one that names none, and the callback. Without a message log, or if it does not
-/// answer, reports stay unchanged.
+/// Completes `reports` from the log of `lookup`: the message and the recipient of a report that has only the
+/// provider's id of the message, and the callback. Without a message log, or if it does not answer, reports
+/// stay unchanged.
 pub(super) async fn resolve(lookup: &LogLookup, reports: &mut [Reported], callbacks: Callbacks) {
     if !lookup.has_log() {
         return;
@@ -92,7 +92,8 @@ async fn look_up<'r>(log: &dyn MessageLog, open: Vec<Open<'r>>) -> Result<Vec<Op
                 };
                 report.message_id = found.id;
                 for recipient in &mut report.recipients {
-                    recipient.identity = recipient.identity.take().or_else(|| found.identity.clone());
+                    // As the message spells it: the report may have the number in another form.
+                    recipient.identity = found.identity.clone().or_else(|| recipient.identity.take());
                 }
                 reported.callback = found.callback.filter(|_| callbacks == Callbacks::Wanted);
             }

@@ -33,7 +33,7 @@ const CONFIG: &str = r#"
     type = "http"
     send = { url = "http://127.0.0.1:9/send" }
     [backends.demo.status]
-    params = { external_id = "sid", message_id = "ours", state = "status", detail = "words" }
+    params = { external_id = "sid", identity = "phone", message_id = "ours", state = "status", detail = "words" }
     states = { ok = "delivered", no = "undelivered", taken = "sent" }
 "#;
 const DLR: &str = "https%3A%2F%2Fclient.example.org%2Fdlr%3Ftype%3D%25d";
@@ -182,6 +182,23 @@ async fn a_report_at_a_fixed_address_calls_the_messages_client_back() {
     }
     store.callbacks(0).await;
     assert_eq!(failures(&ingress, "report"), 0.0);
+}
+
+/// The report, the callback and the message log name the recipient as the message does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_in_another_spelling_gets_the_messages_own() {
+    let store = Store::open(Keeping::full()).await;
+    let ingress = store.ingress().await;
+    let id = store.sent(&ingress, "%2B1555+%2B2", 1).await;
+    report(&ingress, "sid=sid-%2B1555&phone=0555&status=ok").await;
+    let [told] = &store.callbacks(1).await[..] else { panic!("not one") };
+    let [report] = &store.reports(1).await[..] else { panic!("not one") };
+    for identity in [&told.identity, &report.recipients[0].identity] {
+        assert_eq!(identity.as_ref().map(|identity| identity.as_str()), Some("+1555"));
+    }
+    let message = store.log.message(id).await.unwrap().unwrap();
+    let states: Vec<_> = message.recipients.iter().map(|recipient| recipient.state.as_str()).collect();
+    assert_eq!(states, ["delivered", "sent"]);
 }
 
 /// A publisher to the broker cannot have its own address called, nor that of another message.

@@ -8,6 +8,7 @@ pub mod conformance;
 mod keeping;
 pub mod postgres;
 mod raw;
+mod report_recipient;
 pub mod sqlite;
 mod standing;
 mod words;
@@ -220,7 +221,8 @@ pub struct Page {
 pub struct SentMessage {
     /// The message's id.
     pub id: MessageId,
-    /// The recipient to whom the provider sent the message under that id. `None` if the log keeps only states.
+    /// The recipient to whom the provider sent the message under that id. `None` if there are several, or the log
+    /// keeps only states.
     pub identity: Option<Identity>,
     /// The callbacks that a client asked for, sealed. `None` if no client did, or the log keeps only states.
     pub callback: Option<String>,

@@ -7,6 +7,7 @@
 mod asking;
 mod erasing;
 mod recording;
+mod reporting;
 
 use super::{HashKey, Keeping, ListOrder, LoggedMessage, MessageLog, MessageQuery};
 use anyhow::{Context as _, Result, bail, ensure};
@@ -37,6 +38,7 @@ macro_rules! for_each_log_case {
             events_may_come_in_any_order
             batches_of_one_message_join_their_recipients
             a_report_without_recipient_finds_its_own
+            a_report_in_another_spelling_finds_its_recipient
             a_redrive_sets_a_recipient_back
             what_only_reports_told_is_filled_in
             a_received_message_is_forwarded
@@ -54,6 +56,7 @@ macro_rules! for_each_log_case {
             states_only_keeps_no_number_and_no_word
             forgetting_erases_one_person
             forgetting_erases_every_form_of_a_person
+            forgetting_erases_what_was_reported_in_another_spelling
             what_is_too_old_goes_in_steps
             what_is_too_much_goes_oldest_first
         }
@@ -75,7 +78,7 @@ macro_rules! listed {
 for_each_log_case!(listed);
 
 mod cases {
-    pub(super) use super::{asking::*, erasing::*, recording::*};
+    pub(super) use super::{asking::*, erasing::*, recording::*, reporting::*};
 }
 
 /// How long a case may take.

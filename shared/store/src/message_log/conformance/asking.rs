@@ -192,6 +192,10 @@ pub(super) async fn a_provider_s_id_finds_the_latest_message(storage: Arc<dyn Lo
     ] {
         same(external_id, &log.sent_as(&clinic, external_id).await?, &should)?;
     }
+    // A provider gave one id to two recipients: it does not say which of them is meant.
+    log.record(&[sent(second, 2, 2, "R")?, sent(second, 2, 3, "R")?]).await?;
+    let of_both = SentMessage { id: second, identity: None, callback: None };
+    same("R", &log.sent_as(&clinic, "R").await?, &Some(of_both))?;
     for nothing in ["", "SM", "in-1"] {
         same(nothing, &log.sent_as(&clinic, nothing).await?, &None)?;
     }

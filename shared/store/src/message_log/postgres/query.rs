@@ -95,11 +95,12 @@ pub(super) async fn sent_as(
     backend: &BackendName,
     external_id: &str,
 ) -> Result<Option<SentMessage>, LogError> {
-    let sql = "SELECT id, identity, callback FROM postern.events JOIN postern.messages USING (message) \
+    let sql = "SELECT id, CASE WHEN min(recipient) = max(recipient) THEN min(identity) END, callback \
+               FROM postern.events JOIN postern.messages USING (message) \
                LEFT JOIN postern.recipients USING (message, recipient) \
                WHERE events.external_id = $1 AND events.external_id <> '' AND event IN ('received', 'sent') \
                AND event = 'sent' AND attempt > 0 AND coalesce(done_by, backend) = $2 \
-               ORDER BY message DESC, at DESC LIMIT 1";
+               GROUP BY message, id, callback ORDER BY message DESC LIMIT 1";
     let sql = session.prepared(sql).await?;
     let external_id = super::row::clean(external_id);
     let row = session.query_opt(&sql, &[&external_id, &backend.as_str()]).await?;

@@ -1,6 +1,7 @@
 //! Writing a batch of events, with the same number of statements for many events as for one.
 
 mod recipients;
+mod report_recipient;
 
 use super::{
     complete::{complete, learn},
@@ -11,6 +12,7 @@ use super::{
 };
 use crate::message_log::{
     Keeping, LogError,
+    report_recipient::is_report,
     standing::{direction_of, is_about_all, sender},
     words::Word,
 };
@@ -29,7 +31,7 @@ struct EventBatch<'a> {
     keeping: &'a Keeping,
     events: &'a [Event],
     messages: HashMap<MessageId, KnownMessage>,
-    /// The numbers of recipients, by message and identity.
+    /// The numbers of recipients, by message and identity, also as reports spell it.
     numbers: HashMap<(i64, Cow<'a, str>), i64>,
     /// The recipients whose state must be computed again.
     touched: BTreeSet<RecipientKey>,
@@ -54,7 +56,9 @@ pub(super) async fn record(
     batch.insert_messages(session).await?;
     batch.remember_answers(session).await?;
     batch.find_recipients(session).await?;
-    batch.insert_recipients(session).await?;
+    batch.insert_recipients(session, |event| !is_report(event)).await?;
+    batch.find_reported(session).await?;
+    batch.insert_recipients(session, |_| true).await?;
     let new = batch.insert_events(session).await?;
     batch.find_touched(session, &new).await?;
     tell(session, &batch.touched, &batch.messages, &new).await?;

@@ -85,11 +85,11 @@ pub fn sent_as(
     external_id: &str,
 ) -> rusqlite::Result<Option<SentMessage>> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, identity, callback FROM events JOIN messages USING (message) \
-         LEFT JOIN recipients USING (message, recipient) \
+        "SELECT id, iif(min(recipient) = max(recipient), identity, NULL), callback \
+         FROM events JOIN messages USING (message) LEFT JOIN recipients USING (message, recipient) \
          WHERE events.external_id = ?1 AND events.external_id <> '' AND event IN ('received', 'sent') \
          AND event = 'sent' AND attempt > 0 AND coalesce(done_by, backend) = ?2 \
-         ORDER BY message DESC, at DESC LIMIT 1",
+         GROUP BY message ORDER BY message DESC LIMIT 1",
     )?;
     statement.query_row([external_id, backend.as_str()], |row| SentMessage::of(row)).optional()
 }

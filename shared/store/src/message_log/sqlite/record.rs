@@ -1,5 +1,7 @@
 //! Writing events, with a few statements for each, in a transaction that the caller begins and ends.
 
+mod report_recipient;
+
 use crate::message_log::{
     Keeping,
     standing::{Happened, Late, Standing, direction_of, is_about_all, sender},
@@ -70,7 +72,10 @@ impl Tables<'_> {
         }
         self.remember_answer(known.message, event)?;
         let recipient = match &event.identity {
-            Some(identity) => self.recipient(known, identity, event.at.as_millisecond())?,
+            Some(identity) => match self.reported(known, identity, event)? {
+                Some(recipient) => recipient,
+                None => self.recipient(known, identity, event.at.as_millisecond())?,
+            },
             None => NOBODY,
         };
         if !self.insert_event(known.message, recipient, event)? {
@@ -201,10 +206,7 @@ impl Tables<'_> {
 
     /// The number of the recipient `identity`, who is added if necessary.
     fn recipient(&self, known: &MessageRow, identity: &Identity, at: i64) -> rusqlite::Result<i64> {
-        let sql = "SELECT recipient FROM recipients WHERE identity = ?1 AND message = ?2";
-        let kept = self.keeping.identity(identity);
-        let there = self.prepare(sql)?.query_row(params![kept, known.message], |row| row.get(0));
-        if let Some(recipient) = there.optional()? {
+        if let Some(recipient) = self.number(known, &self.keeping.identity(identity))? {
             return Ok(recipient);
         }
         let sql = "SELECT coalesce(max(recipient), 0) FROM recipients WHERE message = ?1";
@@ -217,6 +219,12 @@ impl Tables<'_> {
             self.tell(known, last)?;
         }
         Ok(last + 1)
+    }
+
+    /// The number of the recipient whose row holds the identity as `kept`. `None` if there is no row.
+    fn number(&self, known: &MessageRow, kept: &str) -> rusqlite::Result<Option<i64>> {
+        let sql = "SELECT recipient FROM recipients WHERE identity = ?1 AND message = ?2";
+        self.prepare(sql)?.query_row(params![kept, known.message], |row| row.get(0)).optional()
     }
 
     fn insert_recipient(

@@ -6,25 +6,21 @@ use super::super::{
 };
 use super::EventBatch;
 use crate::message_log::{LogError, standing::Standing, words::Word};
-use postern_shared::event::Event;
+use postern_shared::{event::Event, message::Identity};
 use std::{
     borrow::Cow,
     collections::{HashMap, HashSet},
 };
 
 impl<'a> EventBatch<'a> {
-    /// The messages and identities that the batch names, in order, each once.
-    fn named(&self) -> Vec<(KnownMessage, Cow<'a, str>, i64)> {
-        let (keeping, mut seen) = (self.keeping, HashSet::new());
-        let mut named = Vec::new();
+    /// The messages and identities in the events that `wanted` selects, in order, each once.
+    fn named(&self, wanted: fn(&Event) -> bool) -> Vec<(KnownMessage, Cow<'a, str>, i64)> {
+        let (mut seen, mut named) = (HashSet::new(), Vec::new());
         for event in self.events {
-            let Some(known) = self.known(event) else { continue };
+            let Some(known) = self.known(event).filter(|_| wanted(event)) else { continue };
             let of_content = event.content.iter().flat_map(|content| &content.identities);
             for identity in of_content.chain(&event.identity) {
-                let identity = match clean(identity.as_str()) {
-                    Cow::Borrowed(_) => keeping.identity(identity),
-                    Cow::Owned(clean) => Cow::Owned(clean),
-                };
+                let identity = self.kept(identity);
                 if seen.insert((known.message, identity.clone())) {
                     named.push((known, identity, event.at.as_millisecond()));
                 }
@@ -36,7 +32,7 @@ impl<'a> EventBatch<'a> {
 
     /// Reads the numbers of the known recipients.
     pub(super) async fn find_recipients(&mut self, session: &mut Session) -> Result<(), LogError> {
-        let named = self.named();
+        let named = self.named(|_| true);
         let old = named.iter().filter(|(known, ..)| !known.new);
         let (messages, identities): (Vec<i64>, Vec<&str>) =
             old.map(|(known, identity, _)| (known.message, identity.as_ref())).unzip();
@@ -52,10 +48,14 @@ impl<'a> EventBatch<'a> {
         Ok(())
     }
 
-    /// Adds the new recipients of new and known messages.
-    pub(super) async fn insert_recipients(&mut self, session: &mut Session) -> Result<(), LogError> {
-        let named = self.named();
-        let new: Vec<_> = named
+    /// Adds the recipients in the events that `wanted` selects, if they have no number yet.
+    pub(super) async fn insert_recipients(
+        &mut self,
+        session: &mut Session,
+        wanted: fn(&Event) -> bool,
+    ) -> Result<(), LogError> {
+        let new: Vec<_> = self
+            .named(wanted)
             .into_iter()
             .filter(|(known, identity, _)| !self.numbers.contains_key(&(known.message, identity.clone())))
             .collect();
@@ -63,6 +63,10 @@ impl<'a> EventBatch<'a> {
             return Ok(());
         }
         let mut last = self.last_numbers(session, &new).await?;
+        for ((message, _), number) in &self.numbers {
+            let last = last.entry(*message).or_default();
+            *last = (*last).max(*number);
+        }
         let mut counts: HashMap<i64, usize> = HashMap::new();
         for event in self.events {
             *counts.entry(self.known(event).map_or(0, |known| known.message)).or_default() += 1;
@@ -117,10 +121,14 @@ impl<'a> EventBatch<'a> {
     /// The number of the recipient that `event` is about. [`NOBODY`] if it names none.
     pub(super) fn number(&self, event: &Event) -> i64 {
         let (Some(known), Some(identity)) = (self.known(event), &event.identity) else { return NOBODY };
-        let kept = match clean(identity.as_str()) {
+        self.numbers.get(&(known.message, self.kept(identity))).copied().unwrap_or(NOBODY)
+    }
+
+    /// The identity as a row holds it.
+    pub(super) fn kept<'i>(&self, identity: &'i Identity) -> Cow<'i, str> {
+        match clean(identity.as_str()) {
             Cow::Borrowed(_) => self.keeping.identity(identity),
             Cow::Owned(clean) => Cow::Owned(clean),
-        };
-        self.numbers.get(&(known.message, kept)).copied().unwrap_or(NOBODY)
+        }
     }
 }
