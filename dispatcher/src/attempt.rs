@@ -70,14 +70,17 @@ impl PartsProgress {
 }
 
 impl RecipientResult {
-    /// The result of an attempt to send `message`. An earlier attempt that was not answered leaves no doubt
-    /// once the provider accepted the part that it was about.
+    /// The result of an attempt to send `message`.
     fn of(message: &Outbound, disposition: Disposition, before: Vec<Sent>) -> Self {
-        let in_doubt = message.maybe_sent && before.is_empty();
-        Self { disposition: if in_doubt { disposition.in_doubt() } else { disposition }, before }
+        let result = Self { disposition, before };
+        match result.maybe_sent(message) {
+            true => Self { disposition: result.disposition.in_doubt(), ..result },
+            false => result,
+        }
     }
 
-    /// Whether the provider may have the text that is left for the recipient.
+    /// Whether the provider may have the text that is left for the recipient. An earlier attempt that was not
+    /// answered leaves no doubt once the provider accepted the part that it was about.
     pub(crate) fn maybe_sent(&self, message: &Outbound) -> bool {
         let unanswered = self.disposition.failure().is_some_and(Failure::was_unanswered);
         unanswered || (message.maybe_sent && self.before.is_empty())

@@ -43,6 +43,12 @@ fn after(outcomes: &[Outcome], attempt: u32) -> (Envelope, Outbound, Vec<(Addres
     (original, message, messages)
 }
 
+/// What follows from `dispositions`, one for each identity of `message`.
+fn settled(message: &Outbound, dispositions: Vec<Disposition>, now: Timestamp) -> Vec<(Address, Envelope)> {
+    let queue = QueueName::outbound(&message.backend, message.priority);
+    settlement(&Envelope::from(message), &queue, &Attempt::of(message, None, dispositions), now)
+}
+
 fn report_of(messages: &[(Address, Envelope)]) -> Report {
     let reports: Vec<_> = messages.iter().filter(|(to, _)| matches!(to, Address::Reports(_))).collect();
     assert_eq!(reports.len(), 1);
@@ -112,7 +118,6 @@ fn a_message_that_dies_whole_stays_as_it_was() {
 fn what_the_provider_may_have_is_not_called_expired() {
     let (now, body) = (Timestamp::now(), original(&["+1".to_owned()], 1).body);
     let message = Outbound { expires_at: Some(now), ..Outbound::from_json(&body).unwrap() };
-    let queue = QueueName::outbound(&message.backend, message.priority);
     for (maybe_sent, failure, state, class, code) in [
         (false, Failure::unknown("no_answer", ""), State::Unknown, "unknown", "no_answer"),
         (false, Failure::transient("http_504", ""), State::Unknown, "unknown", "http_504"),
@@ -123,8 +128,7 @@ fn what_the_provider_may_have_is_not_called_expired() {
     ] {
         let message = Outbound { maybe_sent, ..message.clone() };
         let dispositions = schedule().dispositions(&message, vec![Err(failure)], now);
-        let attempt = Attempt::of(&message, None, dispositions);
-        let messages = settlement(&Envelope::from(&message), &queue, &attempt, now);
+        let messages = settled(&message, dispositions, now);
         assert_eq!(report_of(&messages).recipients[0].state, state);
         let [_, (_, dead)] = &messages[..] else { panic!("{messages:?}") };
         let cause = [header::CLASS, header::CODE].map(|name| dead.text_header(name));
@@ -137,9 +141,7 @@ fn what_the_provider_may_have_is_not_called_expired() {
 fn a_message_that_expires_after_an_unanswered_attempt_may_have_been_sent() {
     let body = original(&["+1".to_owned()], 3).body;
     let message = Outbound { maybe_sent: true, ..Outbound::from_json(&body).unwrap() };
-    let queue = QueueName::outbound(&message.backend, message.priority);
-    let attempt = Attempt::of(&message, None, vec![Disposition::Expired(None)]);
-    let messages = settlement(&Envelope::from(&message), &queue, &attempt, Timestamp::now());
+    let messages = settled(&message, vec![Disposition::Expired(None)], Timestamp::now());
     assert_eq!(report_of(&messages).recipients[0].state, State::Unknown);
     let [_, (_, dead)] = &messages[..] else { panic!("{messages:?}") };
     assert_eq!(dead.text_header(header::CODE), Some("expired"));
@@ -165,10 +167,8 @@ fn a_retry_says_whether_an_attempt_was_not_answered() {
     // The next attempt, which did not reach the provider, does not change that.
     let again = retry(2);
     let failed = || Err(Failure::transient("connect", ""));
-    let dispositions = schedule().dispositions(&again, vec![failed(), failed()], Timestamp::now());
-    let queue = QueueName::outbound(&again.backend, again.priority);
-    let attempt = Attempt::of(&again, None, dispositions);
-    let messages = settlement(&Envelope::from(&again), &queue, &attempt, Timestamp::now());
+    let now = Timestamp::now();
+    let messages = settled(&again, schedule().dispositions(&again, vec![failed(), failed()], now), now);
     assert!(Outbound::from_json(&messages[1].1.body).unwrap().maybe_sent);
 }
 

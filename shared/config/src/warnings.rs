@@ -38,17 +38,15 @@ fn empty_secrets(config: &Config, reader: &mut Reader) {
     for (name, backend) in &config.backends {
         let settings = backend.definition.settings.expose();
         let Some(send) = backend.definition.connector.http() else { continue };
-        let auth = send.auth.iter().flat_map(SendAuth::secrets);
-        let auth = auth.map(|(key, secret)| (format!("auth.{key}"), secret));
-        let proxy = send.proxy.iter().map(|secret| ("proxy".to_owned(), secret));
+        let auth = send.auth.iter().flat_map(SendAuth::secrets).map(|(_, secret)| ("auth", secret));
+        let proxy = send.proxy.iter().map(|secret| ("proxy", secret));
         for (key, secret) in auth.chain(proxy) {
             let Some(setting) = secret.setting().filter(|name| settings.get(*name) == Some(&"".into()))
             else {
                 continue;
             };
             let what = format!(
-                "is empty, so requests are sent without send.{}: set it, or remove it if none is needed",
-                key.split('.').next().unwrap_or(&key)
+                "is empty, so requests are sent without send.{key}: set it, or remove it if none is needed"
             );
             reader.warning(&format!("backends.{name}.settings.{setting}"), &what);
         }
