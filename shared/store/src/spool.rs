@@ -161,6 +161,8 @@ impl Spool {
         for found in found {
             core.spool_queue(&found.queue).enter(found.messages);
         }
+        // The store dead-letters here what it cannot decode.
+        core.spool_queue(&QueueName::dead());
         core.tell();
         core.tasks.spawn(condition::watch(Arc::clone(&core)));
         Ok(Self(core))

@@ -174,6 +174,76 @@ async fn what_waits_in_the_queues_does_not_count_for_the_logs_bound() {
     broker.close().await;
 }
 
+/// A message of 3 kB takes a page of 4 kB. What its page leaves unused does not count for the log, either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_backlog_costs_the_log_no_row_and_a_log_that_grows_is_trimmed() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path()).await;
+    broker.publish(vec![inbound("a"), inbound("b")]).await.unwrap();
+    let body = bytes::Bytes::from(vec![b'x'; 3000]);
+    let letter = || Envelope { body: body.clone(), ..Envelope::default() };
+    let queue = QueueName::outbound(&"alpha".parse().unwrap(), Priority::Normal);
+    let later = || Address::Later { queue: queue.clone(), delay: Duration::from_secs(3600) };
+    for _ in 0..30 {
+        broker.publish((0..100).map(|_| (Address::Queue(queue.clone()), letter())).collect()).await.unwrap();
+    }
+    broker.publish((0..500).map(|_| (later(), letter())).collect()).await.unwrap();
+    let log = broker.message_log().unwrap();
+    let bound = Retention { age: None, max_bytes: Some(1 << 20) };
+    assert_eq!(log.expire(&bound).await.unwrap(), 0);
+    assert_eq!(texts(&*log).await, ["b", "a"]);
+
+    let text = "x".repeat(3000);
+    for _ in 0..10 {
+        broker.publish((0..100).map(|_| inbound(&text)).collect()).await.unwrap();
+    }
+    let mut removed = 0;
+    loop {
+        match log.expire(&bound).await.unwrap() {
+            0 => break,
+            step => removed += step,
+        }
+    }
+    let left = texts(&*log).await.len() as u64;
+    assert_eq!(removed + left, 1002);
+    assert!((50..=256).contains(&left), "{left} messages of 4 kB in 1 MiB");
+    broker.close().await;
+}
+
+/// The noted size of the log is the size of its tables, regardless of how their pages and those of the queues came
+/// and went.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_size_of_the_log_is_noted_exactly() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..3 {
+        let broker = open(folder.path()).await;
+        let log = broker.message_log().unwrap();
+        for part in 0..20 {
+            let text = |n: usize| "x".repeat(1 + n * (37 + part) % 2500);
+            broker.publish((0..100).map(|n| inbound(&text(n))).collect()).await.unwrap();
+        }
+        let mut consumer = broker.consume(&QueueName::inbound(), 100).await.unwrap();
+        for _ in 0..1000 {
+            consumer.next().await.unwrap().ack();
+        }
+        consumer.close().await;
+        let bound = Retention { age: None, max_bytes: Some(1 << 20) };
+        while log.expire(&bound).await.unwrap() > 0 {}
+        if round == 1 {
+            log.forget(&"+15550100".parse().unwrap()).await.unwrap();
+        }
+        broker.close().await;
+        let file = rusqlite::Connection::open(folder.path().join(FILE)).unwrap();
+        let number = |sql: &str| file.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        let noted = number("SELECT CAST(value AS INTEGER) FROM log_settings WHERE name = 'pages'");
+        let taken = number(
+            "SELECT sum(pageno) FROM dbstat WHERE aggregate = TRUE AND name IN (SELECT name FROM sqlite_schema \
+             WHERE tbl_name IN ('messages', 'recipients', 'events', 'log_settings'))",
+        );
+        assert_eq!(noted, taken, "in round {round}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_log_nothing_is_recorded() {
     let folder = tempfile::tempdir().unwrap();
@@ -220,6 +290,8 @@ async fn a_forgotten_number_lies_in_no_file_also_of_what_a_queue_held() {
     let log = broker.message_log().unwrap();
     assert_eq!(log.forget(&"+15550100".parse().unwrap()).await.unwrap(), 300);
     assert!(!holds());
+    let wal = std::fs::metadata(folder.path().join(format!("{FILE}-wal"))).unwrap();
+    assert!(wal.len() > 0, "after a crash, the next start would report a loss");
     assert!(texts(&*log).await.is_empty());
     broker.close().await;
     assert!(!holds());

@@ -8,7 +8,8 @@ use postern_shared::{
     message::{Identity, MessageId},
 };
 use postern_store::message_log::{
-    Access, HashKey, Keeping, LogError, LoggedCallback, MessageLog, SqliteLog, conformance::LogStorage,
+    Access, HashKey, Keeping, LogError, LoggedCallback, MessageLog, Retention, SqliteLog,
+    conformance::LogStorage,
 };
 use rusqlite::Connection;
 use std::{
@@ -86,6 +87,22 @@ async fn no_file_holds_a_forgotten_number() {
             assert_eq!(found, 0, "{name} holds a forgotten number");
         }
     }
+    log.close().await;
+}
+
+/// A message to many recipients has many rows, so one step removes few of them, and holds up nobody for long.
+#[tokio::test]
+async fn a_step_of_removing_is_small_even_if_messages_have_many_recipients() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path()).await.unwrap();
+    let people: Vec<Identity> = (0..1000).map(|n| format!("+1555{n:07}").parse().unwrap()).collect();
+    for _ in 0..20 {
+        let mut event = accepted(&people[0]);
+        event.content.as_mut().unwrap().identities = people.clone();
+        log.record(&[event]).await.unwrap();
+    }
+    let removed = log.expire(&Retention { age: None, max_bytes: Some(1) }).await.unwrap();
+    assert!((1..20).contains(&removed), "{removed}");
     log.close().await;
 }
 

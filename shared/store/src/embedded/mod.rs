@@ -7,10 +7,11 @@
 //!
 //! It does more than the suite `conformance` requires: a publish is stored as a whole or not at all, limits are
 //! kept exactly, any delay is possible, and a delayed message whose queue was never declared goes to
-//! `postern.unrouted` when it is due. After a restart, `redelivered` is true for every message that may have
-//! been delivered before. `returned` counts the processes that crashed while they held the message, except the
-//! process that it was published to: notes are kept only of messages that were there when the store was opened,
-//! so that a message that is sent at once costs nothing.
+//! `postern.unrouted` when it is due. After a restart, `redelivered` is true for every message that was delivered
+//! before the last change of its queue; after a crash, it may be false for those that were delivered since. `lost`
+//! counts the processes that crashed while they held the message, except the process that it was published to:
+//! notes are kept only of messages that were there when the store was opened, so that a message that is sent at
+//! once costs nothing.
 
 mod browse;
 mod check;

@@ -114,8 +114,7 @@ fn read_queues(store: &Store, specs: &[QueueSpec]) -> Result<StoredQueues, Store
             position.tail = end;
         }
         ids.insert(position.id);
-        queues.by_name.insert(name.clone(), queues.all.len());
-        queues.all.push(Queue::new(name, position));
+        queues.add(Queue::new(name, position));
     }
     if let Some(stray) = store.stray(&ids)? {
         return Err(StoreError::damaged("cannot be used", &format!("the row of queue {stray} is missing")));

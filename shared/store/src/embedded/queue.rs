@@ -344,7 +344,9 @@ impl Queue {
     /// Takes over the state of a store that was opened again after a write that may or may not have been stored.
     pub(super) fn reopen(&mut self, store: &Store, position: Option<Position>) {
         if let Some(position) = position {
-            self.position = position;
+            // No number is given twice, even if the disk has lost messages: a consumer may still hold the first.
+            let tail = position.tail.max(self.position.tail);
+            self.position = Position { tail, ..position };
         }
         self.cursor = self.ahead.front().map_or(self.cursor, |(sequence, ..)| *sequence);
         self.ahead.clear();
@@ -353,5 +355,25 @@ impl Queue {
         self.settled.retain(|sequence, _| stored(sequence));
         self.spoiled.retain(|sequence, _| stored(sequence));
         self.released.retain(|sequence, _| stored(sequence));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::Folder;
+
+    #[test]
+    fn a_number_is_not_given_twice_even_if_the_disk_lost_its_message() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&Folder::lock(dir.path()).unwrap(), None).unwrap();
+        let mut queue =
+            Queue::new("q".to_owned(), Position { id: 1, tail: 5, count: 5, ..Position::default() });
+        let lost = Position { tail: 3, count: 3, ..queue.position };
+        queue.reopen(&store, Some(lost));
+        assert_eq!((queue.position.tail, queue.position.count), (5, 3));
+        let more = Position { tail: 7, count: 7, ..queue.position };
+        queue.reopen(&store, Some(more));
+        assert_eq!(queue.position.tail, 7);
     }
 }

@@ -46,6 +46,12 @@ impl DelayedMessages {
 }
 
 impl StoredQueues {
+    /// Adds a queue of the store.
+    pub(super) fn add(&mut self, queue: Queue) {
+        self.by_name.insert(queue.name.clone(), self.all.len());
+        self.all.push(queue);
+    }
+
     /// Declares the queues of `specs`. Those that the store lacks are created. After an error nothing has changed.
     ///
     /// # Errors
@@ -61,10 +67,7 @@ impl StoredQueues {
             new.push(Queue::new(spec.name.to_string(), position));
         }
         batch.commit()?;
-        for queue in new {
-            self.by_name.insert(queue.name.clone(), self.all.len());
-            self.all.push(queue);
-        }
+        new.into_iter().for_each(|queue| self.add(queue));
         for QueueSpec { name, limit } in specs {
             if let Some(index) = self.by_name.get(name.as_str()) {
                 self.all[*index].declared = true;

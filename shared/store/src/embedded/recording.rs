@@ -9,7 +9,7 @@ use crate::{
     sqlite::StoreError,
 };
 use postern_shared::event::Event;
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, ffi};
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
@@ -54,7 +54,7 @@ impl Recording {
     /// # Errors
     /// Nothing at all can be written.
     pub(super) fn write(&self, connection: &Connection, events: &[Event]) -> Result<bool, StoreError> {
-        match sqlite::record(connection, &self.keeping, events) {
+        match sqlite::noting(connection, || sqlite::record(connection, &self.keeping, events)) {
             Ok(()) => Ok(true),
             Err(error) if is_of_the_file(&error) => Err(StoreError::sqlite("cannot be written", &error)),
             Err(error) => {
@@ -75,18 +75,24 @@ impl Recording {
     }
 
     /// Does `job` in the store of `connection`, and sends the answer.
+    ///
+    /// # Errors
+    /// The disk fails: it is not known what it holds of the write-ahead log.
     pub(super) fn run(
         &self,
         connection: &Connection,
         job: &WriteJob,
         answer: oneshot::Sender<Result<u64, LogError>>,
-    ) {
-        let done = job.run(connection, &self.keeping);
-        if done.is_ok() && !matches!(job, WriteJob::EmptyWal) {
+    ) -> Result<(), StoreError> {
+        let done = job.attempt(connection, &self.keeping);
+        if matches!(done, Ok(Ok(_))) && !matches!(job, WriteJob::EmptyWal) {
             self.changes.send_modify(|changes| *changes += 1);
         }
+        let failed = done.as_ref().err().filter(|error| is_of_the_file(error));
+        let failed = failed.map(|error| StoreError::sqlite("cannot be written", error));
         // The asker may have given up.
-        let _ = answer.send(done);
+        let _ = answer.send(done.unwrap_or_else(|error| Err(error.into())));
+        failed.filter(|store_error| !store_error.is_undone()).map_or(Ok(()), Err)
     }
 
     /// The numbers of written and lost events.
@@ -108,7 +114,8 @@ impl Recording {
 pub(super) fn prepare(connection: &Connection, keeping: &Keeping) -> Result<(), StoreError> {
     let prepare = || {
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-        sqlite::prepare(&transaction, keeping)?;
+        sqlite::noting(&transaction, || sqlite::prepare(&transaction, keeping))?;
+        sqlite::begin_to_note(&transaction)?;
         transaction.commit()?;
         // Also for the queues' messages: no free page may hold a person who was forgotten.
         connection.pragma_update(None, "secure_delete", "ON")?;
@@ -120,24 +127,42 @@ pub(super) fn prepare(connection: &Connection, keeping: &Keeping) -> Result<(), 
     })
 }
 
-/// Whether an error concerns the whole file, and not the rows that were to be written.
+/// Whether an error concerns the whole file, and not only the log's rows: one of them may be on a page that the disk
+/// cannot read.
 fn is_of_the_file(error: &rusqlite::Error) -> bool {
     use ErrorCode::{
         CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, FileLockingProtocolFailed, OutOfMemory, ReadOnly,
         SystemIoFailure,
     };
-    let code = error.sqlite_error_code();
-    code.is_some_and(|code| {
-        matches!(
-            code,
-            CannotOpen
-                | DatabaseBusy
-                | DatabaseLocked
-                | DiskFull
-                | FileLockingProtocolFailed
-                | OutOfMemory
-                | ReadOnly
-                | SystemIoFailure
-        )
-    })
+    let Some(cause) = error.sqlite_error() else { return false };
+    match cause.code {
+        SystemIoFailure => !matches!(
+            cause.extended_code,
+            ffi::SQLITE_IOERR_READ | ffi::SQLITE_IOERR_SHORT_READ | ffi::SQLITE_IOERR_CORRUPTFS
+        ),
+        CannotOpen
+        | DatabaseBusy
+        | DatabaseLocked
+        | DiskFull
+        | FileLockingProtocolFailed
+        | OutOfMemory
+        | ReadOnly => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_the_log_that_cannot_be_read_holds_up_no_message_and_a_full_disk_does() {
+        let of_the_file = |code| is_of_the_file(&rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+        for code in [ffi::SQLITE_FULL, ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_BUSY] {
+            assert!(of_the_file(code), "{code}");
+        }
+        for code in [ffi::SQLITE_IOERR_READ, ffi::SQLITE_IOERR_CORRUPTFS, ffi::SQLITE_CORRUPT] {
+            assert!(!of_the_file(code), "{code}");
+        }
+    }
 }

@@ -60,13 +60,16 @@ impl Store {
     }
 
     /// Does `job` on the message log, and sends the answer.
+    ///
+    /// # Errors
+    /// Those of [`Recording::run`].
     pub(super) fn run(
         &self,
         recording: &Recording,
         job: &WriteJob,
         answer: oneshot::Sender<Result<u64, LogError>>,
-    ) {
-        recording.run(&self.connection, job, answer);
+    ) -> Result<(), StoreError> {
+        recording.run(&self.connection, job, answer)
     }
 
     /// Every queue that the store knows, with its position.
@@ -149,7 +152,7 @@ impl Store {
     /// # Errors
     /// The store cannot be written.
     pub(super) fn touch(&self) -> Result<(), StoreError> {
-        written(self.connection.execute("UPDATE store SET opened = opened", []))
+        sqlite::touch(&self.connection).map_err(|error| StoreError::sqlite("cannot be written", &error))
     }
 
     /// Moves the write-ahead log into the file if it has grown. This is done between two writes, so that none
@@ -289,4 +292,20 @@ fn row_id(id: u32, number: u64) -> i64 {
 /// The message's number in the row id `row_id`.
 fn number(row_id: i64) -> u64 {
     u64::try_from(row_id & ((1 << NUMBER_BITS) - 1)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minimal_write_reaches_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::lock(dir.path()).unwrap();
+        let store = Store::open(&folder, None).unwrap();
+        let written = || std::fs::metadata(dir.path().join("postern.db-wal")).unwrap().len();
+        let before = written();
+        store.touch().unwrap();
+        assert!(written() > before);
+    }
 }

@@ -196,7 +196,10 @@ impl Writer {
         let recheck = self.disk.is_full().then_some(RECHECK);
         let closing = self.closing.as_ref().map(|(end, _)| until(*end));
         let log = (!self.log_jobs.is_empty()).then_some(Duration::ZERO);
-        [due, retry, recheck, shrink, closing, log].into_iter().flatten().min()
+        // Undecodable records that were found while messages were delivered.
+        let dirty = self.store_error.is_none() && self.queues.all.iter().any(Queue::dirty);
+        let dirty = dirty.then_some(Duration::ZERO);
+        [due, retry, recheck, shrink, closing, log, dirty].into_iter().flatten().min()
     }
 
     fn take(&mut self, op: Op) {
@@ -234,7 +237,13 @@ impl Writer {
         let Some(store) = &self.store else {
             return Err(StoreError::Broken("cannot be written now (see the log output)".to_owned()));
         };
-        self.queues.declare(store, &specs)?;
+        if let Err(store_error) = self.queues.declare(store, &specs) {
+            // Otherwise the store goes on, although the disk may lack a part of the write-ahead log.
+            if !store_error.is_undone() {
+                self.fail(store_error.clone(), []);
+            }
+            return Err(store_error);
+        }
         Ok(self.queues.indexes(specs))
     }
 
@@ -309,10 +318,11 @@ impl Writer {
     /// Does one job on the message log. Publishes come between two jobs.
     fn work_on_log(&mut self) {
         let Some((job, answer)) = self.log_jobs.pop_front() else { return };
-        match (&self.store, &self.recording) {
-            (Some(store), Some(recording)) => store.run(recording, &job, answer),
-            // Dropping the answer says that nothing works on the message log now.
-            _ => drop(answer),
+        // Otherwise dropping the answer says that nothing works on the message log now.
+        if let (Some(store), Some(recording)) = (&self.store, &self.recording)
+            && let Err(store_error) = store.run(recording, &job, answer)
+        {
+            self.fail(store_error, []);
         }
     }
 

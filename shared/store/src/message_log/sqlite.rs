@@ -14,21 +14,23 @@ mod job;
 mod query;
 mod record;
 mod schema;
+mod size;
 mod writer;
 
-pub use erase::{STEP, bytes, expire_older, expire_oldest, forget};
+pub use erase::{STEP, expire_older, expire_oldest, forget};
 pub use query::{callback, first_answer, ids, message, messages, sent_as};
 pub use record::record;
 pub use schema::{STATEMENTS, prepare};
 
 pub(crate) use failure::DEADLINE;
 pub(crate) use job::{Jobs, WriteJob};
+pub(crate) use size::{begin_to_note, noting};
 
 use super::{
     Keeping, KnownAnswer, LogError, LoggedCallback, LoggedMessage, MessageLog, MessageQuery, Page, Retention,
     SentMessage,
 };
-use crate::sqlite::{FILE, Folder, StoreError, open as store, queued_bytes};
+use crate::sqlite::{FILE, Folder, StoreError, open as store};
 use async_trait::async_trait;
 use failure::closed;
 use jiff::Timestamp;
@@ -136,18 +138,14 @@ impl SqliteLog {
         Ok(Self { keeping, writer: Box::new(writer), readers, _alone: alone })
     }
 
-    /// The bytes that the log's rows take in the file. For an embedded broker's file this is an estimate,
-    /// without the queues.
+    /// The bytes that the log's rows take in the file, without the queues of an embedded broker.
     ///
     /// # Errors
     /// [`LogError`].
     pub async fn bytes(&self) -> Result<u64, LogError> {
         let shares = self.readers.file.ends_with(FILE);
-        let ask = move |connection: &Connection| {
-            let queued = if shares { queued_bytes(connection)? } else { 0 };
-            Ok(bytes(connection)?.saturating_sub(queued))
-        };
-        self.readers.read(ask).await
+        let size = if shares { size::noted } else { size::of_file };
+        self.readers.read(size).await
     }
 }
 

@@ -286,6 +286,25 @@ async fn a_message_that_is_refused_for_ever_becomes_a_dead_letter_and_the_others
 }
 
 #[tokio::test]
+async fn a_record_that_cannot_be_decoded_is_forwarded_as_a_dead_letter() {
+    let (dir, broker) = (tempfile::tempdir().unwrap(), broker());
+    goes(&broker);
+    let spool = open(dir.path(), &broker).await;
+    post(&spool, inbound(), "1").await.unwrap();
+    spool.close().await;
+    let file = rusqlite::Connection::open(dir.path().join(crate::FILE)).unwrap();
+    file.execute_batch("UPDATE message SET body = x'00'").unwrap();
+    drop(file);
+    let spool = open(dir.path(), &broker).await;
+    comes_back(&broker);
+    holds(&spool, 0).await;
+    let taken = broker.take();
+    let [(Address::Dead(_), dead)] = &taken[..] else { panic!("{taken:?}") };
+    assert_eq!(dead.text_header(header::CODE), Some("undecodable"));
+    spool.close().await;
+}
+
+#[tokio::test]
 async fn messages_of_a_backend_that_is_no_longer_configured_are_forwarded() {
     let (dir, broker) = (tempfile::tempdir().unwrap(), broker());
     goes(&broker);

@@ -91,11 +91,10 @@ impl UsageCounter {
     /// Removes messages and bytes.
     pub(super) fn release(&self, messages: u64, bytes: u64) {
         self.usage.send_modify(|usage| {
-            *usage = SpoolUsage {
-                messages: usage.messages.saturating_sub(messages),
-                bytes: usage.bytes.saturating_sub(bytes),
-                full: false,
-            };
+            let messages = usage.messages.saturating_sub(messages);
+            // The dead letter for a record that cannot be decoded has another size than the record.
+            let bytes = if messages == 0 { 0 } else { usage.bytes.saturating_sub(bytes) };
+            *usage = SpoolUsage { messages, bytes, full: false };
         });
     }
 }

@@ -29,6 +29,16 @@ pub(crate) fn connect(file: &Path, access: OpenFlags, statements: usize) -> rusq
     Ok(connection)
 }
 
+/// Makes a minimal write that changes nothing. SQLite does not write a page for an UPDATE that changes nothing, but
+/// does for a number in the file's header.
+///
+/// # Errors
+/// The file cannot be written.
+pub(crate) fn touch(connection: &Connection) -> rusqlite::Result<()> {
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    connection.pragma_update(None, "user_version", version)
+}
+
 /// Turns on the write-ahead log, if the file system supports it. Returns the file's journal mode: "wal", or the
 /// mode that it had before.
 ///

@@ -9,14 +9,12 @@ mod folder;
 mod log_end;
 mod open;
 mod schema;
-mod usage;
 
-pub(crate) use connect::{connect, use_wal};
+pub(crate) use connect::{connect, touch, use_wal};
 pub(crate) use error::StoreError;
 pub(crate) use folder::{Folder, private};
 pub(crate) use open::{Database, open, read_beside};
 pub(crate) use schema::NUMBER_BITS;
-pub(crate) use usage::queued_bytes;
 
 use std::path::Path;
 

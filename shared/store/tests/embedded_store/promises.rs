@@ -240,6 +240,22 @@ async fn an_undecodable_record_becomes_a_dead_letter_and_stops_nobody() {
     broker.close().await;
 }
 
+#[tokio::test]
+async fn an_undecodable_record_becomes_a_dead_letter_even_if_nothing_else_happens() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = open(dir.path()).await;
+    post(&broker, 0..1).await;
+    broker.close().await;
+    tamper(dir.path(), "UPDATE message SET body = x'00'");
+    let broker = open(dir.path()).await;
+    let mut dead = broker.consume(&QueueName::dead(), 1).await.unwrap();
+    let _finds_it = broker.consume(&queue(), 1).await.unwrap();
+    let delivery = next(&mut dead).await;
+    assert_eq!(delivery.envelope.text_header(header::CODE), Some("undecodable"));
+    delivery.ack();
+    broker.close().await;
+}
+
 /// If there is something else in place of the store, opening says what it is and what to do, and leaves it there.
 #[tokio::test]
 async fn what_is_no_store_of_this_version_is_refused_with_what_to_do() {

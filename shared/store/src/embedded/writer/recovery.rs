@@ -1,7 +1,7 @@
 //! What happens after a failed write: callers are told, the write is retried, and the store is opened again if
 //! needed.
 
-use super::super::{op::WriteAnswer, queues::DelayedMessages, store::Store};
+use super::super::{op::WriteAnswer, queue::Queue, queues::DelayedMessages, store::Store};
 use super::{Writer, retry_backoff};
 use crate::sqlite::StoreError;
 use postern_broker::BrokerError;
@@ -77,10 +77,14 @@ impl Writer {
             Ok((store, positions, delayed))
         });
         match opened {
-            Ok((store, positions, delayed)) => {
+            Ok((store, mut positions, delayed)) => {
                 for (index, queue) in self.queues.all.iter_mut().enumerate() {
-                    queue.reopen(&store, positions.get(&queue.name).copied());
+                    queue.reopen(&store, positions.remove(&queue.name));
                     self.ready.insert(index);
+                }
+                // A declaration that failed may have stored its queues all the same.
+                for (name, position) in positions {
+                    self.queues.add(Queue::new(name, position));
                 }
                 self.queues.delayed = delayed;
                 // The write that failed may have stored records all the same.

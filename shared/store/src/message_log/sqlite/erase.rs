@@ -8,6 +8,9 @@ use std::collections::BTreeSet;
 /// The most messages that one step removes or changes.
 pub const STEP: u32 = 200;
 
+/// The rows after which a step removes no further message: one to many recipients has many rows.
+const ROWS: usize = 5_000;
+
 /// Erases the rows of a person, whose identity has one of `forms`, from up to [`STEP`] messages for each form.
 /// Returns from how many; 0 means that none is left.
 ///
@@ -58,19 +61,28 @@ pub fn expire_oldest(connection: &Connection) -> rusqlite::Result<u64> {
 fn expire(connection: &Connection, sql: &str, params: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<u64> {
     let mut find = connection.prepare_cached(sql)?;
     let messages: Vec<i64> = find.query_map(params, |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    messages.iter().try_for_each(|message| remove(connection, *message))?;
-    Ok(messages.len() as u64)
+    let (mut removed, mut rows) = (0, 0);
+    for message in messages {
+        if rows >= ROWS {
+            break;
+        }
+        rows += remove(connection, message)?;
+        removed += 1;
+    }
+    Ok(removed)
 }
 
-fn remove(connection: &Connection, message: i64) -> rusqlite::Result<()> {
+/// Removes a message. Returns how many rows it had.
+fn remove(connection: &Connection, message: i64) -> rusqlite::Result<usize> {
+    let mut rows = 0;
     for sql in [
         "DELETE FROM events WHERE message = ?1",
         "DELETE FROM recipients WHERE message = ?1",
         "DELETE FROM messages WHERE message = ?1",
     ] {
-        connection.prepare_cached(sql)?.execute([message])?;
+        rows += connection.prepare_cached(sql)?.execute([message])?;
     }
-    Ok(())
+    Ok(rows)
 }
 
 fn remove_recipient(connection: &Connection, message: i64, recipient: i64) -> rusqlite::Result<()> {
@@ -87,14 +99,4 @@ fn remove_recipient(connection: &Connection, message: i64, recipient: i64) -> ru
     // against the fingerprint.
     let sql = "UPDATE messages SET callback = NULL, fingerprint = NULL, answer = NULL WHERE message = ?1";
     connection.prepare_cached(sql)?.execute([message]).map(drop)
-}
-
-/// The bytes of the file that are in use by any rows. Free pages do not count.
-///
-/// # Errors
-/// SQLite's.
-pub fn bytes(connection: &Connection) -> rusqlite::Result<u64> {
-    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let pages = number("page_count")? - number("freelist_count")?;
-    Ok(u64::try_from(pages * number("page_size")?).unwrap_or_default())
 }

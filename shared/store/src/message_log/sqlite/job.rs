@@ -1,7 +1,10 @@
 //! Writing jobs, each in one transaction, and the thread that does them.
 
-use super::{erase, record::record};
-use crate::message_log::{Keeping, LogError};
+use super::{erase, record::record, size::noting};
+use crate::{
+    message_log::{Keeping, LogError},
+    sqlite::touch,
+};
 use async_trait::async_trait;
 use postern_shared::event::Event;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -37,11 +40,20 @@ impl WriteJob {
     /// Does the job on `connection`, on which no transaction may be open. Returns how many messages were erased or
     /// removed; 0 for other jobs.
     pub(crate) fn run(&self, connection: &Connection, keeping: &Keeping) -> Result<u64, LogError> {
+        self.attempt(connection, keeping)?
+    }
+
+    /// Like [`run`](Self::run), with the errors of SQLite as they are.
+    pub(crate) fn attempt(
+        &self,
+        connection: &Connection,
+        keeping: &Keeping,
+    ) -> rusqlite::Result<Result<u64, LogError>> {
         let transaction = |doing: &dyn Fn(&Connection) -> rusqlite::Result<u64>| {
             let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-            let rows = doing(&transaction)?;
+            let messages = noting(&transaction, || doing(&transaction))?;
             transaction.commit()?;
-            Ok(rows)
+            Ok(Ok(messages))
         };
         match self {
             Self::Record(events) => transaction(&|file| record(file, keeping, events).map(|()| 0)),
@@ -53,14 +65,16 @@ impl WriteJob {
     }
 }
 
-fn empty_wal(connection: &Connection) -> Result<u64, LogError> {
+fn empty_wal(connection: &Connection) -> rusqlite::Result<Result<u64, LogError>> {
     let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-    match busy {
-        0 => Ok(0),
-        _ => Err(LogError::Unavailable(
+    if busy != 0 {
+        return Ok(Err(LogError::Unavailable(
             "the rows are erased, but a program that reads the file keeps older pages in its write-ahead \
              log: end it, and run forget again"
                 .to_owned(),
-        )),
+        )));
     }
+    // After a crash, an embedded broker takes the end of an empty write-ahead log for lost.
+    touch(connection)?;
+    Ok(Ok(0))
 }
