@@ -282,10 +282,12 @@ async fn a_folder_that_cannot_be_made_stops_the_start_only_where_it_was_asked_fo
 async fn a_disk_without_room_is_answered_with_503() {
     let no_room =
         config(&nowhere(), "").replace("[ingress]", "min_free_disk = 9000000000000000000\n[ingress]");
-    let ingress = Launch::ingress(&no_room).start().await;
+    let ingress = Launch::ingress(&no_room).spawn();
+    // Known before the first message: no load balancer sends one here.
+    ready(&ingress, 503, "bytes free").await;
+    ingress.log().wait_for("\"started\"").await;
     let refused = receive(&ingress, "no room").await;
     assert_eq!((refused.status, refused.header("retry-after").is_some()), (503, true), "{}", refused.text);
-    ready(&ingress, 503, "bytes free").await;
     assert_eq!(ingress.metrics().await.value("postern_spool_messages", &[]), 0.0);
 }
 
