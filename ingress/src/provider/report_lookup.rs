@@ -6,7 +6,7 @@ use crate::{log_lookup::LogLookup, metrics::Lookup};
 use postern_service::message_log::{LogError, LoggedCallback, MessageLog};
 use postern_shared::{
     callback::KannelEvent,
-    message::{MessageId, Report},
+    message::{Identity, MessageId, Report},
 };
 use std::time::Duration;
 use tokio::time::sleep;
@@ -92,8 +92,7 @@ async fn look_up<'r>(log: &dyn MessageLog, open: Vec<Open<'r>>) -> Result<Vec<Op
                 };
                 report.message_id = found.id;
                 for recipient in &mut report.recipients {
-                    // As the message spells it: the report may have the number in another form.
-                    recipient.identity = found.identity.clone().or_else(|| recipient.identity.take());
+                    recipient.identity = spelled(recipient.identity.take(), found.identity.clone());
                 }
                 reported.callback = found.callback.filter(|_| callbacks == Callbacks::Wanted);
             }
@@ -105,4 +104,13 @@ async fn look_up<'r>(log: &dyn MessageLog, open: Vec<Open<'r>>) -> Result<Vec<Op
         }
     }
     Ok(unknown)
+}
+
+/// The identity of a report's recipient: `reported` by the provider, but as the message to `sent_to` spells it if that
+/// is the same number. The provider may mean another recipient of the message, so another number stays.
+fn spelled(reported: Option<Identity>, sent_to: Option<Identity>) -> Option<Identity> {
+    match (reported, sent_to) {
+        (Some(reported), Some(sent_to)) if !sent_to.is_same_number(&reported) => Some(reported),
+        (reported, sent_to) => sent_to.or(reported),
+    }
 }

@@ -84,6 +84,27 @@ impl Identity {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The ways to write this phone number: its digits after `+`, after `00`, and alone. Empty if it is not a phone
+    /// number, which has only digits, hyphens and white space, and may begin with `+`.
+    pub fn spellings(&self) -> Vec<Self> {
+        let text = self.0.trim();
+        let number = text.strip_prefix('+').unwrap_or(text);
+        let is_number = number.starts_with(|c: char| c.is_ascii_digit())
+            && number.chars().all(|c| c.is_ascii_digit() || c == '-' || c.is_whitespace());
+        if !is_number {
+            return Vec::new();
+        }
+        let digits: String = number.chars().filter(char::is_ascii_digit).collect();
+        let digits = digits.strip_prefix("00").unwrap_or(&digits);
+        ["+", "00", ""].iter().filter_map(|prefix| format!("{prefix}{digits}").parse().ok()).collect()
+    }
+
+    /// Whether both are the same phone number, perhaps in different [spellings](Self::spellings).
+    pub fn is_same_number(&self, other: &Self) -> bool {
+        let spellings = self.spellings();
+        !spellings.is_empty() && spellings == other.spellings()
+    }
 }
 
 impl FromStr for Identity {
@@ -262,6 +283,25 @@ mod tests {
         }
         let identity: Identity = "+15551234567".parse().unwrap();
         assert!(!format!("{identity:?}").contains("555"));
+    }
+
+    #[test]
+    fn a_number_has_three_spellings_and_anything_else_none() {
+        let identity = |text: &str| text.parse::<Identity>().unwrap();
+        let spelled = |text: &str| -> Vec<String> {
+            identity(text).spellings().into_iter().map(String::from).collect()
+        };
+        for number in
+            ["+15551234567", "15551234567", "0015551234567", "+1 555 123-4567", " 1555\u{a0}1234567"]
+        {
+            assert_eq!(spelled(number), ["+15551234567", "0015551234567", "15551234567"], "{number}");
+            assert!(identity(number).is_same_number(&identity("+15551234567")), "{number}");
+            assert!(!identity(number).is_same_number(&identity("+15551234568")), "{number}");
+        }
+        for other in ["clinic", "-1001234567890", "tel:+15551234567", "1.555", "+", "@ann", "٠٧١٢"] {
+            assert!(spelled(other).is_empty(), "{other}");
+            assert!(!identity(other).is_same_number(&identity("@bob")), "{other}");
+        }
     }
 
     #[test]

@@ -57,6 +57,7 @@ macro_rules! for_each_log_case {
             forgetting_erases_one_person
             forgetting_erases_every_form_of_a_person
             forgetting_erases_what_was_reported_in_another_spelling
+            a_report_about_a_forgotten_person_is_about_nobody_else
             what_is_too_old_goes_in_steps
             what_is_too_much_goes_oldest_first
         }

@@ -1,6 +1,6 @@
 //! What the log keeps about people: their numbers and texts, or only keyed hashes.
 
-use super::{Keep, LogError, report_recipient::spellings};
+use super::{Keep, LogError};
 use crate::sqlite::private;
 use hmac::{Hmac, Mac as _};
 use postern_shared::{
@@ -75,7 +75,7 @@ impl Keeping {
     /// Every form in which rows may hold the phone number `identity` in any of its spellings. Empty if `identity`
     /// is not a phone number.
     pub(super) fn spellings(&self, identity: &Identity) -> Vec<String> {
-        spellings(identity).iter().flat_map(|spelling| self.forms(spelling)).collect()
+        identity.spellings().iter().flat_map(|spelling| self.forms(spelling)).collect()
     }
 
     /// The text as a row holds it.
