@@ -142,13 +142,13 @@ impl Dispatcher {
 
     /// Sends until `shutdown` begins, then drains: takes nothing more, requeues what is not begun, gives
     /// what is in flight `shutdown.deadline` to finish and to be stored, requeues the rest, and returns.
-    /// The caller must then close the broker.
+    /// The caller must then close the broker. Returns `true` if all that was in flight was finished.
     ///
     /// Each backend has its own task, so that a provider that hangs slows no other backend.
     ///
     /// # Errors
     /// [`RunError`]: a part ended before `shutdown` began. The others were drained.
-    pub async fn run(self, shutdown: Shutdown) -> Result<(), RunError> {
+    pub async fn run(self, shutdown: Shutdown) -> Result<bool, RunError> {
         let Self { config, backends, application, callbacks, builder, shared, mut takeovers, .. } = self;
         let drain = Drain::new(config.shutdown.deadline.0);
         let rated = RatedQueues::default();
@@ -190,7 +190,7 @@ impl Dispatcher {
         if let Some(expiring) = expiring {
             let _ = timeout_at(drain.deadline(), expiring).await;
         }
-        ended.and(drained)
+        ended.and(drained).map(|()| drain.was_clean())
     }
 }
 

@@ -6,7 +6,10 @@
 use std::{
     collections::BTreeMap,
     future::Future,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::time::{Instant, timeout_at};
@@ -29,22 +32,32 @@ pub(crate) struct Drain {
     abandoned: CancellationToken,
     /// The parts below this one, by name.
     parts: Arc<Mutex<BTreeMap<String, TaskTracker>>>,
+    whole: Whole,
+}
+
+/// The drain of the whole dispatcher, to which all parts belong.
+#[derive(Debug, Clone)]
+struct Whole {
+    begun: CancellationToken,
+    /// Whether messages in progress were dropped at the deadline since it began.
+    cut_off: Arc<AtomicBool>,
 }
 
 impl Drain {
     /// A drain that may take `patience` once it has begun.
     pub(crate) fn new(patience: Duration) -> Self {
-        Self::of(CancellationToken::new(), patience)
+        let begun = CancellationToken::new();
+        Self::of(begun.clone(), patience, Whole { begun, cut_off: Arc::default() })
     }
 
-    fn of(begun: CancellationToken, patience: Duration) -> Self {
+    fn of(begun: CancellationToken, patience: Duration, whole: Whole) -> Self {
         let (work, abandoned) = (TaskTracker::new(), CancellationToken::new());
-        Self { begun, patience, deadline: Arc::default(), work, abandoned, parts: Arc::default() }
+        Self { begun, patience, deadline: Arc::default(), work, abandoned, parts: Arc::default(), whole }
     }
 
     /// Adds a part called `name` below this one. It drains together with this part, or earlier by itself.
     pub(crate) fn part(&self, name: &str) -> Self {
-        let part = Self::of(self.begun.child_token(), self.patience);
+        let part = Self::of(self.begun.child_token(), self.patience, self.whole.clone());
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         parts.insert(name.to_owned(), part.work.clone());
         part
@@ -96,9 +109,17 @@ impl Drain {
             return 0;
         }
         let unfinished = self.work.len();
+        if self.whole.begun.is_cancelled() {
+            self.whole.cut_off.store(true, Ordering::Relaxed);
+        }
         self.abandoned.cancel();
         self.work.wait().await;
         unfinished
+    }
+
+    /// Whether no message of any part was dropped at the deadline since the drain of the whole dispatcher began.
+    pub(crate) fn was_clean(&self) -> bool {
+        !self.whole.cut_off.load(Ordering::Relaxed)
     }
 
     /// The parts below this one that still have messages in progress, each with their number.
@@ -130,6 +151,11 @@ mod tests {
         assert!(timeout(PATIENCE / 4, other.started()).await.is_err());
         finish.send(()).unwrap();
         assert_eq!(one.finished().await, 0);
+        // Of a part that is replaced, the end of the process says nothing.
+        let replaced = drain.part("replaced");
+        replaced.spawn(pending());
+        replaced.begin();
+        assert_eq!((replaced.finished().await, drain.was_clean()), (1, true));
         assert_eq!(drain.waiting(), [("other".to_owned(), 1)]);
         // Another part with the same name replaces it.
         let again = drain.part("one");
@@ -155,6 +181,7 @@ mod tests {
         assert_eq!(part.finished().await, 1);
         assert!(begun.elapsed() >= PATIENCE, "{:?}", begun.elapsed());
         assert!(dropped.await.is_err());
+        assert!(!drain.was_clean());
         assert_eq!((drain.waiting(), part.finished().await), (vec![], 0));
     }
 }

@@ -72,7 +72,7 @@ pub async fn run(
         never = reloads.serve(config, &reload) => match never {},
     };
     runtime.close().await;
-    Ok(ended?)
+    Exit::drained(ended?)
 }
 
 /// Applies a changed configuration to the running dispatcher.

@@ -57,7 +57,7 @@ pub(crate) enum Disposition {
     /// It is given up.
     Dead(Failure),
     /// It is given up because `expires_at` has passed, or will have before the next attempt. As far as the
-    /// last attempt shows, the provider does not have it.
+    /// attempts show, the provider does not have it.
     Expired(Option<Failure>),
 }
 
@@ -86,11 +86,12 @@ impl Disposition {
         }
     }
 
-    /// Whether the message had expired before it was tried.
+    /// Whether the message had expired before it was tried. A provider's failure may have the same code, but
+    /// says how long the attempt took.
     pub(crate) fn was_not_tried(&self) -> bool {
         match self {
             Self::Expired(failure) => failure.is_none(),
-            Self::Dead(failure) => failure.code == EXPIRED.0,
+            Self::Dead(failure) => failure.code == EXPIRED.0 && failure.duration_ms.is_none(),
             Self::Sent(_) | Self::Retry { .. } | Self::Deferred { .. } => false,
         }
     }

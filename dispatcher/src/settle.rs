@@ -124,14 +124,15 @@ impl Settling {
 /// What is to be published after `attempt`, whose message was `original` in `queue`:
 ///
 /// - one report,
-/// - for the identities that are given up, one dead letter for each number of parts that they got,
+/// - for the identities that are given up, one dead letter for each combination of number of parts that they
+///   got, and whether an attempt was not answered,
 /// - for the identities that are retried, one message for each combination of delay, number of deferrals
 ///   (none for a retry as the next attempt), number of parts that they got, and whether an attempt was not
 ///   answered.
 ///
 /// Each holds only those identities and what is left of their text, so that redriving a dead letter reaches
-/// nobody twice. If all identities are given up and none got a part, the body of the dead letter is the
-/// original one, byte for byte.
+/// nobody twice. If all identities are given up in one dead letter and none got a part, its body is the
+/// original one, byte for byte, unless that is wrong about whether an attempt was not answered.
 pub(crate) fn settlement(
     original: &Envelope,
     queue: &QueueName,
@@ -142,7 +143,7 @@ pub(crate) fn settlement(
     let report = Envelope::from(&report(attempt, now));
     let mut messages = vec![(Address::Reports(message.backend.clone()), report.in_trace_of(original))];
     messages.extend(
-        dead(attempt).iter().filter_map(|(parts, dead)| letter(original, queue, attempt, *parts, dead)),
+        dead(attempt).iter().filter_map(|(rest, dead)| letter(original, queue, attempt, *rest, dead)),
     );
     // Retries come last: a broker that refuses a message stores none after it, and a retry that is stored
     // twice is sent twice.
@@ -175,12 +176,14 @@ fn waiting(attempt: &Attempt<'_>) -> BTreeMap<(Duration, Option<u32>, usize, boo
     waiting
 }
 
-/// The identities that are given up, by the number of parts that they got in this attempt.
-fn dead<'a>(attempt: &'a Attempt<'_>) -> BTreeMap<usize, Dead<'a>> {
+/// The identities that are given up, by the number of parts that they got in this attempt, and whether the
+/// provider may have the rest.
+fn dead<'a>(attempt: &'a Attempt<'_>) -> BTreeMap<(usize, bool), Dead<'a>> {
     let mut dead: BTreeMap<_, Dead<'_>> = BTreeMap::new();
     for (identity, result) in attempt.each() {
         if matches!(result.disposition, Disposition::Dead(_) | Disposition::Expired(_)) {
-            let dead = dead.entry(result.before.len()).or_default();
+            let maybe_sent = result.maybe_sent(attempt.message);
+            let dead = dead.entry((result.before.len(), maybe_sent)).or_default();
             dead.identities.push(identity.clone());
             dead.dispositions.push(&result.disposition);
         }
@@ -199,15 +202,16 @@ fn letter(
     original: &Envelope,
     queue: &QueueName,
     attempt: &Attempt<'_>,
-    parts: usize,
+    (parts, maybe_sent): (usize, bool),
     dead: &Dead<'_>,
 ) -> Option<(Address, Envelope)> {
     let message = attempt.message;
     let (class, code, reason) = why_dead(&dead.dispositions)?;
-    let mut envelope = if parts == 0 && dead.identities.len() == message.identities.len() {
+    let is_whole = parts == 0 && dead.identities.len() == message.identities.len();
+    let mut envelope = if is_whole && message.maybe_sent == maybe_sent {
         original.clone()
     } else {
-        let rest = attempt.rest(parts, dead.identities.clone());
+        let rest = Outbound { maybe_sent, ..attempt.rest(parts, dead.identities.clone()) };
         Envelope { headers: original.headers.clone(), ..Envelope::from(&rest) }
     };
     // If the application gave no id, the one that was assigned on reading.

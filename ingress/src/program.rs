@@ -67,9 +67,9 @@ pub async fn run(arguments: &Arguments, providers: &ProviderRegistry, forms: &Fo
         ended = ingress.run(runtime.shutdown.clone()) => ended,
         never = reloads.serve(config, &reload) => match never {},
     };
-    ended?;
+    let finished = ended?;
     runtime.close().await;
-    Ok(())
+    Exit::drained(finished)
 }
 
 /// The running ingress, which applies a changed configuration.

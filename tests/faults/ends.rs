@@ -46,7 +46,9 @@ fn take(ledger: &Ledger, request: &Request) -> u16 {
         let state = body["recipients"][0]["state"].as_str().unwrap_or_default();
         // Reports on an attacker's messages are not recorded.
         let id = body["message_id"].as_str().unwrap_or_default();
-        if body["backend"] != "hostile" && matches!(state, "sent" | "failed") {
+        // A message that is refused or cancelled is `unknown` if an attempt was not answered. Any other message
+        // that ends as `unknown` is a dead letter, which the verdict names.
+        if body["backend"] != "hostile" && matches!(state, "sent" | "failed" | "unknown") {
             match body["recipients"][0]["reason"]["code"].as_str() {
                 Some("cancelled") => ledger.cancelled(id),
                 _ => ledger.reported(id),

@@ -129,6 +129,7 @@ async fn a_send_that_outlasts_the_drain_goes_back_to_its_queue() {
     pair.tap.send(&sent).await;
     provider.wait_for(1).await;
     let ended = pair.dispatcher.terminate().await;
+    assert_eq!(ended.code, Some(1), "not a clean drain: {}", ended.log);
     assert!(
         ended.log.contains("drain") || ended.log.contains("in flight"),
         "what it waited for: {}",

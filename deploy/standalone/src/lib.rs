@@ -100,11 +100,12 @@ enum Action {
     Pause(operator::BackendArguments),
     /// Resume sending through a paused backend
     Resume(operator::BackendArguments),
-    /// Cancel messages that wait for a backend: they are reported as failed (cancelled) and not sent
+    /// Cancel messages that wait for a backend: they are not sent, and are reported as cancelled
     ///
-    /// The cancellation applies to all processes and across restarts, and includes messages that wait for a
-    /// retry. Messages accepted after the command are not affected. To stop a campaign: pause the backend,
-    /// cancel, resume.
+    /// Each recipient is reported as failed, or unknown if an attempt was not answered, with the code
+    /// cancelled. The cancellation applies to all processes and across restarts, and includes messages that
+    /// wait for a retry. Messages accepted after the command are not affected. To stop a campaign: pause the
+    /// backend, cancel, resume.
     Cancel(operator::CancelArguments),
     /// List the queues, move the messages of one backend to another, or purge a queue
     #[command(subcommand)]
@@ -307,8 +308,8 @@ impl Gateway {
             never = reloads.serve(config, &reload) => match never {},
         };
         runtime.close().await;
-        received?;
-        Ok(sent?)
+        let (received, sent) = (received?, sent?);
+        Exit::drained(received && sent)
     }
 }
 
@@ -325,7 +326,7 @@ async fn together(
     shutdown: &Shutdown,
     ingress: Ingress,
     dispatcher: Dispatcher,
-) -> (io::Result<bool>, Result<(), RunError>) {
+) -> (io::Result<bool>, Result<bool, RunError>) {
     let (no_more_requests, receiving) = Shutdown::new();
     let (no_more_messages, sending) = Shutdown::new();
     let receive = async {

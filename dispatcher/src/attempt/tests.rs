@@ -105,6 +105,26 @@ fn the_last_part_alone_is_still_one_of_several() {
     assert_eq!(report.recipients[0].external_id.as_deref(), Some("SM0"));
 }
 
+#[test]
+fn an_accepted_part_leaves_no_doubt_about_the_parts_after_it() {
+    let message = Outbound { maybe_sent: true, ..message(4) };
+    let refused = || Some(Failure::permanent("http_400", ""));
+    let busy = || Some(Failure::transient("http_503", ""));
+    let progress =
+        vec![progress(1, refused()), progress(0, refused()), progress(1, busy()), progress(0, busy())];
+    let (report, messages) = after(&message, progress);
+    let states: Vec<_> = report.recipients.iter().map(|recipient| recipient.state).collect();
+    assert_eq!(states, [State::Failed, State::Unknown, State::Retrying, State::Retrying]);
+    let left: Vec<_> = messages
+        .iter()
+        .map(|(to, m)| (matches!(to, Address::Dead(_)), m.identities[0].as_str(), m.parts_sent, m.maybe_sent))
+        .collect();
+    assert_eq!(
+        left,
+        [(true, "+1", 0, true), (true, "+0", 1, false), (false, "+3", 0, true), (false, "+2", 1, false)]
+    );
+}
+
 fn any_progress() -> impl Strategy<Value = Vec<(usize, Option<usize>)>> {
     proptest::collection::vec((0..4_usize, proptest::option::of(0..5_usize)), 1..12)
 }

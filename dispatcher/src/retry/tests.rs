@@ -121,6 +121,8 @@ fn an_answer_that_is_no_success_is_tried_again_or_given_up_and_never_deferred() 
         ("http_503", None, "not_accepted = \"fail\"", "retry in 3"),
         ("not_accepted", None, "unanswered = \"fail\"", "retry in 3"),
         ("http_504", Some(20), "", "retry in 30"),
+        ("http_504", None, "unanswered = \"fail\"", "dead"),
+        ("http_504", Some(20), "unanswered = \"fail\"", "dead"),
     ] {
         let failure = Failure { retry_after: asked.map(Duration::from_secs), ..Failure::transient(code, "") };
         let got = disposition(&schedule(choice), &attempt(1, None), Err(failure));
@@ -150,6 +152,20 @@ fn a_retry_that_would_come_too_late_is_not_waited_for() {
     assert_eq!(disposition(&schedule(""), &soon, unanswered()), "dead", "the provider may have it");
     assert_eq!(disposition(&schedule(""), &attempt(1, None), unanswered()), "retry in 3");
     assert_eq!(disposition(&schedule(""), &soon, Err(Failure::transient(NOT_BEGUN, ""))), "expired");
+}
+
+#[test]
+fn only_what_expired_before_any_request_was_not_tried() {
+    let theirs = || Failure { duration_ms: Some(20), ..Failure::permanent(EXPIRED.0, "the provider's code") };
+    for (disposition, expected) in [
+        (Disposition::Expired(None), true),
+        (Disposition::Expired(None).in_doubt(), true),
+        (Disposition::Expired(Some(theirs())), false),
+        (Disposition::Dead(theirs()), false),
+        (Disposition::Dead(theirs()).in_doubt(), false),
+    ] {
+        assert_eq!(disposition.was_not_tried(), expected, "{disposition:?}");
+    }
 }
 
 #[test]

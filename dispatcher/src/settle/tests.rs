@@ -133,7 +133,36 @@ fn what_the_provider_may_have_is_not_called_expired() {
         let [_, (_, dead)] = &messages[..] else { panic!("{messages:?}") };
         let cause = [header::CLASS, header::CODE].map(|name| dead.text_header(name));
         assert_eq!(cause, [Some(class), Some(code)]);
+        let redriven = Outbound::from_json(&dead.body).unwrap();
+        assert_eq!(redriven.maybe_sent, state == State::Unknown, "{code}");
         assert_eq!(dead.headers.get(header::ATTEMPTS), Some(&HeaderValue::Integer(1)));
+    }
+}
+
+#[test]
+fn a_dead_letter_stays_as_it_was_if_that_is_right_about_an_unanswered_attempt() {
+    let (refused, unanswered) = (Failure::permanent("http_400", ""), Failure::unknown("timeout", ""));
+    for (written, failures, expected) in [
+        (false, [&refused, &refused], vec![None]),
+        (true, [&refused, &unanswered], vec![None]),
+        (false, [&unanswered, &unanswered], vec![Some(true)]),
+        (false, [&refused, &unanswered], vec![Some(false), Some(true)]),
+    ] {
+        let mut original = original(&["+1".to_owned(), "+2".to_owned()], 1);
+        let mut body: serde_json::Value = serde_json::from_slice(&original.body).unwrap();
+        body["maybe_sent"] = written.into();
+        original.body = body.to_string().into();
+        let message = Outbound::from_json(&original.body).unwrap();
+        let dispositions = failures.map(|failure| Disposition::Dead(failure.clone())).into();
+        let attempt = Attempt::of(&message, None, dispositions);
+        let queue = QueueName::outbound(&message.backend, message.priority);
+        let messages = settlement(&original, &queue, &attempt, Timestamp::now());
+        let changed = |(_, letter): &(Address, Envelope)| {
+            let is_new = letter.body != original.body;
+            is_new.then(|| Outbound::from_json(&letter.body).unwrap().maybe_sent)
+        };
+        let changed: Vec<_> = messages[1..].iter().map(changed).collect();
+        assert_eq!(changed, expected, "{written} {failures:?}");
     }
 }
 

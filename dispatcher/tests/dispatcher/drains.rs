@@ -76,7 +76,7 @@ async fn at_the_deadline_the_rest_goes_back() {
     running.queue("demo", Priority::Bulk, message(&["1"])).await;
     until("a request", || !provider.received().is_empty()).await;
     let (begun, metrics) = (Instant::now(), running.metrics.clone());
-    let broker = running.stop().await;
+    let broker = running.cut_off().await;
     assert!(begun.elapsed().as_millis() >= 300 && begun.elapsed().as_secs() < 15, "{:?}", begun.elapsed());
     assert_eq!(broker.waiting("postern.outbound.demo.bulk").len(), 1);
     assert_eq!((broker.leased(), broker.waiting("postern.reports").len()), (0, 0));
@@ -90,7 +90,7 @@ async fn what_cannot_be_stored_until_the_deadline_goes_back() {
     running.queue("demo", Priority::Normal, message(&["1"])).await;
     running.broker.fail_publishes(usize::MAX);
     until("a request", || !provider.received().is_empty()).await;
-    let broker = running.stop().await;
+    let broker = running.cut_off().await;
     assert_eq!(broker.waiting("postern.outbound.demo").len(), 1);
     assert_eq!((broker.leased(), provider.received().len()), (0, 1));
 }

@@ -74,7 +74,7 @@ pub(crate) struct Running {
     pub(crate) control: Control,
     pub(crate) reload: DispatcherReload,
     trigger: Trigger,
-    task: JoinHandle<Result<(), RunError>>,
+    task: JoinHandle<Result<bool, RunError>>,
 }
 
 impl Running {
@@ -148,6 +148,13 @@ impl Running {
     pub(crate) async fn stop(self) -> MemoryBroker {
         self.drain();
         self.ended().await
+    }
+
+    /// Drains, waits for the end, and checks that `shutdown.deadline` has cut something off.
+    pub(crate) async fn cut_off(self) -> MemoryBroker {
+        self.drain();
+        assert!(!tokio::time::timeout(Duration::from_secs(20), self.task).await.unwrap().unwrap().unwrap());
+        self.broker
     }
 
     pub(crate) async fn ended(self) -> MemoryBroker {

@@ -8,7 +8,7 @@ use crate::{
 };
 use postern_shared::{
     clock,
-    error::{Failure, FailureClass},
+    error::Failure,
     message::{BackendName, Outbound, Recipient, Report},
 };
 use std::collections::VecDeque;
@@ -128,11 +128,15 @@ fn given_up(address: &Address, envelope: &Envelope, why: &str) -> Vec<(Address, 
         _ => None,
     };
     let attempts = message.as_ref().map_or(0, |message| message.attempt.saturating_sub(1));
-    let cause = Cause { class: FailureClass::Permanent, code: REFUSED_BY_BROKER, reason: &reason, attempts };
+    let failure = Failure::permanent(REFUSED_BY_BROKER, reason);
+    let failure = match &message {
+        Some(message) => message.given_up(failure),
+        None => failure,
+    };
+    let cause = Cause { class: failure.class, code: REFUSED_BY_BROKER, reason: &failure.detail, attempts };
     let letter = dead_letter(envelope.clone(), &address.queue(), cause);
     let dead = backend(address).map(|backend| (Address::Dead(backend), letter));
     let report = message.map(|message| {
-        let failure = message.given_up(Failure::permanent(REFUSED_BY_BROKER, reason.clone()));
         let report = Envelope::from(&failed(&message, &failure));
         (Address::Reports(message.backend), report)
     });
@@ -154,7 +158,7 @@ fn backend(address: &Address) -> Option<BackendName> {
     }
 }
 
-/// The report that `message` failed for each of its recipients.
+/// The report that `message` was given up for each of its recipients because of `failure`.
 fn failed(message: &Outbound, failure: &Failure) -> Report {
     let recipient = |identity| Recipient::failed(identity, failure);
     Report {

@@ -73,6 +73,21 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// The exit of a program that was told to drain. `finished` says whether everything in progress was finished
+    /// before `shutdown.deadline`.
+    ///
+    /// # Errors
+    /// It was not: what was cut off may come, or be sent, a second time.
+    pub fn drained(finished: bool) -> Result<(), Self> {
+        match finished {
+            true => Ok(()),
+            false => Err(Self::Failed(anyhow::anyhow!(
+                "shutdown.deadline has cut off what was in progress: requests that got no answer are repeated by \
+                 their senders, and requeued messages may be sent again"
+            ))),
+        }
+    }
+
     /// The exit because of `problems` in the configuration that `arguments` name.
     pub fn problems(arguments: &Arguments, problems: Vec<Problem>) -> Self {
         let source_name = source_name(arguments.config.as_deref());

@@ -174,6 +174,7 @@ fn what_was_refused_is_dead_in_the_log_and_what_was_not_confirmed_is_counted() {
         (audit.differing - refused, audit.unconfirmed)
     };
     assert_eq!(compared(logged(refused, "outbound", "failed", &["accepted", "failed", "dead"])), (0, 0));
+    assert_eq!(compared(logged(refused, "outbound", "unknown", &["accepted", "unknown", "dead"])), (0, 0));
     assert_eq!(compared(logged(refused, "outbound", "failed", &["accepted", "failed"])), (1, 0));
     let text = format!("{} {}", crate::load::TEXT, refused + 1);
     let mut unconfirmed = serde_json::json!({

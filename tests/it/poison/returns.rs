@@ -167,7 +167,7 @@ impl Running {
         let dispatcher = Dispatcher::new(validated, broker.clone(), &monitoring).unwrap();
         let control = monitoring.control;
         let (trigger, shutdown) = Shutdown::new();
-        let task = tokio::spawn(async move { dispatcher.run(shutdown).await.unwrap() });
+        let task = tokio::spawn(async move { dispatcher.run(shutdown).await.map(|_| ()).unwrap() });
         Self { stage, control, trigger, task }
     }
 

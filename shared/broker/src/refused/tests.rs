@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{HeaderValue, QueueName};
-use postern_shared::message::{MessageId, Priority};
+use postern_shared::message::{MessageId, Priority, State};
 use std::time::Duration;
 
 type Messages = Vec<(Address, Envelope)>;
@@ -107,6 +107,25 @@ fn a_retry_goes_in_pieces_and_else_is_dead_and_reported() {
     assert_eq!(letter.text_header(header::QUEUE), Some("postern.outbound.demo"));
     assert_eq!(letter.headers.get(header::ATTEMPTS), Some(&HeaderValue::Integer(1)));
     assert!(letter.text_header(header::REASON).unwrap().ends_with("still too much"), "{letter:?}");
+}
+
+#[test]
+fn the_dead_letter_of_a_retry_says_what_its_report_says() {
+    let queue = QueueName::outbound(&demo(), Priority::Normal);
+    let later = Address::Later { queue, delay: Duration::from_secs(1) };
+    for (maybe_sent, class, state) in [(false, "permanent", State::Failed), (true, "unknown", State::Unknown)]
+    {
+        let retry = Envelope::from(&Outbound { maybe_sent, ..message(1) });
+        let (taken, _) = left((later.clone(), retry), |address, _| !matches!(address, Address::Later { .. }));
+        let [(Address::Dead(_), letter), (Address::Reports(_), report)] = &taken[..] else {
+            panic!("{taken:?}")
+        };
+        let report = Report::from_json(&report.body).unwrap();
+        let (told, reason) = (report.recipients[0].state, report.recipients[0].reason.as_ref().unwrap());
+        assert_eq!((told, reason.class.as_str()), (state, class));
+        assert_eq!(letter.text_header(header::CLASS), Some(class));
+        assert_eq!(letter.text_header(header::REASON), Some(reason.detail.as_str()));
+    }
 }
 
 #[test]

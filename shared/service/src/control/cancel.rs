@@ -79,7 +79,8 @@ pub struct Cancellation {
 
 impl Operator {
     /// Cancels the messages of `backend` that `command` selects: they are no longer sent, and each of their
-    /// recipients is reported as failed with the code [`CANCELLED`](super::CANCELLED).
+    /// recipients is reported as `failed`, or `unknown` if an attempt was not answered, with the code
+    /// [`CANCELLED`](super::CANCELLED).
     ///
     /// # Errors
     /// [`CommandError`]. If the broker was lost after the command was stored, the command still applies.
