@@ -24,12 +24,17 @@ const BATCH: usize = 5;
 /// The most messages in flight.
 pub(crate) const UNDER_WAY: usize = 2 * CLIENTS + BATCH_CLIENTS * BATCH;
 /// How long a client rests after an answer, except in a rush.
-const REST: Duration = Duration::from_millis(200);
+const REST: Duration = Duration::from_millis(400);
 /// In a rush, how many accepted messages of each way may wait to come out, and how many for their reports. More
 /// would only have to be waited for later.
 const WAITING: usize = 150;
 /// How long a client rests while more than that wait.
 const FULL: Duration = Duration::from_millis(5);
+/// How many accepted messages of each way may wait before every client rests longer: a busy machine would never
+/// catch up.
+const BACKLOG: usize = 700;
+/// How long a client rests after an answer while more than [`BACKLOG`] wait.
+const LONG_REST: Duration = Duration::from_secs(3);
 /// How long a client rests after an answer that is not 2xx.
 const SORRY: Duration = Duration::from_millis(100);
 
@@ -97,7 +102,7 @@ impl Load {
         self.pace.send_replace(Pace::Rush([WAITING; 2]));
     }
 
-    /// Posts as fast as answers come from now on.
+    /// Posts as fast as answers come from now on, until [`BACKLOG`] messages wait.
     pub(crate) fn rush_on(&self) {
         self.pace.send_replace(Pace::Rush([usize::MAX; 2]));
     }
@@ -138,18 +143,19 @@ impl Poster {
                 tokio::time::sleep(SORRY).await;
             }
             let now = *pace.borrow();
-            match now {
-                Pace::Calm => {
-                    // A rush ends the rest early. An error means that the load is gone.
-                    let _ = tokio::time::timeout(REST, pace.changed()).await;
+            if let Pace::Rush(most) = now {
+                while self.waiting() > most[self.way as usize] && *pace.borrow() == now {
+                    tokio::time::sleep(FULL).await;
                 }
-                Pace::Rush(most) => {
-                    while self.waiting() > most[self.way as usize] && *pace.borrow() == now {
-                        tokio::time::sleep(FULL).await;
-                    }
-                }
-                Pace::Over => {}
             }
+            let rest = match now {
+                Pace::Over => continue,
+                _ if self.waiting() > BACKLOG => LONG_REST,
+                Pace::Calm => REST,
+                Pace::Rush(_) => continue,
+            };
+            // Another pace ends the rest early. An error means that the load is gone.
+            let _ = tokio::time::timeout(rest, pace.changed()).await;
         }
     }
 

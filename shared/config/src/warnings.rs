@@ -38,7 +38,10 @@ fn empty_secrets(config: &Config, reader: &mut Reader) {
     for (name, backend) in &config.backends {
         let settings = backend.definition.settings.expose();
         let Some(send) = backend.definition.connector.http() else { continue };
-        let auth = send.auth.iter().flat_map(SendAuth::secrets).map(|(_, secret)| ("auth", secret));
+        // An empty session token means that there is none: requests are signed all the same.
+        let auth =
+            send.auth.iter().flat_map(SendAuth::secrets).filter(|(key, _)| *key != "aws_sigv4.session_token");
+        let auth = auth.map(|(_, secret)| ("auth", secret));
         let proxy = send.proxy.iter().map(|secret| ("proxy", secret));
         for (key, secret) in auth.chain(proxy) {
             let Some(setting) = secret.setting().filter(|name| settings.get(*name) == Some(&"".into()))

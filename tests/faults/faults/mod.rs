@@ -39,7 +39,11 @@ macro_rules! scenario {
 /// The faults of a lane strike one after the other; the lanes run at the same time. Most of the time they wait
 /// for timers and for programs to start.
 pub(crate) const LANES: &[&[Scenario]] = &[
-    &[scenario!("kill -9 of the broker", broker::killed)],
+    &[
+        scenario!("kill -9 of the broker", broker::killed),
+        scenario!("the broker's memory alarm", broker::memory_alarm),
+        scenario!("the broker's disk alarm", broker::disk_alarm),
+    ],
     &[scenario!("three nodes: kill -9 of the queues' leader", cluster::leader_killed)],
     &[
         scenario!("kill -9 of the ingress", processes::ingress_killed),
@@ -47,15 +51,12 @@ pub(crate) const LANES: &[&[Scenario]] = &[
         scenario!("kill -9 of the one process, RabbitMQ", processes::gateway_killed),
         scenario!("SIGTERM to the ingress", processes::ingress_drained),
         scenario!("SIGTERM to the dispatcher", processes::dispatcher_drained),
-        scenario!("kill -9 of the broker, the ingress and the dispatcher at once", broker::power_cut),
     ],
     &[
         scenario!("the network cuts every connection to the broker", network::cut),
         scenario!("the network closes one direction", network::half_closed),
         scenario!("the network goes silent", network::silent),
         scenario!("the network is slow", network::slow),
-        scenario!("the broker's memory alarm", broker::memory_alarm),
-        scenario!("the broker's disk alarm", broker::disk_alarm),
     ],
     &[
         scenario!("kill -9 of the one process, embedded", processes::embedded_killed),
@@ -64,6 +65,7 @@ pub(crate) const LANES: &[&[Scenario]] = &[
         scenario!("a pause and kill -9 of the one process, embedded", commands::paused_embedded),
         scenario!("kill -9 during a cancellation, embedded", commands::cancelled_embedded),
         scenario!("kill -9 during a move, embedded", commands::moved_embedded),
+        scenario!("kill -9 of the broker, the ingress and the dispatcher at once", broker::power_cut),
     ],
     &[
         scenario!("full disk under the spool", disk::full_under_spool),

@@ -137,6 +137,7 @@ fn what_is_meant_is_not_warned_of() {
         backends.to_owned(),
         format!("[application]\ntype = \"echo\"\n{console}"),
         format!("[broker]\nurl = \"amqp://h/\"\n{console}"),
+        "[backends.a]\ntype = \"aws-sms\"\n[backends.a.settings]\naccess_key_id = \"k\"\nsecret_access_key = \"s\"\nregion = \"r\"\norigination_identity = \"f\"\ncallback_token = \"0123456789abcdef\"\nsession_token = \"\"\n".to_owned(),
         format!(
             "[application]\ntype = \"echo\"\n[compat.vumi]\nusers = [{{ {user}, allow = [\"127.0.0.1\"] }}]\n{console}"
         ),
