@@ -115,8 +115,13 @@ pub(super) fn prepare(connection: &Connection, keeping: &Keeping) -> Result<(), 
     let prepare = || {
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         sqlite::noting(&transaction, || sqlite::prepare(&transaction, keeping))?;
-        sqlite::begin_to_note(&transaction)?;
         transaction.commit()?;
+        if let Err(error) = sqlite::begin_to_note(connection) {
+            if is_of_the_file(&error) {
+                return Err(error.into());
+            }
+            tracing::warn!(%error, "the size of the message log cannot be determined: log.max_bytes has no effect");
+        }
         // Also for the queues' messages: no free page may hold a person who was forgotten.
         connection.pragma_update(None, "secure_delete", "ON")?;
         Ok(())

@@ -1,6 +1,10 @@
 //! Writing jobs, each in one transaction, and the thread that does them.
 
-use super::{erase, record::record, size::noting};
+use super::{
+    erase,
+    record::record,
+    size::{note_again, noting},
+};
 use crate::{
     message_log::{Keeping, LogError},
     sqlite::touch,
@@ -59,7 +63,14 @@ impl WriteJob {
             Self::Record(events) => transaction(&|file| record(file, keeping, events).map(|()| 0)),
             Self::Forget(forms) => transaction(&|file| erase::forget(file, forms)),
             Self::ExpireOlder(before) => transaction(&|file| erase::expire_older(file, *before)),
-            Self::ExpireOldest => transaction(&|file| erase::expire_oldest(file)),
+            Self::ExpireOldest => transaction(&|file| {
+                let messages = erase::expire_oldest(file)?;
+                if messages == 0 {
+                    // The log is empty, and yet too large.
+                    note_again(file)?;
+                }
+                Ok(messages)
+            }),
             Self::EmptyWal => empty_wal(connection),
         }
     }
