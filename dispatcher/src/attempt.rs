@@ -56,6 +56,15 @@ pub(crate) struct RecipientResult {
     pub(crate) before: Vec<Sent>,
 }
 
+/// How much of a message is left for a recipient after an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Remainder {
+    /// How many parts the recipient got in this attempt.
+    pub(crate) parts: usize,
+    /// Whether the provider may have the rest.
+    pub(crate) maybe_sent: bool,
+}
+
 /// The parts of a message that one recipient got, and why the next part failed.
 #[derive(Debug, Clone, Default)]
 struct PartsProgress {
@@ -81,9 +90,14 @@ impl RecipientResult {
 
     /// Whether the provider may have the text that is left for the recipient. An earlier attempt that was not
     /// answered leaves no doubt once the provider accepted the part that it was about.
-    pub(crate) fn maybe_sent(&self, message: &Outbound) -> bool {
+    fn maybe_sent(&self, message: &Outbound) -> bool {
         let unanswered = self.disposition.failure().is_some_and(Failure::was_unanswered);
         unanswered || (message.maybe_sent && self.before.is_empty())
+    }
+
+    /// How much of `message` is left for the recipient.
+    pub(crate) fn remainder(&self, message: &Outbound) -> Remainder {
+        Remainder { parts: self.before.len(), maybe_sent: self.maybe_sent(message) }
     }
 
     /// The parts that the provider accepted.
@@ -122,9 +136,13 @@ impl<'m> Attempt<'m> {
         self.results.iter().map(|result| &result.disposition)
     }
 
-    /// What is left of the message for `identities`, who got `parts` parts in this attempt.
-    pub(crate) fn rest(&self, parts: usize, identities: Vec<Identity>) -> Outbound {
-        let rest = Outbound { identities, ..self.message.clone() };
+    /// What is left of the message for `identities`, each of whom has this remainder.
+    pub(crate) fn rest(
+        &self,
+        Remainder { parts, maybe_sent }: Remainder,
+        identities: Vec<Identity>,
+    ) -> Outbound {
+        let rest = Outbound { identities, maybe_sent, ..self.message.clone() };
         match &self.prepared {
             Some(prepared) if parts > 0 => Outbound {
                 text: prepared.after(parts).to_owned(),

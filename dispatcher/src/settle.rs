@@ -12,7 +12,7 @@ pub(crate) use tally::note;
 
 use crate::metrics::{OutcomeLabel, SendingMetrics};
 use crate::{
-    attempt::Attempt,
+    attempt::{Attempt, Remainder},
     dead_letter::{malformed, note_malformed},
     polls::PollSchedule,
     publish::Publisher,
@@ -143,17 +143,17 @@ pub(crate) fn settlement(
     let report = Envelope::from(&report(attempt, now));
     let mut messages = vec![(Address::Reports(message.backend.clone()), report.in_trace_of(original))];
     messages.extend(
-        dead(attempt).iter().filter_map(|(rest, dead)| letter(original, queue, attempt, *rest, dead)),
+        dead(attempt).iter().filter_map(|(left, dead)| letter(original, queue, attempt, *left, dead)),
     );
     // Retries come last: a broker that refuses a message stores none after it, and a retry that is stored
     // twice is sent twice.
-    for ((delay, deferred, parts, maybe_sent), identities) in waiting(attempt) {
-        let rest = attempt.rest(parts, identities);
+    for ((delay, deferred, left), identities) in waiting(attempt) {
+        let rest = attempt.rest(left, identities);
         let (number, deferred) = match deferred {
             None => (message.attempt.saturating_add(1), 0),
             Some(times) => (message.attempt, times),
         };
-        let retry = Outbound { attempt: number, deferred, maybe_sent, ..rest };
+        let retry = Outbound { attempt: number, deferred, ..rest };
         let envelope = Envelope { headers: original.own_headers(), ..Envelope::from(&retry) };
         messages.push((Address::Later { queue: queue.clone(), delay }, envelope));
     }
@@ -161,8 +161,8 @@ pub(crate) fn settlement(
 }
 
 /// The identities that are retried, by how long they wait, how often the same attempt was deferred (`None`:
-/// the next attempt), how many parts they got in this attempt, and whether the provider may have the rest.
-fn waiting(attempt: &Attempt<'_>) -> BTreeMap<(Duration, Option<u32>, usize, bool), Vec<Identity>> {
+/// the next attempt), and how much is left for them.
+fn waiting(attempt: &Attempt<'_>) -> BTreeMap<(Duration, Option<u32>, Remainder), Vec<Identity>> {
     let mut waiting: BTreeMap<_, Vec<Identity>> = BTreeMap::new();
     for (identity, result) in attempt.each() {
         let (delay, deferred) = match result.disposition {
@@ -170,20 +170,18 @@ fn waiting(attempt: &Attempt<'_>) -> BTreeMap<(Duration, Option<u32>, usize, boo
             Disposition::Deferred { delay, times, .. } => (delay, Some(times)),
             _ => continue,
         };
-        let maybe_sent = result.maybe_sent(attempt.message);
-        waiting.entry((delay, deferred, result.before.len(), maybe_sent)).or_default().push(identity.clone());
+        let left = result.remainder(attempt.message);
+        waiting.entry((delay, deferred, left)).or_default().push(identity.clone());
     }
     waiting
 }
 
-/// The identities that are given up, by the number of parts that they got in this attempt, and whether the
-/// provider may have the rest.
-fn dead<'a>(attempt: &'a Attempt<'_>) -> BTreeMap<(usize, bool), Dead<'a>> {
+/// The identities that are given up, by how much is left for them.
+fn dead<'a>(attempt: &'a Attempt<'_>) -> BTreeMap<Remainder, Dead<'a>> {
     let mut dead: BTreeMap<_, Dead<'_>> = BTreeMap::new();
     for (identity, result) in attempt.each() {
         if matches!(result.disposition, Disposition::Dead(_) | Disposition::Expired(_)) {
-            let maybe_sent = result.maybe_sent(attempt.message);
-            let dead = dead.entry((result.before.len(), maybe_sent)).or_default();
+            let dead = dead.entry(result.remainder(attempt.message)).or_default();
             dead.identities.push(identity.clone());
             dead.dispositions.push(&result.disposition);
         }
@@ -202,16 +200,16 @@ fn letter(
     original: &Envelope,
     queue: &QueueName,
     attempt: &Attempt<'_>,
-    (parts, maybe_sent): (usize, bool),
+    left: Remainder,
     dead: &Dead<'_>,
 ) -> Option<(Address, Envelope)> {
     let message = attempt.message;
     let (class, code, reason) = why_dead(&dead.dispositions)?;
-    let is_whole = parts == 0 && dead.identities.len() == message.identities.len();
-    let mut envelope = if is_whole && message.maybe_sent == maybe_sent {
+    let is_unchanged = left == Remainder { parts: 0, maybe_sent: message.maybe_sent };
+    let mut envelope = if is_unchanged && dead.identities.len() == message.identities.len() {
         original.clone()
     } else {
-        let rest = Outbound { maybe_sent, ..attempt.rest(parts, dead.identities.clone()) };
+        let rest = attempt.rest(left, dead.identities.clone());
         Envelope { headers: original.headers.clone(), ..Envelope::from(&rest) }
     };
     // If the application gave no id, the one that was assigned on reading.

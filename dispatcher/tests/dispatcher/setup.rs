@@ -153,13 +153,19 @@ impl Running {
     /// Drains, waits for the end, and checks that `shutdown.deadline` has cut something off.
     pub(crate) async fn cut_off(self) -> MemoryBroker {
         self.drain();
-        assert!(!tokio::time::timeout(Duration::from_secs(20), self.task).await.unwrap().unwrap().unwrap());
-        self.broker
+        let (broker, finished) = self.end().await;
+        assert!(!finished, "all was finished");
+        broker
     }
 
     pub(crate) async fn ended(self) -> MemoryBroker {
-        tokio::time::timeout(Duration::from_secs(20), self.task).await.unwrap().unwrap().unwrap();
-        self.broker
+        self.end().await.0
+    }
+
+    /// The broker, and whether all that was in flight was finished.
+    async fn end(self) -> (MemoryBroker, bool) {
+        let ended = tokio::time::timeout(Duration::from_secs(20), self.task).await;
+        (self.broker, ended.unwrap().unwrap().unwrap())
     }
 }
 

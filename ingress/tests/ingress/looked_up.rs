@@ -191,22 +191,22 @@ async fn a_report_in_another_spelling_gets_the_messages_own() {
     let store = Store::open(Keeping::full()).await;
     let ingress = store.ingress().await;
     let id = store.sent(&ingress, "%2B1555+%2B2", 1).await;
+    let states = async || {
+        let message = store.log.message(id).await.unwrap().unwrap();
+        message.recipients.iter().map(|recipient| recipient.state.as_str().to_owned()).collect::<Vec<_>>()
+    };
     report(&ingress, "sid=sid-%2B1555&phone=001555&status=ok").await;
     let [told] = &store.callbacks(1).await[..] else { panic!("not one") };
     let [published] = &store.reports(1).await[..] else { panic!("not one") };
     for identity in [&told.identity, &published.recipients[0].identity] {
         assert_eq!(identity.as_ref().map(|identity| identity.as_str()), Some("+1555"));
     }
-    let message = store.log.message(id).await.unwrap().unwrap();
-    let states: Vec<_> = message.recipients.iter().map(|recipient| recipient.state.as_str()).collect();
-    assert_eq!(states, ["delivered", "sent"]);
+    assert_eq!(states().await, ["delivered", "sent"]);
     // Under the id of the first recipient, the provider reports the second.
     report(&ingress, "sid=sid-%2B1555&phone=2&status=no").await;
     let [published] = &store.reports(1).await[..] else { panic!("not one") };
     assert_eq!(published.recipients[0].identity.as_ref().map(|identity| identity.as_str()), Some("2"));
-    let message = store.log.message(id).await.unwrap().unwrap();
-    let states: Vec<_> = message.recipients.iter().map(|recipient| recipient.state.as_str()).collect();
-    assert_eq!(states, ["delivered", "undelivered"]);
+    assert_eq!(states().await, ["delivered", "undelivered"]);
 }
 
 /// A publisher to the broker cannot have its own address called, nor that of another message.

@@ -72,10 +72,7 @@ impl Tables<'_> {
         }
         self.remember_answer(known.message, event)?;
         let recipient = match &event.identity {
-            Some(identity) => match self.reported(known, identity, event)? {
-                Some(recipient) => recipient,
-                None => self.recipient(known, identity, event.at.as_millisecond())?,
-            },
+            Some(identity) => self.recipient_of(known, identity, event)?,
             None => NOBODY,
         };
         if !self.insert_event(known.message, recipient, event)? {
@@ -199,16 +196,26 @@ impl Tables<'_> {
     fn join(&self, known: &MessageRow, event: &Event, content: &Content) -> rusqlite::Result<()> {
         let at = event.at.as_millisecond();
         for identity in &content.identities {
-            self.recipient(known, identity, at)?;
+            if self.number(known, &self.keeping.identity(identity))?.is_none() {
+                self.add_recipient(known, identity, at)?;
+            }
         }
         Ok(())
     }
 
-    /// The number of the recipient `identity`, who is added if necessary.
-    fn recipient(&self, known: &MessageRow, identity: &Identity, at: i64) -> rusqlite::Result<i64> {
+    /// The number of the recipient whom `event` calls `identity`, and who is added if necessary.
+    fn recipient_of(&self, known: &MessageRow, identity: &Identity, event: &Event) -> rusqlite::Result<i64> {
         if let Some(recipient) = self.number(known, &self.keeping.identity(identity))? {
             return Ok(recipient);
         }
+        match self.respelled(known, identity, event)? {
+            Some(recipient) => Ok(recipient),
+            None => self.add_recipient(known, identity, event.at.as_millisecond()),
+        }
+    }
+
+    /// Adds the recipient `identity`, and returns the number.
+    fn add_recipient(&self, known: &MessageRow, identity: &Identity, at: i64) -> rusqlite::Result<i64> {
         let sql = "SELECT coalesce(max(recipient), 0) FROM recipients WHERE message = ?1";
         let last: i64 = self.prepare(sql)?.query_row([known.message], |row| row.get(0))?;
         let standing = Standing::new(known.direction, at);

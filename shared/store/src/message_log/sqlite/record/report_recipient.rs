@@ -6,9 +6,9 @@ use postern_shared::{event::Event, message::Identity};
 use std::collections::BTreeSet;
 
 impl Tables<'_> {
-    /// The number of the recipient whom `event`, from a delivery report, calls `identity`. `None` if the event is not
-    /// from a report, or not exactly one recipient of the message has this number.
-    pub(super) fn reported(
+    /// The number of the recipient who has the number `identity` of `event`, from a delivery report, in another
+    /// spelling. `None` if the event is not from a report, or not exactly one recipient of the message has it.
+    pub(super) fn respelled(
         &self,
         known: &MessageRow,
         identity: &Identity,
@@ -16,10 +16,6 @@ impl Tables<'_> {
     ) -> rusqlite::Result<Option<i64>> {
         if !is_report(event) {
             return Ok(None);
-        }
-        let exact = self.number(known, &self.keeping.identity(identity))?;
-        if exact.is_some() {
-            return Ok(exact);
         }
         let mut same: BTreeSet<i64> = BTreeSet::new();
         for spelling in self.keeping.spellings(identity) {
