@@ -56,9 +56,9 @@ pub(crate) struct RecipientResult {
     pub(crate) before: Vec<Sent>,
 }
 
-/// How much of a message is left for a recipient after an attempt.
+/// How far an attempt came for a recipient, and therefore what is left of the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Remainder {
+pub(crate) struct Progress {
     /// How many parts the recipient got in this attempt.
     pub(crate) parts: usize,
     /// Whether the provider may have the rest.
@@ -95,9 +95,9 @@ impl RecipientResult {
         unanswered || (message.maybe_sent && self.before.is_empty())
     }
 
-    /// How much of `message` is left for the recipient.
-    pub(crate) fn remainder(&self, message: &Outbound) -> Remainder {
-        Remainder { parts: self.before.len(), maybe_sent: self.maybe_sent(message) }
+    /// How far the attempt came with `message` for the recipient.
+    pub(crate) fn progress(&self, message: &Outbound) -> Progress {
+        Progress { parts: self.before.len(), maybe_sent: self.maybe_sent(message) }
     }
 
     /// The parts that the provider accepted.
@@ -136,10 +136,10 @@ impl<'m> Attempt<'m> {
         self.results.iter().map(|result| &result.disposition)
     }
 
-    /// What is left of the message for `identities`, each of whom has this remainder.
+    /// What is left of the message for `identities`, with each of whom the attempt came equally far.
     pub(crate) fn rest(
         &self,
-        Remainder { parts, maybe_sent }: Remainder,
+        Progress { parts, maybe_sent }: Progress,
         identities: Vec<Identity>,
     ) -> Outbound {
         let rest = Outbound { identities, maybe_sent, ..self.message.clone() };

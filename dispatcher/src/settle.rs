@@ -12,7 +12,7 @@ pub(crate) use tally::note;
 
 use crate::metrics::{OutcomeLabel, SendingMetrics};
 use crate::{
-    attempt::{Attempt, Remainder},
+    attempt::{Attempt, Progress},
     dead_letter::{malformed, note_malformed},
     polls::PollSchedule,
     publish::Publisher,
@@ -143,12 +143,12 @@ pub(crate) fn settlement(
     let report = Envelope::from(&report(attempt, now));
     let mut messages = vec![(Address::Reports(message.backend.clone()), report.in_trace_of(original))];
     messages.extend(
-        dead(attempt).iter().filter_map(|(left, dead)| letter(original, queue, attempt, *left, dead)),
+        dead(attempt).iter().filter_map(|(progress, dead)| letter(original, queue, attempt, *progress, dead)),
     );
     // Retries come last: a broker that refuses a message stores none after it, and a retry that is stored
     // twice is sent twice.
-    for ((delay, deferred, left), identities) in waiting(attempt) {
-        let rest = attempt.rest(left, identities);
+    for ((delay, deferred, progress), identities) in waiting(attempt) {
+        let rest = attempt.rest(progress, identities);
         let (number, deferred) = match deferred {
             None => (message.attempt.saturating_add(1), 0),
             Some(times) => (message.attempt, times),
@@ -161,8 +161,8 @@ pub(crate) fn settlement(
 }
 
 /// The identities that are retried, by how long they wait, how often the same attempt was deferred (`None`:
-/// the next attempt), and how much is left for them.
-fn waiting(attempt: &Attempt<'_>) -> BTreeMap<(Duration, Option<u32>, Remainder), Vec<Identity>> {
+/// the next attempt), and how far this attempt came for them.
+fn waiting(attempt: &Attempt<'_>) -> BTreeMap<(Duration, Option<u32>, Progress), Vec<Identity>> {
     let mut waiting: BTreeMap<_, Vec<Identity>> = BTreeMap::new();
     for (identity, result) in attempt.each() {
         let (delay, deferred) = match result.disposition {
@@ -170,18 +170,18 @@ fn waiting(attempt: &Attempt<'_>) -> BTreeMap<(Duration, Option<u32>, Remainder)
             Disposition::Deferred { delay, times, .. } => (delay, Some(times)),
             _ => continue,
         };
-        let left = result.remainder(attempt.message);
-        waiting.entry((delay, deferred, left)).or_default().push(identity.clone());
+        let progress = result.progress(attempt.message);
+        waiting.entry((delay, deferred, progress)).or_default().push(identity.clone());
     }
     waiting
 }
 
-/// The identities that are given up, by how much is left for them.
-fn dead<'a>(attempt: &'a Attempt<'_>) -> BTreeMap<Remainder, Dead<'a>> {
+/// The identities that are given up, by how far the attempt came for them.
+fn dead<'a>(attempt: &'a Attempt<'_>) -> BTreeMap<Progress, Dead<'a>> {
     let mut dead: BTreeMap<_, Dead<'_>> = BTreeMap::new();
     for (identity, result) in attempt.each() {
         if matches!(result.disposition, Disposition::Dead(_) | Disposition::Expired(_)) {
-            let dead = dead.entry(result.remainder(attempt.message)).or_default();
+            let dead = dead.entry(result.progress(attempt.message)).or_default();
             dead.identities.push(identity.clone());
             dead.dispositions.push(&result.disposition);
         }
@@ -200,16 +200,16 @@ fn letter(
     original: &Envelope,
     queue: &QueueName,
     attempt: &Attempt<'_>,
-    left: Remainder,
+    progress: Progress,
     dead: &Dead<'_>,
 ) -> Option<(Address, Envelope)> {
     let message = attempt.message;
     let (class, code, reason) = why_dead(&dead.dispositions)?;
-    let is_unchanged = left == Remainder { parts: 0, maybe_sent: message.maybe_sent };
+    let is_unchanged = progress == Progress { parts: 0, maybe_sent: message.maybe_sent };
     let mut envelope = if is_unchanged && dead.identities.len() == message.identities.len() {
         original.clone()
     } else {
-        let rest = attempt.rest(left, dead.identities.clone());
+        let rest = attempt.rest(progress, dead.identities.clone());
         Envelope { headers: original.headers.clone(), ..Envelope::from(&rest) }
     };
     // If the application gave no id, the one that was assigned on reading.
