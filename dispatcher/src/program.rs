@@ -71,7 +71,7 @@ pub async fn run(
         ended = dispatcher.run(runtime.shutdown.clone()) => ended,
         never = reloads.serve(config, &reload) => match never {},
     };
-    runtime.close().await;
+    runtime.close(matches!(ended, Ok(true))).await;
     Exit::drained(ended?)
 }
 

@@ -207,11 +207,11 @@ impl Recorder {
             self.metrics.failures.inc();
             let pause = backoff.pause();
             if begun.elapsed() + pause > RECORD_WITHIN {
-                tracing::warn!(%error, "the message log cannot be written: requeued");
+                tracing::warn!(%error, "message log unavailable: not written, requeued");
                 return Ok(false);
             }
             let seconds = pause.as_secs_f64();
-            tracing::warn!(%error, seconds, "the message log cannot be written, retrying");
+            tracing::warn!(%error, seconds, "message log unavailable: not written, retrying");
             sleep(pause).await;
         }
     }

@@ -68,7 +68,7 @@ pub async fn run(arguments: &Arguments, providers: &ProviderRegistry, forms: &Fo
         never = reloads.serve(config, &reload) => match never {},
     };
     let finished = ended?;
-    runtime.close().await;
+    runtime.close(finished).await;
     Exit::drained(finished)
 }
 

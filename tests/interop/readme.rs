@@ -23,13 +23,20 @@ fn the_readme_names_the_versions_that_were_tried() {
         format!("fakesmsc | {kannel} (Debian 12) |"),
         format!("| RapidSMS | {} on Django {} |", version("rapidsms"), version("Django")),
         format!("library | {} |", version("twilio")),
-        format!("| python-telegram-bot | {} |", version("python-telegram-bot")),
+        format!(
+            "| python-telegram-bot; Infobip's Python client | {}; {} |",
+            version("python-telegram-bot"),
+            version("infobip-api-python-client"),
+        ),
         format!("| pywa (WhatsApp) | {} |", version("pywa")),
         format!("SMSGate for Android's Python client | {} |", version("android-sms-gateway")),
-        format!("| Infobip's Python client | {} |", version("infobip-api-python-client")),
         format!("| Jasmin | {jasmin} |"),
-        format!("| {} | {} |", VENDORS.join(", "), VENDORS.map(version).join(", ")),
-        format!("| vonage-jwt | {} |", version("vonage-jwt")),
+        format!(
+            "| {}; vonage-jwt | {}; {} |",
+            VENDORS.join(", "),
+            VENDORS.map(version).join(", "),
+            version("vonage-jwt"),
+        ),
     ] {
         assert!(readme.contains(&row), "README.md, \"Tried with\": no {row:?}");
     }

@@ -6,7 +6,6 @@
 
 mod arguments;
 mod client;
-mod operator;
 mod remote;
 mod table;
 
@@ -172,7 +171,7 @@ async fn confirm(client: &DeadLetterClient, everything: Everything, queue: DeadQ
 /// was asked logs it itself.
 fn trace(client: &DeadLetterClient, command: ChangingCommand, done: &Done, target: &DeadTarget) {
     if let (DeadLetterClient::Here { .. }, false) = (client, done.dry_run) {
-        let by = terminal::plain(&operator::name(target.user.as_deref()));
+        let by = terminal::plain(&target.given_by.name());
         let (now, queue) = (Written(clock::now()), target.queue.queue());
         let (number, stay, what) = (done.done, done.stay.len(), command.done);
         let messages = if number == 1 { "message" } else { "messages" };

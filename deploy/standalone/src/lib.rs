@@ -15,6 +15,7 @@ mod admin_target;
 mod check;
 mod confirm;
 mod dead;
+mod given_by;
 mod greeting;
 mod holder;
 mod key;
@@ -307,7 +308,7 @@ impl Gateway {
             ended = together(&runtime.shutdown, ingress, dispatcher) => ended,
             never = reloads.serve(config, &reload) => match never {},
         };
-        runtime.close().await;
+        runtime.close(matches!((&received, &sent), (Ok(true), Ok(true)))).await;
         let (received, sent) = (received?, sent?);
         Exit::drained(received && sent)
     }

@@ -7,7 +7,7 @@ mod export;
 mod forget;
 mod text;
 
-use crate::greeting::print;
+use crate::{given_by::GivenBy, greeting::print};
 use arguments::LogFilterArguments;
 use clap::{Args, Subcommand};
 use postern_config::Config;
@@ -28,8 +28,9 @@ const LISTED: u64 = 100;
 const LISTED_IDS: usize = 5;
 
 /// The error if there is no message log.
-const OFF: &str = "log: the message log is off, so nothing is recorded about messages: set log.url to \
-                   sqlite:DIR or postgres://…, or remove log.messages = false";
+const OFF: &str = "log: the message log is off, so nothing is recorded about messages: with an embedded broker, \
+                   remove log.messages = false; with RabbitMQ, set log.messages = true, or log.url to \
+                   \"sqlite:DIR\" or \"postgres://…\"";
 
 /// What `postern log` can do.
 #[derive(Debug, Clone, Subcommand)]
@@ -87,9 +88,8 @@ pub(crate) struct ForgetArguments {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// Who gives the command, for the log
-    #[arg(long, env = "USER", hide = true, hide_env_values = true)]
-    user: Option<String>,
+    #[command(flatten)]
+    given_by: GivenBy,
 }
 
 /// Carries out `action`.

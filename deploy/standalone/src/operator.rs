@@ -17,7 +17,7 @@ use client::CommandClient;
 use jiff::Timestamp;
 use postern_config::Config;
 use postern_service::{
-    control::{self, CancelCommand, MoveCommand, PlainCommand},
+    control::{CancelCommand, MoveCommand, PlainCommand},
     moment,
     program::Exit,
 };
@@ -139,7 +139,7 @@ impl OperatorCommand {
 /// [`Exit::Config`] if another command line or configuration would help, else [`Exit::Failed`].
 pub(crate) async fn run(command: OperatorCommand, config: &Config, admin_url: &str) -> Result<(), Exit> {
     let target = command.target().clone();
-    let by = format!("{}@{}", target.by, control::this_machine());
+    let by = target.given_by.name();
     let client = CommandClient::open(&target, config, admin_url).await?;
     let done = answer(&client, command, &by).await;
     client.close().await;

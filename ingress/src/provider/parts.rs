@@ -69,7 +69,7 @@ impl<'r> Incoming<'r> {
 
     fn note_not_evaluated(&self, key: &str, why: &str) {
         if self.lines.admits(None) {
-            tracing::warn!(backend = %self.backend, key, error = why, "an expression cannot be evaluated");
+            tracing::warn!(backend = %self.backend, key, error = why, "expression cannot be evaluated, so the request, the item or the handshake is not accepted: correct it");
         }
     }
 

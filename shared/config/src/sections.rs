@@ -22,9 +22,10 @@ pub struct BrokerSection {
     pub max_reports: u64,
     /// The most callbacks that wait in each of their queues. Beyond, the oldest are dropped.
     pub max_callbacks: u64,
-    /// The most messages that wait in each other queue. Further publishes are refused. Absent: no limit.
+    /// The most messages that wait in `postern.inbound` and in each of a backend's two queues. Further
+    /// publishes are refused. Absent: no limit.
     pub max_messages: Option<u64>,
-    /// For the embedded broker only: the free bytes on the disk below which nothing more is accepted.
+    /// For the embedded broker and the spool: the free bytes on the disk below which nothing more is accepted.
     pub min_free_disk: u64,
 }
 

@@ -200,8 +200,9 @@ fn keys(config: &Config, reader: &mut Reader) {
             reader.warning(&format!("{path}.backends"), what);
         }
         if key.may.contains(&Right::Read) && config.message_log().is_none() {
-            let what = "contains \"read\" while the message log is off, so there is nothing to read: set \
-                        log.url to sqlite:DIR or postgres://user:pass@host/database, or remove \"read\"";
+            let what = "contains \"read\" while the message log is off, so there is nothing to read: remove \"read\"; or, with \
+                        an embedded broker, remove log.messages = false; or, with RabbitMQ, set log.messages = \
+                        true, or log.url to \"sqlite:DIR\" or \"postgres://…\"";
             reader.warning(&format!("{path}.may"), what);
         }
         if key.has_expired(Timestamp::now()) {

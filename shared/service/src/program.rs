@@ -247,7 +247,7 @@ impl Runtime {
         })?;
         monitoring.log = message_log::open(config, embedded.as_deref())
             .await
-            .map_err(|error| Exit::Failed(anyhow::anyhow!("log.url: {error}")))?;
+            .map_err(|error| Exit::Failed(anyhow::anyhow!("[log]: {error}")))?;
         if let Some(log) = &monitoring.log {
             tokio::spawn(log.clone().watch());
         }
@@ -361,8 +361,9 @@ impl Runtime {
         tracing::info!("started");
     }
 
-    /// Closes everything, as the last step of a drain.
-    pub async fn close(self) {
+    /// Closes everything, as the last step of a drain. `finished` says whether everything in progress was
+    /// finished.
+    pub async fn close(self, finished: bool) {
         if let Some(spool) = self.spool.get() {
             spool.close().await;
         }
@@ -374,7 +375,9 @@ impl Runtime {
             open.log.close().await;
         }
         self.monitoring.traces.close().await;
-        tracing::info!("drained");
+        if finished {
+            tracing::info!("drained");
+        }
     }
 }
 /// Raises the limit of open files to what the system allows this process: each connection is one, and the

@@ -28,7 +28,8 @@ mod properties;
 
 #[cfg(test)]
 mod tests {
-    use crate::message::{Outbound, Report};
+    use crate::message::{Inbound, Outbound, Report};
+    use serde_json::Value;
 
     const NUMBER: &str = "+15551234567";
 
@@ -64,5 +65,24 @@ mod tests {
         let why = Report::from_json(report.as_bytes()).unwrap_err().to_string();
         assert!(why.contains("recipients[0].reason.class: unknown value; allowed: "), "{why}");
         assert!(!why.contains("555"), "{why}");
+    }
+
+    /// What an application developer copies from `docs/messages.md` is a message, and shows only fields that
+    /// messages have.
+    #[test]
+    fn the_documented_messages_are_messages() {
+        let page = include_str!("../../../docs/messages.md");
+        let example = |section: &str| {
+            let (_, rest) = page.split_once(&format!("\n## {section}\n")).unwrap();
+            let block = rest.split("```").nth(1).unwrap().strip_prefix("json\n").unwrap();
+            (block.as_bytes(), serde_json::from_str::<Value>(block).unwrap())
+        };
+        let value = |written: Vec<u8>| serde_json::from_slice::<Value>(&written).unwrap();
+        let (body, shown) = example("What a person sent");
+        assert_eq!(value(Inbound::from_json(body).unwrap().to_json()), shown);
+        let (body, shown) = example("What you want sent");
+        assert_eq!(value(Outbound::from_json(body).unwrap().to_json()), shown);
+        let (body, shown) = example("What became of it");
+        assert_eq!(value(Report::from_json(body).unwrap().to_json()), shown);
     }
 }

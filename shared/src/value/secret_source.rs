@@ -91,7 +91,7 @@ fn credential(name: &str, directory: Option<OsString>) -> Result<String, String>
     let Some(directory) = directory.filter(|directory| !directory.is_empty()) else {
         return Err(format!(
             "the credential {name} does not exist: {DIRECTORY} is not set; systemd sets it for a unit with \
-             {loaded}. Outside the unit, use `postern check --without-secrets`"
+             {loaded}. Outside the unit, set {DIRECTORY} to a folder that has a file of this name; `postern check` also takes --without-secrets"
         ));
     };
     read(&Path::new(&directory).join(name)).map_err(|error| match error.kind() {

@@ -1,6 +1,6 @@
 //! The arguments that the commands on dead letters have in common.
 
-use crate::admin_target::AdminTarget;
+use crate::{admin_target::AdminTarget, given_by::GivenBy};
 use clap::Args;
 use postern_service::dead::{Age, DeadQueue, Filter};
 use postern_shared::{error::FailureClass, message::BackendName};
@@ -42,9 +42,8 @@ pub(crate) struct DeadTarget {
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) admin: AdminTarget,
-    /// Who gives the command, for the log
-    #[arg(long, env = "USER", hide = true, hide_env_values = true)]
-    pub(super) user: Option<String>,
+    #[command(flatten)]
+    pub(super) given_by: GivenBy,
 }
 
 fn class(name: &str) -> Result<FailureClass, String> {

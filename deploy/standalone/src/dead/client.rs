@@ -1,6 +1,6 @@
 //! The dead letters: on the broker, or through a running gateway.
 
-use super::{arguments::DeadTarget, operator, remote::Remote};
+use super::{arguments::DeadTarget, remote::Remote};
 use crate::holder::{Holder, holder};
 use postern_broker::Broker;
 use postern_config::Config;
@@ -39,7 +39,7 @@ impl DeadLetterClient {
                 let log = postern_service::topology(config).log;
                 Ok(Self::Here {
                     letters: DeadLetters::new(broker.clone(), log),
-                    by: operator::name(target.user.as_deref()),
+                    by: target.given_by.name(),
                     broker,
                 })
             }

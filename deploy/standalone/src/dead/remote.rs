@@ -1,6 +1,6 @@
 //! The dead letters of a running gateway, through `/v1/dead` of its admin port.
 
-use super::{arguments::DeadTarget, operator};
+use super::arguments::DeadTarget;
 use crate::admin_client::AdminClient;
 use postern_service::{
     admin::dead::{BY, DeadLetterCommand},
@@ -24,7 +24,7 @@ impl Remote {
     /// [`Exit::Config`] for a URL or a token that cannot be used.
     pub(super) fn new(url: &str, target: &DeadTarget) -> Result<Self, Exit> {
         let admin = AdminClient::new(url, &target.admin)?;
-        Ok(Self { admin, by: operator::name(target.user.as_deref()) })
+        Ok(Self { admin, by: target.given_by.name() })
     }
 
     pub(super) async fn list(&self, filter: &Filter) -> Result<Listing<Summary>, Exit> {

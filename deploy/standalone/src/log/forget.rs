@@ -32,7 +32,7 @@ pub(super) async fn run(log: &dyn MessageLog, arguments: &ForgetArguments) -> Re
         }
     }
     let messages = log.forget(&arguments.identity).await?;
-    let by = plain(arguments.user.as_deref().unwrap_or("somebody"));
+    let by = plain(&arguments.given_by.name());
     say(&format!("{} a person was erased from {} by {by}\n", Written(clock::now()), number(messages)));
     tell(arguments, messages)
 }

@@ -1,6 +1,6 @@
 //! The options that say who carries out an operator's command.
 
-use crate::admin_target::AdminTarget;
+use crate::{admin_target::AdminTarget, given_by::GivenBy};
 use clap::Args;
 use postern_service::program::Exit;
 use postern_shared::{message::BackendName, terminal};
@@ -13,9 +13,8 @@ pub(crate) struct CommandTarget {
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) admin: AdminTarget,
-    /// Who gives the command, for the logs
-    #[arg(long, value_name = "NAME", env = "USER", default_value = "somebody")]
-    pub(super) by: String,
+    #[command(flatten)]
+    pub(super) given_by: GivenBy,
 }
 
 /// `name` as a path segment. Only the name of a backend or a queue is accepted.

@@ -35,7 +35,7 @@ const WARNINGS: &[Mistake] = &[
         "[log]\nmessages = false\n[[api.keys]]\nname = \"a\"\nkey = \"0123456789abcdef\"\nbackends = [\"a\"]\nmay = [\"read\"]\n[backends.a]\ntype = \"console\"",
         "api.keys[0].may",
         Some(7),
-        "set log.url",
+        "log.url to",
     ),
     (
         "[backends.a]\ntype = \"console\"\n[compat.kannel]\nusers = [{ username = \"u\", password = \"0123456789abcdef\", backend = \"a\" }]",
