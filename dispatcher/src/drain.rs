@@ -140,7 +140,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_part_drains_alone_while_the_others_go_on() {
-        let drain = Drain::new(PATIENCE);
+        let drain = Drain::new(Duration::from_secs(60));
         let (one, other) = (drain.part("one"), drain.part("other"));
         let (finish, finished) = oneshot::channel::<()>();
         one.spawn(async move { finished.await.unwrap() });
@@ -152,7 +152,7 @@ mod tests {
         finish.send(()).unwrap();
         assert_eq!(one.finished().await, 0);
         // Of a part that is replaced, the end of the process says nothing.
-        let replaced = drain.part("replaced");
+        let replaced = Drain { patience: PATIENCE, ..drain.part("replaced") };
         replaced.spawn(pending());
         replaced.begin();
         assert_eq!((replaced.finished().await, drain.was_clean()), (1, true));

@@ -86,7 +86,7 @@ impl Field {
     /// Starts both services with these further sections and a backend `hostile`, whose provider refuses
     /// everything that is not from the load.
     pub(crate) async fn attacked(url: &str, sections: &str) -> Self {
-        let setup = Setup::new(url).backend("hostile").sections(sections);
+        let setup = Setup::new(url).backend("hostile").sections(sections).patient();
         Self { attacked: true, ..Self::pair(setup).await }
     }
 

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 /// How often a short span is measured at most. What else the machine does may spoil one; an attack that slows the
 /// load down does so each time.
-const MEASUREMENTS: usize = 3;
+const MEASUREMENTS: usize = 6;
 
 /// An attack, which lasts until it is dropped.
 type Attack = fn(Attacker) -> LocalBoxFuture<'static, ()>;

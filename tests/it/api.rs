@@ -200,22 +200,6 @@ async fn the_description_lists_every_path() {
 }
 
 #[tokio::test]
-async fn v1_has_a_port_of_its_own_if_the_configuration_says_so() {
-    let vhost = Rabbit::shared().vhost();
-    let port = postern_tests::free_port();
-    let launch = Launch::ingress(&vhost.config("[backends.two]\ntype = \"console\"\n"));
-    let ingress = launch.env("POSTERN__API__LISTEN", &format!("127.0.0.1:{port}")).start().await;
-    let private = format!("http://127.0.0.1:{port}");
-    let client = postern_tests::http_client();
-    let sent = fetch(client.post(format!("{private}/v1/messages")).json(&message("two"))).await.unwrap();
-    assert_eq!(sent.status, 202, "{}", sent.text);
-    assert_eq!(ingress.post_json("/v1/messages", &message("two")).await.status, 404);
-    let provider = fetch(client.get(format!("{private}/backends/two?identity=1&text=a"))).await.unwrap();
-    assert_eq!(provider.status, 404, "the private port serves no providers");
-    assert_eq!(ingress.get("/backends/two?identity=1&text=a").await.status, 200);
-}
-
-#[tokio::test]
 async fn without_a_key_v1_is_for_loopback_only() {
     let launch = Launch::gateway().own_addresses().env("POSTERN__INGRESS__LISTEN", "0.0.0.0:0");
     let ended = launch.run().await;

@@ -14,8 +14,9 @@ use tokio::{
 };
 
 const MIB: u64 = 1024 * 1024;
-/// The time within which requests are answered under any load, on a machine that may be busy.
-const SOON: Duration = Duration::from_secs(5);
+/// The time within which requests are answered under any load, on a machine that may be busy. Shorter than
+/// `read_timeout`: an answer must not wait until other connections are closed.
+const SOON: Duration = Duration::from_secs(12);
 const CONFIG: &str = "[ingress]\nread_timeout = \"15s\"\n[backends.demo]\ntype = \"http\"\n";
 
 async fn gateway(config: &str) -> Program {

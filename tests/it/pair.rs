@@ -1,7 +1,7 @@
 //! Both services with RabbitMQ: what is in the queues, and who receives it.
 
 use crate::reports::{outcome, states};
-use postern_tests::{Answer, Launch, Pair, Properties, Provider, Rabbit, eventually, pairs};
+use postern_tests::{Answer, Gate, Launch, Pair, Properties, Provider, Rabbit, eventually, pairs};
 use serde_json::{Value, json};
 
 const CLINIC: &str = "[backends.clinic]\ntype = \"http\"\n";
@@ -117,23 +117,33 @@ async fn context_and_trace_reach_the_provider_and_the_report() {
 #[tokio::test]
 async fn two_dispatchers_share_the_work_and_all_of_it_is_done_once() {
     let provider = Provider::start().await;
-    provider.otherwise(|_| Answer::ok("").after(std::time::Duration::from_millis(20)));
-    let config = format!("[dispatcher]\nconcurrency = 2\n{}", sending_to(&provider.url("/send")));
+    let gate = Gate::closed();
+    let held = gate.clone();
+    provider.otherwise(move |_| Answer::ok("").held(&held));
+    let send = sending_to(&provider.url("/send")) + "timeout = \"10m\"\n";
+    let config = format!("[dispatcher]\nconcurrency = 2\n{send}");
     let pair = Pair::start(&config).await;
     let other = Launch::dispatcher(&pair.vhost.config(&config)).start().await;
     for n in 0..60 {
         let text = format!("message {n}");
         pair.tap.send(&json!({"backend": "clinic", "identities": ["+1555"], "text": text})).await;
     }
+    // Each has at most two requests in flight: four come from both.
+    assert_eq!(provider.wait_for(4).await.len(), 4);
+    gate.open();
     let mut texts: Vec<_> = provider.wait_for(60).await.iter().map(|r| r.form()[1].1.clone()).collect();
     texts.sort();
     texts.dedup();
     assert_eq!(texts.len(), 60);
-    for dispatcher in [&pair.dispatcher, &other] {
+    eventually("the outcomes of all messages", async || {
         let sent = [("backend", "clinic"), ("outcome", "sent")];
-        let done = dispatcher.metrics().await.value("postern_dispatch_messages_total", &sent);
-        assert!(done > 0.0, "one of them did nothing");
-    }
+        let mut done = 0.0;
+        for dispatcher in [&pair.dispatcher, &other] {
+            done += dispatcher.metrics().await.value("postern_dispatch_messages_total", &sent);
+        }
+        if done == 60.0 { Ok(()) } else { Err(done) }
+    })
+    .await;
     assert_eq!(provider.requests().len(), 60);
 }
 

@@ -12,7 +12,7 @@ use std::{
 
 const OTHERS: usize = 100;
 const CONCURRENCY: usize = 4;
-/// After this long without a crash, the dead letters themselves are read.
+/// A process that is ready this long after the last crash is ended, and the dead letters themselves are read.
 const QUIET: Duration = Duration::from_secs(5);
 /// `dispatcher.max_deliveries` in most tests.
 const MAX_DELIVERIES: usize = 6;
@@ -70,8 +70,19 @@ async fn supervise(launch: &Launch, folder: &Folder, ids: &[String], dead: &[Str
         }
         // A log line written just before a crash may be lost.
         if quiet.elapsed() > QUIET {
-            ends(postern).await;
-            died.extend(poisoned(launch).await.into_keys());
+            quiet = Instant::now();
+            let ready = postern.ready().await.is_ok_and(|reply| reply.status == 200);
+            if !ready {
+                continue;
+            }
+            let ended = postern.terminate().await;
+            died += &dead_lettered(&ended.log);
+            // It may crash while it is ended.
+            if ended.code == Some(0) {
+                died.extend(poisoned(launch).await.into_keys());
+            } else {
+                crashes += 1;
+            }
             postern = launch.spawn();
             quiet = Instant::now();
         }

@@ -307,27 +307,6 @@ async fn the_examples_of_rapidsms_work_together() {
     assert!(missing.text.contains("extra: This field is required."), "{}", missing.text);
 }
 
-#[tokio::test]
-async fn a_client_that_dawdles_is_not_waited_for() {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let vhost = Rabbit::shared().vhost();
-    let config =
-        format!("[ingress]\nread_timeout = \"1s\"\n{}", CONFIG.replace("[ingress]\nmax_body = 100000", ""));
-    let ingress = Launch::ingress(&vhost.config(&config)).start().await;
-    let head = "POST /backends/plain HTTP/1.1\r\nHost: x\r\n";
-    let body = format!("{head}Content-Type: {FORM}\r\nContent-Length: 100\r\n\r\nidentity=555");
-    for begun in [head, &body] {
-        let mut stream = tokio::net::TcpStream::connect(ingress.url().replace("http://", "")).await.unwrap();
-        stream.write_all(begun.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        // The connection must end, in any way.
-        let read =
-            tokio::time::timeout(std::time::Duration::from_secs(20), stream.read_to_string(&mut answer));
-        let _ = read.await.expect("the connection is still open");
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
-    }
-}
-
 /// The log line says that something was replaced, without quoting it.
 #[tokio::test]
 async fn a_text_in_another_charset_is_told_of_in_the_log() {

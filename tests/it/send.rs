@@ -267,35 +267,3 @@ async fn an_answer_without_end_is_cut_off() {
     let memory = dispatcher.metrics().await.value("process_resident_memory_bytes", &[]);
     assert!(memory > 0.0 && memory < 200e6, "it holds {memory} bytes");
 }
-
-#[tokio::test]
-async fn a_slow_backend_does_not_hold_up_another() {
-    let provider = Provider::start().await;
-    let gate = postern_tests::Gate::closed();
-    let held = gate.clone();
-    provider.otherwise(move |request| match request.path.as_str() {
-        "/slow" => Answer::ok("").held(&held),
-        _ => Answer::ok(""),
-    });
-    let vhost = Rabbit::shared().vhost();
-    let mut config = "[dispatcher]\nconcurrency = 2\n".to_owned();
-    for name in ["slow", "fast"] {
-        let url = provider.url(&format!("/{name}"));
-        config += &format!(
-            "[backends.{name}]\ntype = \"http\"\n[backends.{name}.send]\nurl = \"{url}\"\nform = {{ t = \"x\" }}\n"
-        );
-    }
-    let dispatcher = Launch::dispatcher(&vhost.config(&config)).start().await;
-    let tap = vhost.tap().await;
-    for name in ["slow", "slow", "slow", "slow", "fast"] {
-        tap.send(&json!({"backend": name, "identities": ["+1555"], "text": "hi"})).await;
-    }
-    assert_eq!(outcome(&tap).await["backend"], "fast");
-    provider.wait_for(3).await;
-    dispatcher.metric_becomes("postern_dispatch_in_flight", &[("backend", "slow")], 2.0).await;
-    assert_eq!(provider.requests().iter().filter(|r| r.path == "/slow").count(), 2, "concurrency is a bound");
-    gate.open();
-    for _ in 0..4 {
-        assert_eq!(outcome(&tap).await["backend"], "slow");
-    }
-}

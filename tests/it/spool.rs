@@ -14,6 +14,11 @@ fn config(url: &str, ingress: &str) -> String {
     format!("[broker]\nurl = \"{url}\"\n[ingress]\n{ingress}\n{BACKEND}")
 }
 
+/// Like [`config`], with a `publish_timeout`.
+fn config_with(publish_timeout: &str, url: &str) -> String {
+    config(url, "").replace("[ingress]", &format!("publish_timeout = \"{publish_timeout}\"\n[ingress]"))
+}
+
 /// An address at which there is no broker.
 fn nowhere() -> String {
     format!("amqp://127.0.0.1:{}/", free_port())
@@ -127,7 +132,7 @@ async fn what_is_accepted_while_the_broker_is_away_survives_a_kill_and_arrives_o
 async fn a_blocked_broker_is_no_reason_to_refuse() {
     let rabbit = Rabbit::to_harm().await;
     let vhost = rabbit.vhost();
-    let ingress = Launch::ingress(&config(&vhost.url(), "")).start_connected().await;
+    let ingress = Launch::ingress(&config_with("5s", &vhost.url())).start_connected().await;
     receive_all(&ingress, 0..1).await;
     rabbit.alarm(Alarm::Disk, true);
     receive_all(&ingress, 1..2).await;
@@ -153,7 +158,7 @@ async fn a_silent_network_costs_one_timeout() {
     let vhost = Rabbit::shared().vhost();
     let proxy = Proxy::to(vhost.port()).await;
     let url = format!("{}?heartbeat=5&connection_timeout=1000", vhost.url_at(proxy.port()));
-    let ingress = Launch::ingress(&config(&url, "")).start_connected().await;
+    let ingress = Launch::ingress(&config_with("5s", &url)).start_connected().await;
     receive_all(&ingress, 0..2).await;
     proxy.freeze();
     receive_all(&ingress, 2..3).await;
@@ -214,8 +219,7 @@ async fn a_drain_leaves_the_spool_as_it_is_for_the_next_process() {
 async fn where_the_broker_is_there_the_first_messages_are_not_spooled_either() {
     let vhost = Rabbit::shared().vhost();
     // Long enough for a busy machine to connect.
-    let config = config(&vhost.url(), "").replace("[ingress]", "publish_timeout = \"1m\"\n[ingress]");
-    let ingress = Launch::ingress(&config).start().await;
+    let ingress = Launch::ingress(&config_with("1m", &vhost.url())).start().await;
     receive_all(&ingress, 0..3).await;
     arrive_in_order(&vhost.tap().await, &texts(0..3)).await;
     ingress.metric_becomes("postern_spool_stored_total", &[], 0.0).await;
@@ -224,8 +228,7 @@ async fn where_the_broker_is_there_the_first_messages_are_not_spooled_either() {
 /// If the broker is known to be away, no request waits for it.
 #[tokio::test]
 async fn where_the_broker_is_away_the_first_message_is_spooled_at_once() {
-    let config = config(&nowhere(), "").replace("[ingress]", "publish_timeout = \"10m\"\n[ingress]");
-    let ingress = Launch::ingress(&config).start().await;
+    let ingress = Launch::ingress(&config_with("10m", &nowhere())).start().await;
     receive_all(&ingress, 0..1).await;
     spool_becomes(&ingress, 1.0).await;
 }
@@ -296,7 +299,7 @@ async fn a_disk_without_room_is_answered_with_503() {
 async fn a_message_that_the_broker_never_takes_holds_up_nobody() {
     let rabbit = Rabbit::to_harm().await;
     let vhost = rabbit.vhost();
-    let launch = Launch::ingress(&config(&vhost.url(), ""));
+    let launch = Launch::ingress(&config_with("5s", &vhost.url()));
     let ingress = launch.start_connected().await;
     rabbit.block(true);
     receive_all(&ingress, 0..1).await;

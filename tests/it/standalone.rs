@@ -6,8 +6,10 @@ use serde_json::json;
 const NUMBER: &str = "+15557654321";
 
 fn http_backend(url: &str) -> String {
+    // A minute of attempts: no test is without its provider for that long.
+    let delays = ["\"1s\""; 60].join(", ");
     format!(
-        "[application]\ntype = \"echo\"\n[retry]\ndelays = [\"1s\", \"1s\", \"1s\", \"1s\", \"1s\", \"1s\"]\n\
+        "[application]\ntype = \"echo\"\n[retry]\ndelays = [{delays}]\n\
          [backends.x]\ntype = \"http\"\n[backends.x.send]\nurl = \"{url}\"\n\
          json = {{ to = \"{{{{ identity }}}}\", text = \"{{{{ text }}}}\", id = \"{{{{ id }}}}\" }}\n"
     )

@@ -1,6 +1,6 @@
 //! What programs tell systemd: the tests are the service manager at the other end of `NOTIFY_SOCKET`.
 
-use postern_tests::{Answer, Folder, Gate, Launch, Provider, Proxy, Rabbit, eventually};
+use postern_tests::{Answer, Folder, Gate, Launch, Program, Provider, Proxy, Rabbit, eventually};
 use serde_json::json;
 use std::{
     collections::BTreeSet,
@@ -68,6 +68,17 @@ fn is_alive(line: &str) -> bool {
     line == "WATCHDOG=1"
 }
 
+/// Starts a program that cannot reach its broker, and waits until `manager` was told so.
+async fn start_without_broker(manager: &mut Manager, launch: Launch) -> Program {
+    let program = manager.supervises(launch).spawn();
+    manager.hears("why it is not ready", 1, |line| line.starts_with("STATUS=broker not connected")).await;
+    // It gives signs of life, and has been asked several times.
+    manager.hears("signs of life", 5, is_alive).await;
+    assert_eq!(program.ready().await.unwrap().status, 503);
+    assert_eq!(manager.count(|line| line == "READY=1"), 0, "{:?}", manager.told);
+    program
+}
+
 #[tokio::test]
 async fn a_program_is_started_when_it_is_ready_and_its_state_is_what_readyz_says() {
     let vhost = Rabbit::shared().vhost();
@@ -78,17 +89,11 @@ async fn a_program_is_started_when_it_is_ready_and_its_state_is_what_readyz_says
         vhost.url_at(proxy.port())
     );
     let mut managers = [Manager::new(), Manager::new()];
-    let launches = [Launch::ingress(&config), Launch::dispatcher(&config)];
-    let mut programs = Vec::new();
-    for (manager, launch) in managers.iter_mut().zip(launches) {
-        let program = manager.supervises(launch).spawn();
-        manager.hears("why it is not ready", 1, |line| line.starts_with("STATUS=broker not connected")).await;
-        // It gives signs of life, and has been asked several times.
-        manager.hears("signs of life", 5, is_alive).await;
-        assert_eq!(program.ready().await.unwrap().status, 503);
-        assert_eq!(manager.count(|line| line == "READY=1"), 0, "{:?}", manager.told);
-        programs.push(program);
-    }
+    let [ingress, dispatcher] = &mut managers;
+    let _programs = tokio::join!(
+        start_without_broker(ingress, Launch::ingress(&config)),
+        start_without_broker(dispatcher, Launch::dispatcher(&config))
+    );
     proxy.refuse(false);
     for manager in &mut managers {
         manager.hears("that it is ready", 1, |line| line == "READY=1").await;
@@ -121,9 +126,11 @@ async fn a_backend_that_pauses_is_in_the_state_without_a_countdown() {
         assert_eq!(postern.post_json("/v1/messages", &body).await.status, 202);
     }
     manager.hears("the pause", 1, |line| line.starts_with("STATUS=ready; backend x is paused: ")).await;
-    manager.hears("signs of life", 10, is_alive).await;
-    let states: Vec<_> = manager.told.iter().filter(|(line, _)| line.contains("pauses")).collect();
+    let before = manager.count(is_alive);
+    manager.hears("signs of life", before + 3, is_alive).await;
+    let states: Vec<_> = manager.told.iter().filter(|(line, _)| line.contains("is paused")).collect();
     let different: BTreeSet<_> = states.iter().map(|(line, _)| line).collect();
+    assert!(!states.is_empty(), "{:?}", manager.told);
     assert_eq!(states.len(), different.len(), "each state is told once: {states:?}");
     assert!(!manager.told.iter().any(|(line, _)| line.contains("next message")), "{:?}", manager.told);
     postern.ends_silent(&["+15550001111"]).await;

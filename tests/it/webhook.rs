@@ -4,7 +4,7 @@ use crate::reports::outcome;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, Mac as _};
 use postern_tests::{
-    Answer, Gate, Launch, Pair, Program, Provider, Request, assert_silent, eventually, free_port, pairs,
+    Answer, Gate, Launch, Pair, Program, Provider, Request, assert_silent, eventually, free_port,
 };
 use serde_json::json;
 use std::time::Duration;
@@ -98,23 +98,6 @@ async fn while_secrets_change_both_sign() {
     let asked = application.take().await;
     assert!(is_signed(&asked, &NEW) && is_signed(&asked, &OLD) && !is_signed(&asked, &[0; 32]));
     drop(postern);
-}
-
-#[tokio::test]
-async fn a_form_is_what_rapidsms_takes() {
-    let application = Provider::obliging().await;
-    let config = config(&application.url("/backend/http/"), "format = \"form\"");
-    let postern = Launch::gateway().config(&config).start().await;
-    let answer = json!({"backend": "x", "to": NUMBER, "text": "pong"});
-    assert_eq!(postern.post_json("/v1/messages", &answer).await.status, 202);
-    write_in(&postern, "ping & é").await;
-    let asked = application.take().await;
-    assert_eq!(asked.form(), pairs(&[("identity", NUMBER), ("text", "ping & é"), ("age", "7")]));
-    assert_eq!(asked.header("content-type"), Some("application/x-www-form-urlencoded"));
-    let sent = [("backend", "x"), ("outcome", "sent")];
-    postern.metric_becomes("postern_dispatch_messages_total", &sent, 1.0).await;
-    deliveries(&postern, "postern.inbound", "sent", 1).await;
-    assert_eq!(application.requests().len(), 0, "a form cannot hold a report");
 }
 
 #[tokio::test]

@@ -5,12 +5,10 @@
 use std::{
     io::Write as _,
     net::TcpListener,
+    ops::Range,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{
-        LazyLock, Mutex, OnceLock,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 /// Reads lines `process PID`, `server PID`, `ended PID`, `folder PATH` and `mounted PATH`. At the end of its
@@ -122,8 +120,7 @@ impl Folder {
     }
 }
 
-/// A port of 127.0.0.1 on which nothing listens now. Another process may take it first: if binding it fails, try
-/// another.
+/// A port of 127.0.0.1 on which nothing listens now. No other test takes it, not even one in another process.
 pub fn free_port() -> u16 {
     let [port] = free_ports();
     port
@@ -136,15 +133,24 @@ pub fn free_ports<const N: usize>() -> [u16; N] {
     [(); N].map(|()| next_free_port())
 }
 
+/// Each process takes whole blocks of ports, and listens on the first port of each until it ends. So no other
+/// process takes ports from them, not even while a port that was found is not bound.
 fn next_free_port() -> u16 {
     /// Below 32768, where Linux's ephemeral ports begin.
-    const PORTS: std::ops::Range<u16> = 12_000..32_000;
-    static TAKEN: LazyLock<AtomicU32> = LazyLock::new(|| {
-        // Test binaries that run at the same time start far from each other.
-        AtomicU32::new(std::process::id().wrapping_mul(7_919))
-    });
-    let many = u32::from(PORTS.end - PORTS.start);
-    let tries = (0..many).map(|_| TAKEN.fetch_add(1, Ordering::Relaxed) % many);
-    let mut ports = tries.filter_map(|number| u16::try_from(number).ok()).map(|number| PORTS.start + number);
-    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port of 127.0.0.1")
+    const PORTS: Range<u16> = 12_000..32_000;
+    const BLOCK: u16 = 100;
+    static HELD: Mutex<(Vec<TcpListener>, Range<u16>)> = Mutex::new((Vec::new(), 0..0));
+    let bind = |port: u16| TcpListener::bind(("127.0.0.1", port)).ok();
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    let (blocks, ports) = &mut *held;
+    loop {
+        if let Some(port) = ports.find(|port| bind(*port).is_some()) {
+            return port;
+        }
+        let mut firsts = PORTS.step_by(usize::from(BLOCK));
+        let found = firsts.find_map(|first| Some((first, bind(first)?)));
+        let (first, block) = found.expect("a block of ports of 127.0.0.1 that no other test has");
+        blocks.push(block);
+        *ports = first + 1..first + BLOCK;
+    }
 }

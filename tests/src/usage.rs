@@ -47,7 +47,8 @@ mod tests {
         assert!(memory.now > 1_000_000 && memory.peak >= memory.now, "{memory:?}");
         let before = cpu(std::process::id());
         let begun = Instant::now();
-        while begun.elapsed() < Duration::from_millis(100) {}
-        assert!(cpu(std::process::id()) > before);
+        while cpu(std::process::id()) == before {
+            assert!(begun.elapsed() < Duration::from_secs(60), "still {before:?}");
+        }
     }
 }

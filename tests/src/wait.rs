@@ -6,7 +6,7 @@ use std::{
 };
 
 /// How long [`eventually`] waits: far longer than anything takes, even on a busy machine.
-pub const LIMIT: Duration = Duration::from_secs(30);
+pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// Waits until `condition` answers `Ok`, and returns its value.
 ///

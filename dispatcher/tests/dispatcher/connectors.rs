@@ -30,6 +30,8 @@ struct Session {
     tasks: TaskTracker,
     /// Never stops by itself.
     stuck: bool,
+    /// Finishes a send only when it has been told to shut down.
+    held: bool,
 }
 
 impl Session {
@@ -80,8 +82,11 @@ impl Connector for Starting {
 #[async_trait]
 impl Backend for Session {
     async fn send(&self, _: MessageId, _: &str, _: &[Identity], _: &Context) -> Outcomes {
-        // A message that is in flight when the drain begins is still sent.
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        self.note("called");
+        if self.held {
+            // A message that is in flight when the drain begins is still sent.
+            until("the shutdown", || self.steps().contains(&"told to shut down".to_owned())).await;
+        }
         self.note("sent");
         Outcomes::every(Ok(Sent::without_id()))
     }
@@ -97,13 +102,12 @@ impl Backend for Session {
 
 #[tokio::test]
 async fn it_is_started_called_told_to_shut_down_and_stopped_in_this_order() {
-    let session = Session::default();
-    let running = Running::start(TWO, &session.registry());
+    let session = Session { held: true, ..Session::default() };
+    let running = Running::start(&TWO.replace("2s", "1m"), &session.registry());
     running.queue("demo", Priority::Normal, message(&["+1"])).await;
-    until("the message to be in progress", || running.broker.leased() == 1).await;
-    assert_eq!(session.steps(), ["started"]);
+    until("the call", || session.steps() == ["started", "called"]).await;
     let broker = running.stop().await;
-    assert_eq!(session.steps(), ["started", "told to shut down", "sent", "stopped"]);
+    assert_eq!(session.steps(), ["started", "called", "told to shut down", "sent", "stopped"]);
     assert_eq!(broker.waiting("postern.reports").len(), 1);
     assert_eq!((broker.leased(), broker.waiting("postern.outbound.demo").len()), (0, 0));
 }

@@ -338,6 +338,7 @@ async fn one_hanging_backend_slows_no_other() {
         running.queue("demo", Priority::Normal, message(&["1"])).await;
     }
     assert!(running.reports(200).await.iter().all(|report| report.backend.as_str() == "demo"));
+    assert_eq!(hanging.received().len(), 64, "dispatcher.concurrency is a bound");
     gate.add_permits(1_000);
     running.reports(400).await;
     running.stop().await;

@@ -74,7 +74,7 @@ async fn provider(seconds: &'static str, judge: fn(&str) -> Answer) -> Provider 
 }
 
 #[tokio::test]
-async fn one_token_is_fetched_for_all_who_wait_and_shown_until_it_ends() {
+async fn one_token_is_fetched_for_all_who_wait() {
     let gate = Arc::new(Semaphore::new(0));
     let (held, tokens) = (gate.clone(), AtomicUsize::new(0));
     let provider = Provider::start(move |request| {
@@ -82,7 +82,7 @@ async fn one_token_is_fetched_for_all_who_wait_and_shown_until_it_ends() {
             return answer(200, "");
         }
         let number = tokens.fetch_add(1, Ordering::SeqCst) + 1;
-        let body = format!("{{\"access_token\":\"token-{number}\",\"expires_in\":12}}");
+        let body = format!("{{\"access_token\":\"token-{number}\",\"expires_in\":3600}}");
         let whole = format!("HTTP/1.1 200 X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         Answer::Gated(held.clone(), whole)
     })
@@ -99,11 +99,17 @@ async fn one_token_is_fetched_for_all_who_wait_and_shown_until_it_ends() {
         sent.unwrap().unwrap();
     }
     assert_eq!(seen(&provider), (1, vec!["Bearer token-1".to_owned(); 20]));
-    // In the last quarter of its life it is no longer used.
-    tokio::time::sleep(Duration::from_millis(9_100)).await;
+}
+
+#[tokio::test]
+async fn a_token_in_the_last_quarter_of_its_life_is_renewed() {
+    let provider = provider("1", |_| answer(200, "")).await;
+    let http = backend(&provider);
     send(&http).await.unwrap();
-    let (tokens, shown) = seen(&provider);
-    assert_eq!((tokens, shown.last().unwrap().as_str()), (2, "Bearer token-2"));
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    send(&http).await.unwrap();
+    let shown = ["1", "2"].map(|number| format!("Bearer token-{number}"));
+    assert_eq!(seen(&provider), (2, shown.to_vec()));
 }
 
 #[tokio::test]

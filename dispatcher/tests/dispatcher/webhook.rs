@@ -118,10 +118,10 @@ async fn a_form_is_what_rapidsms_takes_and_holds_no_reports() {
     let running = Running::start(&config(&provider, "format = \"form\""), &ConnectorRegistry::builtin());
     let address = Address::Reports("demo".parse().unwrap());
     running.broker.publish(vec![(address, Envelope::from(&report()))]).await.unwrap();
-    let message = inbound("ping & pong");
+    let message = inbound("ping & é");
     write_in(&running.broker, Envelope::from(&message)).await;
     let request = requests(&provider, 1).await.remove(0);
-    assert_eq!(request.body, "identity=%2B1555&text=ping+%26+pong&age=7");
+    assert_eq!(request.body, "identity=%2B1555&text=ping+%26+%C3%A9&age=7");
     assert_eq!(request.header("content-type"), Some("application/x-www-form-urlencoded"));
     assert_eq!(request.header("webhook-id"), Some(message.id.to_string().as_str()));
     assert_eq!(request.header("webhook-signature"), None);

@@ -82,10 +82,14 @@ struct Net {
 
 impl Net {
     async fn start(parameters: &str) -> Self {
+        Self::with(|url| Setup::new(&(url + parameters))).await
+    }
+
+    async fn with(setup: impl FnOnce(String) -> Setup) -> Self {
         let vhost = Rabbit::shared().vhost();
         let proxy = Proxy::to(vhost.port()).await;
-        let url = vhost.url_at(proxy.port()) + parameters;
-        Self { field: Field::pair(Setup::new(&url)).await, proxy, _vhost: vhost }
+        let setup = setup(vhost.url_at(proxy.port()));
+        Self { field: Field::pair(setup).await, proxy, _vhost: vhost }
     }
 }
 
@@ -114,7 +118,7 @@ pub(crate) async fn silent(name: &'static str, times: usize) -> Row {
 }
 
 pub(crate) async fn slow(name: &'static str, times: usize) -> Row {
-    let mut net = Net::start("").await;
+    let mut net = Net::with(|url| Setup::new(&url).patient()).await;
     for _ in 0..times {
         slow_down(&mut net.field, &net.proxy).await;
     }

@@ -66,7 +66,7 @@ async fn front(name: &'static str, mut field: Field, times: usize, end: End, all
 }
 
 async fn back(name: &'static str, times: usize, end: End, allowed: Allowance) -> Row {
-    let mut field = Field::pair(Setup::new(&shared().await)).await;
+    let mut field = Field::pair(Setup::new(&shared().await).patient()).await;
     for _ in 0..times {
         end_dispatcher(&mut field, end).await;
     }
@@ -74,7 +74,7 @@ async fn back(name: &'static str, times: usize, end: End, allowed: Allowance) ->
 }
 
 pub(crate) async fn ingress_killed(name: &'static str, times: usize) -> Row {
-    let field = Field::pair(Setup::new(&shared().await)).await;
+    let field = Field::pair(Setup::new(&shared().await).patient()).await;
     front(name, field, times, End::Kill, UNANSWERED).await
 }
 
@@ -83,18 +83,18 @@ pub(crate) async fn dispatcher_killed(name: &'static str, times: usize) -> Row {
 }
 
 pub(crate) async fn gateway_killed(name: &'static str, times: usize) -> Row {
-    let field = Field::gateway(Setup::new(&shared().await).echo()).await;
+    let field = Field::gateway(Setup::new(&shared().await).patient().echo()).await;
     front(name, field, times, End::Kill, ONE_PROCESS).await
 }
 
 pub(crate) async fn embedded_killed(name: &'static str, times: usize) -> Row {
     let folder = Folder::new();
-    let field = Field::gateway(Setup::new(&embedded(&folder)).echo()).await;
+    let field = Field::gateway(Setup::new(&embedded(&folder)).patient().echo()).await;
     front(name, field, times, End::Kill, ONE_PROCESS).await
 }
 
 pub(crate) async fn ingress_drained(name: &'static str, times: usize) -> Row {
-    let field = Field::pair(Setup::new(&shared().await)).await;
+    let field = Field::pair(Setup::new(&shared().await).patient()).await;
     front(name, field, times, End::Drain, Allowance::NONE).await
 }
 
@@ -104,7 +104,7 @@ pub(crate) async fn dispatcher_drained(name: &'static str, times: usize) -> Row 
 
 pub(crate) async fn embedded_drained(name: &'static str, times: usize) -> Row {
     let folder = Folder::new();
-    let field = Field::gateway(Setup::new(&embedded(&folder)).echo()).await;
+    let field = Field::gateway(Setup::new(&embedded(&folder)).patient().echo()).await;
     front(name, field, times, End::Drain, Allowance::NONE).await
 }
 

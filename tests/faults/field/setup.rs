@@ -19,6 +19,8 @@ pub(crate) struct Setup {
     backends: Vec<&'static str>,
     /// Further sections.
     sections: String,
+    /// How long a publish may take. What is confirmed later is spooled, and may come twice.
+    publish_timeout: &'static str,
     /// Whether there is a message log to compare with the ledger.
     pub(super) logged: bool,
 }
@@ -33,6 +35,7 @@ impl Setup {
             ingress: String::new(),
             backends: Vec::new(),
             sections: String::new(),
+            publish_timeout: "5s",
             logged: url.starts_with("embedded:"),
         }
     }
@@ -63,6 +66,12 @@ impl Setup {
         Self { thinking, ..self }
     }
 
+    /// Waits for each confirm for a minute: in a scenario that allows no duplicate, a broker that is slow because
+    /// the machine is busy must not make one.
+    pub(crate) fn patient(self) -> Self {
+        Self { publish_timeout: "1m", ..self }
+    }
+
     /// Says that the sections configure a message log.
     pub(crate) fn logged(self) -> Self {
         Self { logged: true, ..self }
@@ -70,7 +79,7 @@ impl Setup {
 
     /// The configuration as TOML.
     pub(super) fn toml(&self, ends: &Ends) -> String {
-        let Self { url, ingress, sections, .. } = self;
+        let Self { url, ingress, sections, publish_timeout, .. } = self;
         let application = match self.application {
             Application::Echo => "type = \"echo\"".to_owned(),
             Application::Webhook => format!(
@@ -82,7 +91,7 @@ impl Setup {
         let backends = ["x", BATCHES].iter().chain(&self.backends);
         let backends: String = backends.map(|name| backend(name, ends)).collect();
         format!(
-            "[broker]\nurl = \"{url}\"\npublish_timeout = \"5s\"\nmin_free_disk = 0\n[ingress]\n{ingress}\n\
+            "[broker]\nurl = \"{url}\"\npublish_timeout = \"{publish_timeout}\"\nmin_free_disk = 0\n[ingress]\n{ingress}\n\
              [dispatcher]\nconcurrency = {CONCURRENCY}\n[application]\n{application}\n\
              [retry]\ndelays = [\"1s\", \"1s\", \"1s\"]\n{backends}[backends.{BATCHES}.receive]\n\
              each = \"/results\"\nparams = {{ identity = \"/from\", text = \"/text\", external_id = \"/id\" }}\n\

@@ -43,6 +43,22 @@ fn url(program: &Program, path: &str) -> String {
     format!("{}{path}", program.url().replace("http://127.0.0.1", "https://localhost"))
 }
 
+/// A gateway whose ingress shows this certificate, and its launch, whose folder contains the files.
+async fn showing(made: &Made) -> (Launch, Program) {
+    let config = format!("[ingress]\ntls = {{ cert = \"cert.pem\", key = \"key.pem\" }}\n{BACKEND}");
+    let launch = Launch::gateway().config(&config);
+    put(&launch, made);
+    let postern = launch.start().await;
+    (launch, postern)
+}
+
+/// The status of an answer to a client that trusts only this certificate. It connects again, since an open
+/// connection keeps the certificate that it was shown.
+async fn shows(program: &Program, made: &Made) -> reqwest::Result<u16> {
+    let client = trusting(made).build().unwrap();
+    client.get(url(program, ASKED)).send().await.map(|answer| answer.status().as_u16())
+}
+
 #[tokio::test]
 async fn every_listener_speaks_tls() {
     let (api, admin) = (free_port(), free_port());
@@ -89,10 +105,7 @@ async fn every_listener_speaks_tls() {
 
 #[tokio::test]
 async fn curl_sends_a_message_over_tls() {
-    let config = format!("[ingress]\ntls = {{ cert = \"cert.pem\", key = \"key.pem\" }}\n{BACKEND}");
-    let launch = Launch::gateway().config(&config);
-    put(&launch, &make("curl"));
-    let postern = launch.start().await;
+    let (launch, postern) = showing(&make("curl")).await;
     let address = url(&postern, "/backends/demo");
     let output = Command::new("curl")
         .args(["--silent", "--show-error", "--max-time", "30", "--cacert", "cert.pem"])
@@ -104,43 +117,53 @@ async fn curl_sends_a_message_over_tls() {
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"OK"[..]), "{said}");
 }
 
-#[tokio::test]
-async fn a_new_certificate_is_taken_without_a_restart_and_a_bad_one_is_not() {
-    let config = format!("[ingress]\ntls = {{ cert = \"cert.pem\", key = \"key.pem\" }}\n{BACKEND}");
-    let launch = Launch::gateway().config(&config);
+/// New certificates are used, but not while the key is that of another certificate.
+async fn new_certificates_are_taken() {
     let (first, second, third) = (make("first"), make("second"), make("third"));
-    put(&launch, &first);
-    let postern = launch.start().await;
-    // A new client each time: an open connection keeps the certificate that it was shown.
-    let shows = async |made: &Made| {
-        let client = trusting(made).build().unwrap();
-        client.get(url(&postern, ASKED)).send().await.map(|answer| answer.status().as_u16())
-    };
-    assert_eq!(shows(&first).await.unwrap(), 200);
-    assert!(shows(&second).await.is_err());
+    let (launch, postern) = showing(&first).await;
+    assert_eq!(shows(&postern, &first).await.unwrap(), 200);
+    assert!(shows(&postern, &second).await.is_err());
 
     put(&launch, &second);
-    eventually("the second certificate", async || shows(&second).await).await;
-    assert!(shows(&first).await.is_err());
+    eventually("the second certificate", async || shows(&postern, &second).await).await;
+    assert!(shows(&postern, &first).await.is_err());
 
-    // First another certificate's key, then no certificate in the file, then an unreadable file.
     launch.folder().write("cert.pem", &third.cert);
     let said = postern.log().wait_for("ingress.tls.key").await;
     assert!(
         said.contains("key.pem contains a key that does not belong") && said.contains("stays in use"),
         "{said}"
     );
+    assert_eq!(shows(&postern, &second).await.unwrap(), 200);
+
+    put(&launch, &third);
+    eventually("the third certificate", async || shows(&postern, &third).await).await;
+    ends_having_refused(postern, 1).await;
+}
+
+/// A file without a certificate, and one that cannot be read, change nothing.
+async fn bad_files_are_not_used() {
+    let made = make("first");
+    let (launch, postern) = showing(&made).await;
     launch.folder().write("cert.pem", "hello");
     postern.log().wait_for("cert.pem contains no certificate").await;
     std::fs::remove_file(launch.folder().path().join("cert.pem")).unwrap();
     postern.log().wait_for("cert.pem cannot be read").await;
-    assert_eq!(shows(&second).await.unwrap(), 200);
+    assert_eq!(shows(&postern, &made).await.unwrap(), 200);
+    ends_having_refused(postern, 2).await;
+}
 
-    put(&launch, &third);
-    eventually("the third certificate", async || shows(&third).await).await;
-    let log = postern.terminate().await.log;
-    assert_eq!(log.matches("stays in use").count(), 3, "each is said once: {log}");
+/// Ends the program, which must have logged `times` that it keeps its certificate.
+async fn ends_having_refused(program: Program, times: usize) {
+    let log = program.terminate().await.log;
+    assert_eq!(log.matches("stays in use").count(), times, "each is said once: {log}");
     assert!(!log.contains("PRIVATE KEY"), "{log}");
+}
+
+/// At the same time, because the files are read only every five seconds.
+#[tokio::test]
+async fn a_new_certificate_is_taken_without_a_restart_and_a_bad_one_is_not() {
+    tokio::join!(new_certificates_are_taken(), bad_files_are_not_used());
 }
 
 #[tokio::test]

@@ -5,28 +5,54 @@ use anyhow::ensure;
 use postern_broker::BrokerError;
 use std::{
     collections::HashSet,
-    sync::{Mutex, PoisonError},
-    time::Instant,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-/// Publishes letters from `first` on, eight at a time, until `until`. Returns those that were confirmed.
-async fn publish_through(broker: Arc<dyn Broker>, first: usize, until: Instant) -> Result<Vec<usize>> {
+/// The numbers of letters, which several tasks add to.
+#[derive(Clone, Default)]
+struct Numbers(Arc<Mutex<HashSet<usize>>>);
+
+impl Numbers {
+    fn get(&self) -> MutexGuard<'_, HashSet<usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there are `count` of them.
+    async fn reach(&self, count: usize) {
+        eventually(&format!("{count} letters"), async || {
+            let number = self.get().len();
+            if number >= count { Ok(()) } else { Err(number) }
+        })
+        .await;
+    }
+}
+
+/// Publishes letters from `first` on, eight at a time, until `stop`. Adds those that were confirmed to
+/// `confirmed`.
+async fn publish_through(
+    broker: Arc<dyn Broker>,
+    first: usize,
+    confirmed: Numbers,
+    stop: Arc<AtomicBool>,
+) -> Result<()> {
     let (address, _) = alpha();
-    let mut confirmed = Vec::new();
     let mut next = first;
-    while Instant::now() < until {
+    while !stop.load(Ordering::Relaxed) {
         let numbers = next..next + 8;
         next += 8;
         let letters = numbers.clone().map(|number| (address.clone(), letter(number))).collect();
         match within("publish", broker.publish(letters)).await? {
-            Ok(()) => confirmed.extend(numbers),
+            Ok(()) => confirmed.get().extend(numbers),
             Err(BrokerError::Unavailable(_) | BrokerError::TimedOut(_)) => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             Err(other) => return Err(other.into()),
         }
     }
-    Ok(confirmed)
+    Ok(())
 }
 
 /// The node crashes while messages flow, and again before the broker has connected for the first time. Every
@@ -46,34 +72,37 @@ async fn a_crash_loses_nothing_that_was_confirmed() -> Result<()> {
     ready(&broker).await?;
 
     let mut consumer = broker.consume(&alpha().1, 50).await?;
-    let stop = Instant::now() + Duration::from_secs(10);
-    let publishers: Vec<_> =
-        (0..4).map(|n| tokio::spawn(publish_through(Arc::clone(&broker), n * 1_000_000, stop))).collect();
-    let taken = Arc::new(Mutex::new(HashSet::new()));
-    let noted = Arc::clone(&taken);
+    let (confirmed, stop) = (Numbers::default(), Arc::new(AtomicBool::new(false)));
+    let publishers: Vec<_> = (0..4)
+        .map(|n| {
+            let (confirmed, stop) = (confirmed.clone(), Arc::clone(&stop));
+            tokio::spawn(publish_through(Arc::clone(&broker), n * 1_000_000, confirmed, stop))
+        })
+        .collect();
+    let taken = Numbers::default();
+    let noted = taken.clone();
     let taking = tokio::spawn(async move {
         while let Some(delivery) = consumer.next().await {
-            noted.lock().unwrap_or_else(PoisonError::into_inner).insert(number(&delivery.envelope)?);
+            noted.get().insert(number(&delivery.envelope)?);
             delivery.ack();
         }
         anyhow::Ok(())
     });
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    confirmed.reach(100).await;
     tokio::task::block_in_place(|| rabbit.kill());
     until(&broker, |status| matches!(status, BrokerStatus::Connecting(_))).await?;
     rabbit.start().await;
     ready(&broker).await?;
-
-    let mut confirmed = Vec::new();
+    let before = confirmed.get().len();
+    confirmed.reach(before + 50).await;
+    stop.store(true, Ordering::Relaxed);
     for publisher in publishers {
-        confirmed.extend(publisher.await??);
+        publisher.await??;
     }
-    ensure!(confirmed.len() > 100, "only {} were confirmed", confirmed.len());
     eventually("every confirmed message arrives", async || {
-        let taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
-        match confirmed.iter().filter(|number| !taken.contains(number)).count() {
+        match confirmed.get().difference(&taken.get()).count() {
             0 => Ok(()),
-            missing => Err(format!("{missing} of {} are missing", confirmed.len())),
+            missing => Err(format!("{missing} confirmed messages are missing")),
         }
     })
     .await;

@@ -59,10 +59,8 @@ async fn a_channel_error_fails_what_was_in_flight_and_nothing_after() -> Result<
     let (address, queue) = alpha();
     let (bare, channel) = bare(&vhost.url()).await?;
     channel.exchange_delete("postern.outbound".into(), ExchangeDeleteOptions::default()).await?;
-    let start = Instant::now();
     let failed = within("publish", broker.publish(vec![(address.clone(), letter(0))])).await?;
     ensure!(matches!(failed, Err(BrokerError::Unavailable(_))), "{failed:?}");
-    ensure!(start.elapsed() < PUBLISH_TIMEOUT, "it took {:?}", start.elapsed());
     eventually("the exchange is declared again", async || {
         broker.publish(vec![(address.clone(), letter(1))]).await
     })

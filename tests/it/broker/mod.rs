@@ -19,8 +19,6 @@ use std::{sync::Arc, time::Duration};
 
 /// How long a test waits for an event.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The deadline of a publish.
-const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn backend(name: &str) -> BackendName {
     name.parse().expect("a backend's name")
@@ -33,11 +31,7 @@ fn topology() -> Topology {
 }
 
 fn options(topology: Topology) -> BrokerOptions {
-    BrokerOptions {
-        publish_timeout: PUBLISH_TIMEOUT,
-        max_deliveries: MAX_DELIVERIES,
-        ..testing::options(topology)
-    }
+    BrokerOptions { max_deliveries: MAX_DELIVERIES, ..testing::options(topology) }
 }
 
 fn connect(url: &str) -> Result<Arc<dyn Broker>> {

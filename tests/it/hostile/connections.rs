@@ -270,7 +270,7 @@ async fn every_head_must_end_in_time_not_only_the_first_and_what_is_unused_stays
 
 #[tokio::test(flavor = "multi_thread")]
 async fn at_its_limit_a_port_refuses_at_once_and_everything_else_goes_on() {
-    let gateway = Gateway::launch(Launch::gateway().open_files(400), "8s").await;
+    let gateway = Gateway::launch(Launch::gateway().open_files(400), "15s").await;
     let program = &gateway.program;
     let mut known = gateway.connect(Listener::Ingress).await;
     let mut held = Vec::new();

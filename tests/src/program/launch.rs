@@ -216,9 +216,10 @@ impl Launch {
                 command.env("POSTERN__INGRESS__LISTEN", format!("127.0.0.1:{ingress}"));
             }
         }
-        // The disk of an embedded broker works or fails: only a busy machine exceeds the default of five seconds.
-        if self.has_default_broker() {
-            command.env("POSTERN__BROKER__PUBLISH_TIMEOUT", "30s");
+        // A broker or a disk works or fails: if no test makes it slow, only a busy machine exceeds the default of
+        // five seconds.
+        if !self.sets_publish_timeout() {
+            command.env("POSTERN__BROKER__PUBLISH_TIMEOUT", "20s");
         }
         command.envs(self.environment.iter().cloned()).args(&self.arguments);
         if let Some(config) = &self.config {
@@ -227,11 +228,9 @@ impl Launch {
         command
     }
 
-    /// Whether it is the gateway with the embedded broker, whose time-out nothing sets.
-    fn has_default_broker(&self) -> bool {
-        let config = self.config.as_deref().unwrap_or_default();
-        let set = self.environment.iter().any(|(name, _)| name.starts_with("POSTERN__BROKER__"));
-        self.program == "postern" && !set && !config.contains("amqp") && !config.contains("publish_timeout")
+    fn sets_publish_timeout(&self) -> bool {
+        self.environment.iter().any(|(name, _)| name == "POSTERN__BROKER__PUBLISH_TIMEOUT")
+            || self.config.as_deref().is_some_and(|config| config.contains("publish_timeout"))
     }
 
     /// Starts it, hands each line of its standard output to `line`, and waits for its end: for a command that

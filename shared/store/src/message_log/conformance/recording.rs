@@ -21,9 +21,8 @@ pub(super) async fn a_message_comes_back_with_its_history(storage: Arc<dyn LogSt
     let sent = Event { attempt: Some(2), ..sent(id, 5_000, 1, "SM1")? };
     let events = [accepted(id, 0, &[1, 2])?, failure, sent, event(id, 6_000, Delivered)?.about(person(1)?)];
     log.record(&events).await?;
-    tokio::time::timeout(Duration::from_secs(10), changes.changed())
-        .await
-        .context("it does not say so")??;
+    // Half of it, so that the case itself does not time out first.
+    tokio::time::timeout(PATIENCE / 2, changes.changed()).await.context("it does not say so")??;
 
     let is = message(&log, id).await?;
     let recipient = |number, state, external_id: Option<&str>| -> Result<LoggedRecipient> {
