@@ -71,8 +71,7 @@ pub async fn run(
         ended = dispatcher.run(runtime.shutdown.clone()) => ended,
         never = reloads.serve(config, &reload) => match never {},
     };
-    runtime.close(matches!(ended, Ok(true))).await;
-    Exit::drained(ended?)
+    runtime.close(ended.map_err(Exit::from)).await
 }
 
 /// Applies a changed configuration to the running dispatcher.

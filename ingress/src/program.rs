@@ -67,9 +67,7 @@ pub async fn run(arguments: &Arguments, providers: &ProviderRegistry, forms: &Fo
         ended = ingress.run(runtime.shutdown.clone()) => ended,
         never = reloads.serve(config, &reload) => match never {},
     };
-    let finished = ended?;
-    runtime.close(finished).await;
-    Exit::drained(finished)
+    runtime.close(Ok(ended?)).await
 }
 
 /// The running ingress, which applies a changed configuration.

@@ -308,9 +308,8 @@ impl Gateway {
             ended = together(&runtime.shutdown, ingress, dispatcher) => ended,
             never = reloads.serve(config, &reload) => match never {},
         };
-        runtime.close(matches!((&received, &sent), (Ok(true), Ok(true)))).await;
-        let (received, sent) = (received?, sent?);
-        Exit::drained(received && sent)
+        let ended = received.map_err(Exit::from).and_then(|received| Ok(sent? && received));
+        runtime.close(ended).await
     }
 }
 

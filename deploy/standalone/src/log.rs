@@ -10,7 +10,7 @@ mod text;
 use crate::{given_by::GivenBy, greeting::print};
 use arguments::LogFilterArguments;
 use clap::{Args, Subcommand};
-use postern_config::Config;
+use postern_config::{Config, TO_SWITCH_THE_LOG_ON};
 use postern_service::{
     message_log::{self, Access, ListOrder, MessageLog},
     program::Exit,
@@ -26,11 +26,6 @@ use serde_json::json;
 const LISTED: u64 = 100;
 /// The most ids that an error names if several begin alike.
 const LISTED_IDS: usize = 5;
-
-/// The error if there is no message log.
-const OFF: &str = "log: the message log is off, so nothing is recorded about messages: with an embedded broker, \
-                   remove log.messages = false; with RabbitMQ, set log.messages = true, or log.url to \
-                   \"sqlite:DIR\" or \"postgres://…\"";
 
 /// What `postern log` can do.
 #[derive(Debug, Clone, Subcommand)]
@@ -102,7 +97,9 @@ pub(crate) async fn run(action: LogAction, config: &Config) -> Result<(), Exit> 
         LogAction::List { .. } | LogAction::Show { .. } | LogAction::Export { .. } => Access::Read,
     };
     let Some(log) = message_log::open_beside(config, access).await? else {
-        return Err(Exit::Config(OFF.to_owned()));
+        return Err(Exit::Config(format!(
+            "log: the message log is off, so nothing is recorded about messages: {TO_SWITCH_THE_LOG_ON}"
+        )));
     };
     let done = answer(log.as_ref(), action).await;
     log.close().await;

@@ -14,7 +14,7 @@ use actix_web::{
     },
 };
 use jiff::Timestamp;
-use postern_config::Right;
+use postern_config::{Right, TO_SWITCH_THE_LOG_ON};
 use postern_service::{
     listener::ClientClosed,
     message_log::{LoggedMessage, MessageQuery, Page},
@@ -95,14 +95,12 @@ fn not_stored(mut answer: Answer) -> Answer {
 }
 
 fn not_read(why: NotRead) -> ProblemDocument {
-    let unavailable = |detail| ProblemDocument::new(StatusCode::SERVICE_UNAVAILABLE, detail);
+    let unavailable = |detail: &str| ProblemDocument::new(StatusCode::SERVICE_UNAVAILABLE, detail);
     match why {
-        NotRead::Off => unavailable(
-            "the message log is off, so nothing is recorded about messages: with an embedded broker, remove \
-             log.messages = false from the configuration; with RabbitMQ, set log.url to \"sqlite:DIR\" or \
-             \"postgres://…\"",
-        )
-        .lasting(),
+        NotRead::Off => {
+            let why = "the message log is off, so nothing is recorded about messages";
+            unavailable(&format!("{why}: {TO_SWITCH_THE_LOG_ON}")).lasting()
+        }
         NotRead::Unavailable => unavailable("the message log cannot be read now; try again later"),
         NotRead::TooManyWait => {
             unavailable("too many requests are already waiting; try again later, or leave out `wait`")

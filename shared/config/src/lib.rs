@@ -52,7 +52,7 @@ pub use compat::{CONVERSATION, CallbacksSection, CompatSection, CompatUser, Kann
 pub use config::Config;
 pub use listen::listen_address;
 pub use loader::Loader;
-pub use message_log::{LogPlace, MessageLogConfig};
+pub use message_log::{LogPlace, MessageLogConfig, TO_SWITCH_THE_LOG_ON};
 pub use needed_secrets::NeededSecrets;
 pub use parse::DEFAULT;
 pub use problem::{InvalidConfig, KeyProblem, Problem, source_name};

@@ -14,6 +14,10 @@ const MIN_BYTES: u64 = 1024 * 1024;
 /// The allowed forms of `log.url`, as errors list them.
 const ALLOWED: &str = "allowed: sqlite:DIR and postgres://user:pass@host:5432/database";
 
+/// How to switch on a message log that is off, for everyone who asks it.
+pub const TO_SWITCH_THE_LOG_ON: &str = "with an embedded broker, remove log.messages = false; with RabbitMQ, set \
+                                        log.messages = true, or log.url to \"sqlite:DIR\" or \"postgres://…\"";
+
 /// The message log that a configuration asks for.
 #[derive(Debug, Clone)]
 pub struct MessageLogConfig {

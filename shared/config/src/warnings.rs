@@ -6,6 +6,7 @@ use crate::{
     config::Config,
     environment::variable,
     lines::join,
+    message_log::TO_SWITCH_THE_LOG_ON,
     problem::Problem,
     reader::Reader,
     sections::Right,
@@ -200,10 +201,11 @@ fn keys(config: &Config, reader: &mut Reader) {
             reader.warning(&format!("{path}.backends"), what);
         }
         if key.may.contains(&Right::Read) && config.message_log().is_none() {
-            let what = "contains \"read\" while the message log is off, so there is nothing to read: remove \"read\"; or, with \
-                        an embedded broker, remove log.messages = false; or, with RabbitMQ, set log.messages = \
-                        true, or log.url to \"sqlite:DIR\" or \"postgres://…\"";
-            reader.warning(&format!("{path}.may"), what);
+            let what = format!(
+                "contains \"read\" while the message log is off, so there is nothing to read: remove \"read\", or \
+                 switch the log on: {TO_SWITCH_THE_LOG_ON}"
+            );
+            reader.warning(&format!("{path}.may"), &what);
         }
         if key.has_expired(Timestamp::now()) {
             reader.warning(&format!("{path}.expires"), "is in the past: this key is no longer accepted");

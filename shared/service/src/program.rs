@@ -73,21 +73,6 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// The exit of a program that was told to drain. `finished` says whether everything in progress was finished
-    /// before `shutdown.deadline`.
-    ///
-    /// # Errors
-    /// It was not: what was cut off may come, or be sent, a second time.
-    pub fn drained(finished: bool) -> Result<(), Self> {
-        match finished {
-            true => Ok(()),
-            false => Err(Self::Failed(anyhow::anyhow!(
-                "shutdown.deadline has cut off what was in progress: requests that got no answer are repeated by \
-                 their senders, and requeued messages may be sent again"
-            ))),
-        }
-    }
-
     /// The exit because of `problems` in the configuration that `arguments` name.
     pub fn problems(arguments: &Arguments, problems: Vec<Problem>) -> Self {
         let source_name = source_name(arguments.config.as_deref());
@@ -361,9 +346,12 @@ impl Runtime {
         tracing::info!("started");
     }
 
-    /// Closes everything, as the last step of a drain. `finished` says whether everything in progress was
-    /// finished.
-    pub async fn close(self, finished: bool) {
+    /// Closes everything, as the last step of a program that has `ended`, with whether everything in progress was
+    /// finished before `shutdown.deadline`.
+    ///
+    /// # Errors
+    /// The error with which it ended; or something was not finished, and may come, or be sent, a second time.
+    pub async fn close(self, ended: Result<bool, Exit>) -> Result<(), Exit> {
         if let Some(spool) = self.spool.get() {
             spool.close().await;
         }
@@ -375,9 +363,14 @@ impl Runtime {
             open.log.close().await;
         }
         self.monitoring.traces.close().await;
-        if finished {
-            tracing::info!("drained");
+        if !ended? {
+            return Err(Exit::Failed(anyhow::anyhow!(
+                "shutdown.deadline has cut off what was in progress: requests that got no answer are repeated by \
+                 their senders, and requeued messages may be sent again"
+            )));
         }
+        tracing::info!("drained");
+        Ok(())
     }
 }
 /// Raises the limit of open files to what the system allows this process: each connection is one, and the
