@@ -7,8 +7,8 @@
 //! crashes as well, the next process does not even read it. A body that is larger than a message may be
 //! is dead-lettered unread too.
 //!
-//! Suspects are not tried one by one. Panics are caught and `unsafe` is forbidden, so what is left to crash
-//! a process is running out of memory, a stack overflow, or a kill: too little for a queue and a second
+//! Suspects are not tried one by one. A panic ends at most one task, and `unsafe` is forbidden, so what is left
+//! to crash a process is running out of memory, a stack overflow, or a kill: too little for a queue and a second
 //! path through every worker. The price: all messages that were in the same process each time are
 //! dead-lettered with the guilty one, and must be redriven.
 

@@ -62,9 +62,11 @@ impl Settling {
         span: &mut TraceSpan,
     ) {
         let now = Timestamp::now();
-        let mut messages = settlement(&delivery.envelope, queue, attempt, now);
-        messages.extend(callbacks(&self.keys.get(), &delivery.envelope, attempt, now));
+        let mut messages = callbacks(&self.keys.get(), &delivery.envelope, attempt, now);
         messages.extend(self.polls.iter().flat_map(|polls| polls.first(&delivery.envelope, attempt, now)));
+        // Retries come last: a broker that refuses a message stores none after it, and a retry that is stored
+        // twice is sent twice.
+        messages.extend(settlement(&delivery.envelope, queue, attempt, now));
         tally::note(attempt, span);
         let scope = span.scope();
         if !self.publisher.publish(messages, &scope).await {
@@ -128,7 +130,7 @@ impl Settling {
 ///   got, and whether an attempt was not answered,
 /// - for the identities that are retried, one message for each combination of delay, number of deferrals
 ///   (none for a retry as the next attempt), number of parts that they got, and whether an attempt was not
-///   answered.
+///   answered. They come last.
 ///
 /// Each holds only those identities and what is left of their text, so that redriving a dead letter reaches
 /// nobody twice. If all identities are given up in one dead letter and none got a part, its body is the
@@ -145,8 +147,6 @@ pub(crate) fn settlement(
     messages.extend(
         dead(attempt).iter().filter_map(|(progress, dead)| letter(original, queue, attempt, *progress, dead)),
     );
-    // Retries come last: a broker that refuses a message stores none after it, and a retry that is stored
-    // twice is sent twice.
     for ((delay, deferred, progress), identities) in waiting(attempt) {
         let rest = attempt.rest(progress, identities);
         let (number, deferred) = match deferred {

@@ -4,6 +4,7 @@
 use crate::metrics::{Lookup, LookupMetrics};
 use postern_service::message_log::{LogError, MessageLog};
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -11,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 /// How long the look-ups of one request may take in total.
 const DEADLINE: Duration = Duration::from_secs(1);
-/// How long a log that failed is not asked again.
+/// How long a log that failed is not asked the same kind of question again.
 const REST: Duration = Duration::from_secs(5);
 
 /// Look-ups in the message log whose answers requests can do without.
@@ -19,8 +20,10 @@ const REST: Duration = Duration::from_secs(5);
 pub(crate) struct LogLookup {
     log: Option<Arc<dyn MessageLog>>,
     metrics: LookupMetrics,
-    /// When the log may be asked again, if it failed.
-    rests: Mutex<Option<Instant>>,
+    /// When the log may be asked again what it did not answer. Each kind of question rests by itself: a request
+    /// with more delivery reports than can be looked up in time leaves submissions their look-ups, without
+    /// which a repetition is sent twice.
+    rests: Mutex<BTreeMap<Lookup, Instant>>,
 }
 
 impl LogLookup {
@@ -35,14 +38,15 @@ impl LogLookup {
     }
 
     /// Asks the log `question`. `None` without a log, or if the log does not answer in time: that is counted
-    /// and logged. Then the log is not asked for a while, and each question that is skipped is counted, too.
+    /// and logged. Then the log is not asked the same kind of question for a while, and each question that is
+    /// skipped is counted, too.
     pub(crate) async fn ask<T>(
         &self,
         lookup: Lookup,
         question: impl AsyncFnOnce(&dyn MessageLog) -> Result<T, LogError>,
     ) -> Option<T> {
         let log = self.log.as_deref()?;
-        if self.rests() {
+        if self.rests(lookup) {
             self.metrics.failed(lookup);
             return None;
         }
@@ -52,16 +56,16 @@ impl LogLookup {
             Err(_) => LogError::TimedOut(DEADLINE),
         };
         self.metrics.failed(lookup);
-        *self.rests.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + REST);
+        self.rests.lock().unwrap_or_else(PoisonError::into_inner).insert(lookup, Instant::now() + REST);
         let lookup = lookup.as_str();
         let seconds = REST.as_secs_f64();
         tracing::warn!(lookup, error = %failure, seconds, "the message log did not answer a look-up, look-ups paused");
         None
     }
 
-    fn rests(&self) -> bool {
+    fn rests(&self, lookup: Lookup) -> bool {
         let rests = self.rests.lock().unwrap_or_else(PoisonError::into_inner);
-        rests.is_some_and(|until| Instant::now() < until)
+        rests.get(&lookup).is_some_and(|until| Instant::now() < *until)
     }
 }
 
@@ -72,7 +76,7 @@ mod tests {
     use postern_service::metrics::Metrics;
     use postern_store::message_log::{Keeping, SqliteLog};
 
-    /// A log that does not answer is waited for once, and then not asked for a while.
+    /// A log that does not answer is waited for once, and then not asked the same for a while.
     #[tokio::test]
     async fn a_log_that_hangs_holds_up_one_request_and_rests() {
         let folder = tempfile::tempdir().unwrap();
@@ -93,8 +97,9 @@ mod tests {
         let answers = async |_: &dyn MessageLog| Ok(7);
         assert_eq!(lookup.ask(Lookup::Submission, answers).await, None);
         assert!(failures(2), "also what was not asked counts");
+        assert_eq!(lookup.ask(Lookup::Report, answers).await, Some(7), "only this question rests");
         // The pause ends.
-        *lookup.rests.lock().unwrap() = Some(Instant::now());
+        lookup.rests.lock().unwrap().insert(Lookup::Submission, Instant::now());
         assert_eq!(lookup.ask(Lookup::Submission, answers).await, Some(7));
         let off = LogLookup::new(None, lookups);
         assert_eq!(off.ask(Lookup::Submission, answers).await, None);

@@ -26,7 +26,7 @@ pub(crate) struct IngressMetrics {
 }
 
 /// What a look-up asks the message log for while a request waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Lookup {
     /// The message of a delivery report.
     Report,

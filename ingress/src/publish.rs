@@ -5,9 +5,10 @@ use postern_service::{metrics::PublishMetrics, telemetry::LineLimit, traces::Sco
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 use tracing::Level;
 
-/// The status of the answer to a message that was not stored.
+/// The status by which the log lines about messages that were not stored are limited.
 const UNAVAILABLE: u16 = 503;
-/// The status of the answer to a message that the broker will never accept.
+/// The same for messages that the broker will never accept. `/v1/messages` answers with this status; a provider gets
+/// 503, so that it repeats the message until the broker's limit has been raised.
 const NEVER_ACCEPTED: u16 = 413;
 
 /// Publishes to one broker, with metrics.

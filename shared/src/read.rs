@@ -8,21 +8,21 @@
 //! own code either way.
 
 mod byte_order_mark;
+mod escapes;
 mod limited;
 mod numbers;
-mod surrogates;
 mod tables;
 mod wanted;
 mod xml;
 
 pub use byte_order_mark::{looks_like_json, without_byte_order_mark};
+pub use escapes::with_valid_escapes;
 pub use limited::{JsonLimits, NotTaken, value_within};
 pub use numbers::{restore_numbers, with_exact_numbers, with_exact_numbers_among};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, error::Category, json};
 use serde_path_to_error::{Path, Segment};
 use std::{collections::BTreeSet, fmt};
-pub use surrogates::without_lone_surrogates;
 use tables::Strict;
 pub use xml::{XmlNotTaken, looks_like_xml, xml_within};
 

@@ -1,6 +1,6 @@
 //! Receiving over HTTP, row by row: requests of providers, and what becomes of them.
 
-use postern_tests::{Launch, Message, Program, Rabbit, Tap, fetch};
+use postern_tests::{Launch, Program, Rabbit, Tap, fetch};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -8,14 +8,12 @@ use serde_json::{Value, json};
 const CONFIG: &str = r#"
 [ingress]
 max_body = 100000
-# What is repeated is queued again: its id is what a row looks at.
-dedupe_window = 0
 
 [backends.plain]
 type = "http"
 
 [backends.renamed.receive]
-params = { identity = "phone", text = "message", external_id = "mid", received_at = "when" }
+params = { identity = "phone", text = "message" }
 [backends.renamed]
 type = "http"
 
@@ -242,25 +240,6 @@ async fn each_request_is_stored_or_refused_as_the_table_says() {
     );
     let secrets = ["1231231234", "ping x", "password=x"];
     ingress.ends_silent(&secrets).await;
-}
-
-#[tokio::test]
-async fn a_providers_repetition_has_the_same_id_and_its_time_is_kept() {
-    let (ingress, tap) = ingress().await;
-    let path = "/backends/renamed?phone=555&message=ping&mid=abc&when=2026-11-22T18:00:00.5%2B01:00";
-    let other = "/backends/renamed?phone=555&message=ping&mid=abd";
-    for path in [path, path, other] {
-        assert_eq!(ingress.get(path).await.status, 200);
-    }
-    let messages = tap.take_all("postern.inbound", 3).await;
-    let bodies: Vec<_> = messages.iter().map(Message::json).collect();
-    assert_eq!(bodies[0]["id"], bodies[1]["id"]);
-    assert_ne!(bodies[0]["id"], bodies[2]["id"]);
-    let id = uuid::Uuid::parse_str(bodies[0]["id"].as_str().unwrap()).unwrap();
-    assert_eq!(id.get_version_num(), 5);
-    assert_eq!(messages[0].message_id, messages[1].message_id);
-    assert_eq!(bodies[0]["external_id"], "abc");
-    assert_eq!(bodies[0]["received_at"], "2026-11-22T17:00:00.500Z");
 }
 
 #[tokio::test]

@@ -115,50 +115,6 @@ async fn one_request_is_tried_again_for_those_whom_its_answer_refuses_for_now() 
 }
 
 #[tokio::test]
-async fn only_those_who_failed_are_tried_again() {
-    let s = setup(r#"["1s"]"#, "").await;
-    s.provider.otherwise(|request| match request.form()[0].1.as_str() {
-        "+2" => Answer::status(503),
-        "+3" => Answer::status(410),
-        _ => Answer::ok(""),
-    });
-    s.tap.send(&message(&["+1", "+2", "+3", "+4"])).await;
-    let first = outcome(&s.tap).await;
-    assert_eq!(states(&first), [("+1", "sent"), ("+2", "retrying"), ("+3", "failed"), ("+4", "sent")]);
-    assert_eq!(s.tap.take("postern.dead").await.json()["identities"], json!(["+3"]));
-    let second = outcome(&s.tap).await;
-    assert_eq!((states(&second), &second["attempt"]), (vec![("+2", "failed")], &json!(2)));
-    assert_eq!(s.tap.take("postern.dead").await.json()["identities"], json!(["+2"]));
-    let mut asked: Vec<_> = s.provider.requests().iter().map(|r| r.form()[0].1.clone()).collect();
-    asked.sort();
-    assert_eq!(asked, ["+1", "+2", "+2", "+3", "+4"]);
-}
-
-#[tokio::test]
-async fn after_the_last_delay_it_is_dead() {
-    let s = setup(r#"["500ms", "500ms"]"#, "").await;
-    s.provider.otherwise(|_| Answer::status(502));
-    s.tap.send(&message(&["+1555"])).await;
-    let dead = s.tap.take("postern.dead").await;
-    assert_eq!(headers(&dead), json!([3, "postern.outbound.x"]));
-    assert!(reason(&dead).contains("http_502"), "{}", reason(&dead));
-    let wanted =
-        json!([["retrying", 1, "transient"], ["retrying", 2, "transient"], ["failed", 3, "transient"]]);
-    assert_eq!(json!(course(&s.tap, 3).await), wanted);
-}
-
-#[tokio::test]
-async fn a_provider_may_ask_for_time_and_that_is_no_attempt() {
-    let s = setup("[]", "").await;
-    s.provider.script([Answer::status(429).header("Retry-After", "2"), Answer::ok("")]);
-    s.tap.send(&message(&["+1555"])).await;
-    assert_eq!(json!(course(&s.tap, 2).await), json!([["retrying", 1, "throttled"], ["sent", 1, null]]));
-    s.dispatcher.metric_becomes("postern_throttled_total", &[("backend", "x")], 1.0).await;
-    let asked = s.provider.requests();
-    assert!(asked[1].at - asked[0].at >= Duration::from_millis(1990));
-}
-
-#[tokio::test]
 async fn what_has_expired_is_not_sent() {
     let s = setup(r#"["1h"]"#, "").await;
     let mut late = message(&["+1555", "+1666"]);
@@ -234,6 +190,7 @@ async fn a_refused_connection_and_a_refused_login_are_not_the_same() {
     s.tap.send(&message(&["+1555"])).await;
     let refused = course(&s.tap, 2).await;
     assert_eq!(json!(refused), json!([["retrying", 1, "config"], ["failed", 2, "config"]]));
+    assert_eq!(headers(&s.tap.take("postern.dead").await), json!([2, "postern.outbound.x"]));
     let nobody = format!("http://127.0.0.1:{}/", postern_tests::free_port());
     let vhost = Rabbit::shared().vhost();
     let config = format!(

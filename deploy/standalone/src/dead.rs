@@ -39,16 +39,17 @@ pub(crate) enum DeadAction {
     },
     /// Show dead letters in full, with people's numbers and texts
     Show {
-        /// Ids, beginnings of ids, or the handles that `list` shows if there is no id
+        /// Ids, beginnings of ids (at least 4 characters), or the handles that `list` shows if there is no id
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
         #[command(flatten)]
         target: DeadTarget,
     },
     /// Redrive dead letters: put them back into the queues that they came from, to be sent again from the
-    /// first attempt. Give ids or conditions, or --yes for all
+    /// first attempt
     ///
-    /// --limit is not a condition: on its own, it needs --yes. A message keeps its id. If this command is
+    /// Without ids or conditions (--limit is none), it asks for confirmation on a terminal; elsewhere it needs
+    /// --yes. A message keeps its id. If this command is
     /// interrupted, nothing is lost; on RabbitMQ, a crash can duplicate up to 512 messages. A message that
     /// has expired (expires_at) is dead-lettered again at once.
     Redrive {
@@ -66,9 +67,10 @@ pub(crate) enum DeadAction {
         #[command(flatten)]
         target: DeadTarget,
     },
-    /// Permanently drop dead letters. Give ids or conditions, or --yes for all
+    /// Permanently drop dead letters
     ///
-    /// --limit is not a condition: on its own, it needs --yes.
+    /// Without ids or conditions (--limit is none), it asks for confirmation on a terminal; elsewhere it needs
+    /// --yes.
     Drop {
         /// Only the messages with these ids
         #[arg(value_name = "ID")]

@@ -31,7 +31,7 @@ pub(crate) struct BackendArguments {
     /// The backend
     #[arg(value_name = "BACKEND")]
     backend: String,
-    /// Only say what would be done
+    /// Only print what would be done
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -177,8 +177,8 @@ async fn answer(client: &CommandClient, command: OperatorCommand, by: &str) -> R
             let mut command = PlainCommand { dry_run: true, by: Some(by.to_owned()) };
             // A script that names the queue means it.
             if !dry_run && !yes && can_ask() {
-                let messages = client.purge(&name, &command, by).await?.messages;
-                let question = format!("Permanently drop {messages} messages of {}?", terminal::plain(&name));
+                let messages = text::messages(client.purge(&name, &command, by).await?.messages);
+                let question = format!("Permanently drop {messages} of {}?", terminal::plain(&name));
                 if !is_confirmed(&question).await? {
                     return Err(Exit::Failed(anyhow::anyhow!("nothing was dropped")));
                 }

@@ -1,12 +1,8 @@
 //! `postern reload`, which makes a running gateway, or one half of it, reload its configuration.
 
-use crate::{admin_client::AdminClient, admin_target::AdminTarget, greeting::print};
+use crate::{admin_client::AdminClient, admin_target::AdminTarget, given_by::GivenBy, greeting::print};
 use clap::Args;
-use postern_service::{
-    control::{PlainCommand, this_machine},
-    program::Exit,
-    reload::Reloaded,
-};
+use postern_service::{control::PlainCommand, program::Exit, reload::Reloaded};
 use postern_shared::terminal::{self, plain};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -22,9 +18,8 @@ pub(crate) struct ReloadArguments {
     json: bool,
     #[command(flatten)]
     admin: AdminTarget,
-    /// Who gives the command, for the logs
-    #[arg(long, value_name = "NAME", env = "USER", default_value = "somebody")]
-    by: String,
+    #[command(flatten)]
+    given_by: GivenBy,
 }
 
 /// Asks the gateway to reload. Its admin port is at `admin_url` unless `wanted` names another.
@@ -33,9 +28,9 @@ pub(crate) struct ReloadArguments {
 /// [`Exit::Config`] with each mistake that the gateway finds, or each change that needs a restart.
 /// [`Exit::Failed`] for anything else.
 pub(crate) async fn run(wanted: ReloadArguments, admin_url: &str) -> Result<(), Exit> {
-    let ReloadArguments { dry_run, json, admin: target, by } = wanted;
+    let ReloadArguments { dry_run, json, admin: target, given_by } = wanted;
     let client = AdminClient::new(target.admin.as_deref().unwrap_or(admin_url), &target)?;
-    let command = PlainCommand { dry_run, by: Some(format!("{by}@{}", this_machine())) };
+    let command = PlainCommand { dry_run, by: Some(given_by.name()) };
     let (status, body) = client.send(client.post(client.path(&["reload"])?).json(&command)).await?;
     if let Some(mistakes) = mistakes(&body) {
         return Err(Exit::Config(mistakes));

@@ -98,11 +98,11 @@ async fn what_cannot_be_stored_until_the_deadline_goes_back() {
 #[tokio::test]
 async fn an_idle_dispatcher_ends_at_once() {
     let provider = Provider::answering(answer(200, "")).await;
-    let running = Running::start(&config(&provider, "20s"), &ConnectorRegistry::builtin());
+    // The test gives up long before this deadline.
+    let running = Running::start(&config(&provider, "10m"), &ConnectorRegistry::builtin());
     running.queue("demo", Priority::Normal, message(&["1"])).await;
     running.reports(1).await;
     running.idle().await;
-    let begun = Instant::now();
-    running.stop().await;
-    assert!(begun.elapsed().as_secs() < 15);
+    let broker = running.stop().await;
+    assert_eq!((broker.leased(), broker.waiting("postern.reports").len()), (0, 1));
 }

@@ -94,6 +94,27 @@ async fn a_provider_is_asked_until_it_tells_how_the_message_ended() {
     running.stop().await;
 }
 
+/// The retry is published last: if the broker refused what comes after it, it would be stored twice, and sent twice.
+#[tokio::test]
+async fn a_poll_is_published_before_a_retry_of_the_same_message() {
+    let provider = Provider::start(|request| match request.body.contains("1666") {
+        true => answer(503, "later"),
+        false => answer(200, "{\"id\":\"P1\"}"),
+    })
+    .await;
+    let running = Running::start(&config(&provider.url), &ConnectorRegistry::builtin());
+    running.queue("demo", Priority::Normal, message(&["+1555", "+1666"])).await;
+    running.reports(1).await;
+    running.idle().await;
+    let queue = |(address, _): (Address, Envelope)| match address {
+        Address::Later { queue, .. } => queue.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let queues: Vec<_> = running.broker.delayed().into_iter().map(queue).collect();
+    assert_eq!(queues, ["postern.polls.demo", "postern.outbound.demo"]);
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn what_waits_is_asked_by_the_next_process_and_once() {
     let provider = provider(vec![answer(200, "{\"status\":\"Delivered\"}"); 2]).await;

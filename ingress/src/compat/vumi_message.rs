@@ -17,8 +17,7 @@ use crate::accept::{MESSAGE_LIMITS, context_fits};
 use postern_shared::{
     message::{Context, Identity, MAX_IDENTITIES, MAX_TEXT_CHARS},
     read::{
-        restore_numbers, value_within, with_exact_numbers_among, without_byte_order_mark,
-        without_lone_surrogates,
+        restore_numbers, value_within, with_exact_numbers_among, with_valid_escapes, without_byte_order_mark,
     },
 };
 use serde_json::{Map, Value};
@@ -56,7 +55,7 @@ pub(super) struct WrongMessage {
 /// Everything that is wrong.
 pub(super) fn read(body: &[u8]) -> Result<UserMessage, WrongMessage> {
     let body = String::from_utf8_lossy(without_byte_order_mark(body));
-    let body = without_lone_surrogates(&body);
+    let body = with_valid_escapes(&body);
     let exact = with_exact_numbers_among(&body, MESSAGE_LIMITS.values);
     let Ok(Value::Object(mut given)) = value_within(exact.as_bytes(), MESSAGE_LIMITS) else {
         return Err(WrongMessage { keys: Vec::new(), words: "Invalid Message".to_owned() });

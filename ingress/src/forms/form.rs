@@ -31,7 +31,8 @@ pub trait Form: Send + Sync {
     /// Cleans the content of `request`.
     ///
     /// # Errors
-    /// What is wrong, for the sender of the request. Nothing is stored then.
+    /// What is wrong, for the sender of the request. Nothing of `request` is stored then; if it is an item of a
+    /// list, the valid items are.
     fn clean(&self, request: &Request<'_>) -> Result<Cleaned, Errors>;
 }
 

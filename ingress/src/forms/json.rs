@@ -7,8 +7,7 @@ use super::{
 use crate::refusal_reason::RefusalReason;
 use encoding_rs::{Encoding, UTF_8};
 use postern_shared::read::{
-    JsonLimits, NotTaken, value_within, with_exact_numbers_among, without_byte_order_mark,
-    without_lone_surrogates,
+    JsonLimits, NotTaken, value_within, with_exact_numbers_among, with_valid_escapes, without_byte_order_mark,
 };
 use serde_json::Value;
 use std::borrow::Cow;
@@ -35,7 +34,7 @@ pub(super) fn read_json(
         Ok(text) => Cow::Borrowed(text),
         Err(_) => charset.unwrap_or(UTF_8).decode_with_bom_removal(body).0,
     };
-    let text = without_lone_surrogates(&text);
+    let text = with_valid_escapes(&text);
     let text = with_exact_numbers_among(&text, *max_fields);
     let most = JsonLimits { values: *max_fields, name: *max_key, text: *max_value };
     value_within(text.as_bytes(), most).map_err(|why| match why {

@@ -74,7 +74,9 @@ async fn a_message_is_queued_in_batches_under_one_id() {
         let message = postern_shared::message::Outbound::from_json(&envelope.body).unwrap();
         assert_eq!((message.id, message.text.as_str(), message.attempt), (id, "pong", 1));
         assert_eq!((&message.context["from"], message.priority), (&json!("9"), Priority::Bulk));
-        assert!(message.expires_at.is_some());
+        assert_eq!(envelope.kind.as_deref(), Some("postern.outbound.v1"));
+        let written: Value = serde_json::from_slice(&envelope.body).unwrap();
+        assert_eq!(written["expires_at"], "2099-01-01T00:00:00.000Z");
         identities.push(message.identities.iter().map(|i| i.as_str().to_owned()).collect::<Vec<_>>());
     }
     assert_eq!(identities, [vec!["1", "2"], vec!["3"]]);
@@ -269,6 +271,7 @@ async fn the_description_is_served_and_names_every_status_that_was_seen_here() {
         "/openapi.json",
     ];
     assert_eq!(paths, all);
+    assert!(document["components"]["securitySchemes"].is_object());
     for (pointer, statuses) in [
         (
             "/paths/~1v1~1messages/post",

@@ -227,6 +227,7 @@ async fn a_key_reads_what_is_its_own_and_only_if_it_may() {
         ("key-of-sender", "/v1/messages?limit=0", 403),
         ("key-of-nobody", &mine, 401),
         ("", "/v1/messages", 401),
+        ("", "/v1/backends", 401),
         ("key-of-sender", "/v1/backends", 200),
         ("key-of-reader", "/v1/backends", 200),
     ] {

@@ -185,7 +185,7 @@ async fn a_drain_ends_at_its_deadline() {
     let start = Instant::now();
     server.trigger.drain();
     assert!(!server.ended.await.unwrap().unwrap(), "one was not answered");
-    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    assert!(start.elapsed() >= Duration::from_millis(300), "cut off after {:?}", start.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,7 +34,8 @@ pub(super) fn across(config: &Config, reader: &mut Reader) {
         if backend.definition.receive.auth.needs_url() && config.ingress.public_url.is_none() {
             let why = format!(
                 "is missing: requests to backends.{name} are signed over the address that the provider \
-                 calls. To accept unsigned requests instead, set receive.auth = \"none\""
+                 calls: set it to what comes before /backends/{name} there, such as \
+                 \"https://sms.example.org\". (With receive.auth = \"none\", anybody could forge requests.)"
             );
             reader.problem("ingress.public_url", why);
         }

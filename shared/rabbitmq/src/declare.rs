@@ -208,7 +208,7 @@ impl DeclarePass<'_> {
         if let Some([_, 0]) = self.look(LOG).await? {
             let remark = format!(
                 "queue {LOG} was made for a message log and nobody consumes from it: turn the message log on \
-                 (log.url), or delete the queue, which drops its events"
+                 (log.url, or log.messages = true), or delete the queue, which drops its events"
             );
             warn!("{remark}");
             self.foreign.insert(format!("queue {LOG}"), remark);
@@ -308,7 +308,7 @@ impl DeclarePass<'_> {
 
     fn accept(&mut self, known: String, error: &Error) {
         let remark = format!(
-            "{known} exists with other properties and is used unchanged; to change it, drain or move its \
+            "{known} exists with other properties and is used unchanged; to change it, consume or move its \
              messages, then delete it, and it is declared again: {}",
             refusal(error)
         );

@@ -366,7 +366,8 @@ impl Runtime {
         if !ended? {
             return Err(Exit::Failed(anyhow::anyhow!(
                 "shutdown.deadline has cut off what was in progress: requests that got no answer are repeated by \
-                 their senders, and requeued messages may be sent again"
+                 their senders, and requeued messages may be sent again. Raise shutdown.deadline, or look for `not \
+                 finished before the drain deadline` in the log, which says what hangs"
             )));
         }
         tracing::info!("drained");
@@ -380,6 +381,6 @@ fn raise_open_files() {
     if limit.current != limit.maximum
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
     {
-        tracing::warn!(%error, limit = limit.current, "the limit of open files cannot be raised; connections beyond it wait");
+        tracing::warn!(%error, limit = limit.current, "the limit of open files cannot be raised; fewer connections can be open at once");
     }
 }

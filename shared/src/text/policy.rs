@@ -9,7 +9,7 @@ use super::{
     plain::plain_where_it_saves,
     segmentation,
 };
-use crate::message::Context;
+use crate::message::{Context, MAX_TEXT_CHARS};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -116,7 +116,8 @@ impl TextPolicy {
     ///
     /// # Errors
     /// The text is too long, and longer texts are refused; or it would be sent in more than
-    /// [`MAX_PARTS`] parts.
+    /// [`MAX_PARTS`] parts; or it would be sent in parts although it has, with its media and its plain
+    /// punctuation, more than [`MAX_TEXT_CHARS`], so that no retry could hold its rest.
     pub fn prepare<'t>(&self, text: impl Into<Cow<'t, str>>, before: usize) -> Result<Prepared<'t>, TooLong> {
         let text = text.into();
         // The rest of a text was made plain with the whole text, or was not.
@@ -153,6 +154,10 @@ impl TextPolicy {
                 if parts > MAX_PARTS {
                     return Err(TooLong::in_parts(parts));
                 }
+                let characters = if ends.len() > 1 { whole.text.chars().count() } else { 0 };
+                if characters > MAX_TEXT_CHARS {
+                    return Err(TooLong::to_queue(characters));
+                }
                 Ok(Prepared { ends, numbered: self.numbered.then_some(before), ..whole })
             }
         }
@@ -166,6 +171,11 @@ impl TooLong {
         let over = [characters, segments].into_iter().flatten().find(|(has, most, _)| has > most);
         let (has, most, unit) = over.unwrap_or_default();
         Self { has: format!("it has {has} {unit}"), limit: format!("{most}") }
+    }
+
+    fn to_queue(characters: usize) -> Self {
+        let has = format!("it has {characters} characters with its media and plain punctuation");
+        Self { has, limit: format!("{MAX_TEXT_CHARS}") }
     }
 
     fn in_parts(parts: usize) -> Self {
@@ -295,6 +305,22 @@ mod tests {
         assert!(numbered.prepare(word.repeat(MAX_PARTS + 1), 0).is_err());
         // A forged count of parts makes any text impossible.
         assert!(single.prepare("x", usize::MAX).is_err());
+    }
+
+    /// A retry holds what is left of a text, and no queue takes a longer one.
+    #[test]
+    fn a_text_in_parts_is_no_longer_than_a_queued_message_may_hold() {
+        let chat = policy(json!({"limit": {"characters": 1000}}));
+        assert_eq!(parts(&chat, &"x".repeat(MAX_TEXT_CHARS), 0).len(), 17);
+        let media = [("media".to_owned(), json!("https://h/a.png"))].into_iter().collect();
+        let text = "x".repeat(MAX_TEXT_CHARS);
+        let text = chat.with_media(&text, &media, 0).unwrap();
+        let says = "it has 16400 characters with its media and plain punctuation, but the limit is 16384";
+        assert_eq!(chat.prepare(text.clone(), 0).unwrap_err().to_string(), says);
+        assert_eq!(parts(&policy(json!({})), &text, 0), [&*text], "in one part, nothing is left to queue");
+        let plain = policy(json!({"limit": {"characters": 1000}, "transliterate": true}));
+        let says = "it has 18000 characters with its media and plain punctuation, but the limit is 16384";
+        assert_eq!(plain.prepare("…".repeat(6000), 0).unwrap_err().to_string(), says);
     }
 
     #[test]

@@ -8,7 +8,8 @@ use postern_shared::{error::FailureClass, message::BackendName};
 /// The conditions that messages must meet. Several values of one condition are separated by commas.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DeadFilterArguments {
-    /// Only messages with this id, the beginning of it, or the handle that `list` shows if there is no id
+    /// Only messages with this id, its beginning (at least 4 characters), or the handle that `list` shows if
+    /// there is no id
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     id: Vec<String>,
     /// Only messages to or from this backend

@@ -32,6 +32,9 @@ pub(super) async fn run(log: &dyn MessageLog, arguments: &ForgetArguments) -> Re
         }
     }
     let messages = log.forget(&arguments.identity).await?;
+    if messages == 0 {
+        return tell(arguments, 0);
+    }
     let by = plain(&arguments.given_by.name());
     say(&format!("{} a person was erased from {} by {by}\n", Written(clock::now()), number(messages)));
     tell(arguments, messages)
@@ -53,8 +56,15 @@ fn tell(arguments: &ForgetArguments, messages: u64) -> Result<(), Exit> {
     let text = if arguments.json {
         as_json(&json!({"messages": messages, "dry_run": dry_run}))?
     } else {
-        let would = if dry_run { "would be erased" } else { "erased" };
-        format!("{would} from {}\n", number(messages))
+        match (messages, dry_run) {
+            (0, _) => {
+                "nothing to erase: the log has no message with this identity. Spell it as the log does: \
+                 15551234567 does not find +15551234567\n"
+                    .to_owned()
+            }
+            (_, true) => format!("would be erased from {}\n", number(messages)),
+            (_, false) => format!("erased from {}\n", number(messages)),
+        }
     };
     Ok(print(&text)?)
 }

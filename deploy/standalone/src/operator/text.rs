@@ -8,8 +8,9 @@ use std::fmt::Write as _;
 pub(super) fn paused(done: &Paused) -> String {
     let Paused { backend, queued, consumers, changed, .. } = done;
     let already = if *changed { "" } else { "already " };
-    let wait = |number: u64| {
-        if number == 1 { "1 message waits".to_owned() } else { format!("{number} messages wait") }
+    let wait = |number| {
+        let wait = if number == 1 { "waits" } else { "wait" };
+        format!("{} {wait}", messages(number))
     };
     let mut text = match (&done.since, &done.by) {
         _ if done.dry_run && *changed => {
@@ -35,7 +36,7 @@ pub(super) fn paused(done: &Paused) -> String {
 /// The result of a cancellation.
 pub(super) fn cancelled(done: &Cancellation) -> String {
     let rule = &done.rule;
-    let were = were(done.dry_run);
+    let were = were(done.dry_run, done.messages);
     let since = rule.since.map(|since| format!(" from {}", Written(since))).unwrap_or_default();
     let lane = match rule.priority {
         Some(Priority::Normal) => " with normal priority",
@@ -43,12 +44,11 @@ pub(super) fn cancelled(done: &Cancellation) -> String {
         None => "",
     };
     let mut text = format!(
-        "{} of {} messages waiting for {}{lane} {were} cancelled, to {} recipients: those created{since} \
-         until {}\n",
+        "{} of {} waiting for {}{lane} {were} cancelled, to {}: those created{since} until {}\n",
         done.messages,
-        done.waiting,
+        messages(done.waiting),
         rule.backend,
-        done.recipients,
+        counted(done.recipients, "recipient"),
         Written(rule.until),
     );
     let are = if done.dry_run { "would be" } else { "are" };
@@ -82,10 +82,13 @@ pub(super) fn queues(list: &QueueList) -> String {
 
 /// The result of a move.
 pub(super) fn moved(done: &Moved) -> String {
-    let were = were(done.dry_run);
     let mut text = format!(
-        "{} of {} messages waiting for {} {were} moved to {}\n",
-        done.messages, done.waiting, done.from, done.to
+        "{} of {} waiting for {} {} moved to {}\n",
+        done.messages,
+        messages(done.waiting),
+        done.from,
+        were(done.dry_run, done.messages),
+        done.to
     );
     if done.leaves_pause && done.messages > 0 {
         let (from, to) = (&done.from, &done.to);
@@ -98,8 +101,9 @@ pub(super) fn moved(done: &Moved) -> String {
     if done.cancelled > 0 {
         let _ = writeln!(
             text,
-            "{} had been cancelled before, and {were} reported as cancelled instead",
-            done.cancelled
+            "{} had been cancelled before, and {} reported as cancelled instead",
+            done.cancelled,
+            were(done.dry_run, done.cancelled)
         );
     }
     for stays in &done.stay {
@@ -116,13 +120,26 @@ pub(super) fn moved(done: &Moved) -> String {
 
 /// The result of a purge.
 pub(super) fn purged(done: &Purged) -> String {
-    let were = were(done.dry_run);
-    format!("{} messages of {} {were} dropped\n", done.messages, plain(&done.name))
+    let were = were(done.dry_run, done.messages);
+    format!("{} of {} {were} dropped\n", messages(done.messages), plain(&done.name))
 }
 
-/// The verb of what was done, or would be.
-fn were(dry_run: bool) -> &'static str {
-    if dry_run { "would be" } else { "were" }
+/// The verb of what was done to `number` things, or would be.
+fn were(dry_run: bool, number: u64) -> &'static str {
+    match (dry_run, number) {
+        (true, _) => "would be",
+        (false, 1) => "was",
+        (false, _) => "were",
+    }
+}
+
+/// `number` messages, in words.
+pub(super) fn messages(number: u64) -> String {
+    counted(number, "message")
+}
+
+fn counted(number: u64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 #[cfg(test)]
@@ -149,6 +166,11 @@ mod tests {
             let said = cancelled(&Cancellation { retrying, dry_run, ..done.clone() });
             assert!(said.starts_with("0 of 0 messages waiting for clinic ") && said.contains(says), "{said}");
         }
+        let one = cancelled(&Cancellation { waiting: 1, messages: 1, recipients: 1, ..done });
+        assert!(
+            one.starts_with("1 of 1 message waiting for clinic was cancelled, to 1 recipient: "),
+            "{one}"
+        );
     }
 
     #[test]

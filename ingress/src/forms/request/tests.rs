@@ -84,6 +84,7 @@ fn a_body_is_read_as_its_content_type_says() {
         ("application/json; charset=ISO-8859-1", "{\"a\":\"é\"}".as_bytes(), "a", Some("é")),
         ("application/json; charset=ISO-8859-1", b"{\"a\":\"\xe9\"}", "a", Some("é")),
         (json, br#"{"a":"hi \ud83d"}"#, "a", Some("hi \u{fffd}")),
+        (json, b"{\"a\":\"two\r\nlines\"}", "a", Some("two\r\nlines")),
         ("multipart/form-data; boundary=----=_Part_1:1/1", b"------=_Part_1:1/1\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n------=_Part_1:1/1--\r\n", "a", Some("1")),
         (form, b"/a=1", "/a", Some("1")),
         (json, br#"{"a":"1","a":"2"}"#, "a", Some("2")),

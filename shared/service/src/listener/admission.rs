@@ -136,7 +136,7 @@ impl Admission {
             RefusedConnection::Address => limits.per_address.unwrap_or_default(),
         };
         let why = why.as_str();
-        tracing::warn!(listener = name, %client, limit = why, most, "connection refused: too many connections are open");
+        tracing::warn!(listener = name, %client, limit = why, most, "client connection refused: too many connections are open");
     }
 }
 

@@ -34,7 +34,9 @@ impl Disk {
             let problem = self.ask();
             match (&self.problem, &problem) {
                 (None, Some(why)) => tracing::error!(error = why, "disk nearly full, no message is accepted"),
-                (Some(_), None) => tracing::info!(path = %self.path.display(), "the disk has space again"),
+                (Some(_), None) => {
+                    tracing::info!(path = %self.path.display(), "disk no longer nearly full, messages are accepted again")
+                }
                 _ => {}
             }
             self.problem = problem;

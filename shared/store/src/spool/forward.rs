@@ -72,7 +72,7 @@ pub(super) async fn run(core: Arc<Core>, spool_queue: Arc<SpoolQueue>) {
         Ok(consumer) => consumer,
         Err(error) => {
             let (dir, queue) = (&core.dir, spool_queue.queue());
-            return tracing::error!(dir, %queue, %error, "the spool cannot be read: its messages for this queue stay in it");
+            return tracing::error!(dir, %queue, %error, "the spool cannot be read: its messages for this queue stay in it until this process is restarted");
         }
     };
     Forwarder { core, spool_queue, consumer, hand: VecDeque::new(), pace: ForwardPace::new() }.run().await;

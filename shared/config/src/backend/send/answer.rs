@@ -4,7 +4,7 @@
 use crate::backend::field::Pattern;
 use postern_shared::{
     error::FailureClass,
-    read::{JsonLimits, looks_like_xml, with_exact_numbers, without_lone_surrogates, xml_within},
+    read::{JsonLimits, looks_like_xml, with_exact_numbers, with_valid_escapes, xml_within},
     value::OneOrMany,
 };
 use serde::{Deserialize, Deserializer, de};
@@ -184,7 +184,7 @@ fn value_of(answer: &str) -> Option<Value> {
         let most = answer.len();
         return xml_within(answer, JsonLimits { values: most, name: most, text: most }).ok();
     }
-    let answer = without_lone_surrogates(answer);
+    let answer = with_valid_escapes(answer);
     serde_json::from_str(&with_exact_numbers(&answer)).ok()
 }
 
