@@ -11,7 +11,7 @@ mod table;
 
 use crate::{
     confirm::{can_ask, is_confirmed, say},
-    greeting::print,
+    greeting::{count, print},
 };
 use arguments::{DeadFilterArguments, DeadTarget};
 use clap::Subcommand;
@@ -49,9 +49,8 @@ pub(crate) enum DeadAction {
     /// first attempt
     ///
     /// Without ids or conditions (--limit is none), it asks for confirmation on a terminal; elsewhere it needs
-    /// --yes. A message keeps its id. If this command is
-    /// interrupted, nothing is lost; on RabbitMQ, a crash can duplicate up to 512 messages. A message that
-    /// has expired (expires_at) is dead-lettered again at once.
+    /// --yes. A message keeps its id. If this command is interrupted, nothing is lost; on RabbitMQ, a crash can
+    /// duplicate up to 512 messages. A message that has expired (expires_at) is dead-lettered again at once.
     Redrive {
         /// Only the messages with these ids
         #[arg(value_name = "ID")]
@@ -175,10 +174,9 @@ fn trace(client: &DeadLetterClient, command: ChangingCommand, done: &Done, targe
     if let (DeadLetterClient::Here { .. }, false) = (client, done.dry_run) {
         let by = terminal::plain(&target.given_by.name());
         let (now, queue) = (Written(clock::now()), target.queue.queue());
-        let (number, stay, what) = (done.done, done.stay.len(), command.done);
-        let messages = if number == 1 { "message" } else { "messages" };
+        let (messages, stay, what) = (count(done.done, "message"), done.stay.len(), command.done);
         say(&format!(
-            "{now} {number} {messages} of {queue} {what} by {by}, {stay} could not be {what} and stay in the queue\n"
+            "{now} {messages} of {queue} {what} by {by}, {stay} could not be {what} and stay in the queue\n"
         ));
     }
 }

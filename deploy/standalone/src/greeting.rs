@@ -7,7 +7,7 @@ use postern_config::{
 };
 use postern_service::program::Arguments;
 use std::{
-    fmt::Write as _,
+    fmt::{Display, Write as _},
     io::{self, Write as _},
     net::SocketAddr,
     sync::Arc,
@@ -65,8 +65,8 @@ pub(crate) fn ready(version: &str, addresses: &Addresses, config: &Config) -> St
 }
 
 /// A number with its noun: `1 warning`, `2 warnings`.
-pub(crate) fn count(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+pub(crate) fn count<N: Copy + Display + PartialEq + From<u8>>(number: N, what: &str) -> String {
+    if number == N::from(1) { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 /// What `postern check` writes about a valid configuration; `warnings` is how many it has.

@@ -10,7 +10,7 @@ mod text;
 
 use crate::{
     confirm::{can_ask, is_confirmed},
-    greeting::print,
+    greeting::{count, print},
 };
 use clap::{Args, Subcommand};
 use client::CommandClient;
@@ -177,7 +177,7 @@ async fn answer(client: &CommandClient, command: OperatorCommand, by: &str) -> R
             let mut command = PlainCommand { dry_run: true, by: Some(by.to_owned()) };
             // A script that names the queue means it.
             if !dry_run && !yes && can_ask() {
-                let messages = text::messages(client.purge(&name, &command, by).await?.messages);
+                let messages = count(client.purge(&name, &command, by).await?.messages, "message");
                 let question = format!("Permanently drop {messages} of {}?", terminal::plain(&name));
                 if !is_confirmed(&question).await? {
                     return Err(Exit::Failed(anyhow::anyhow!("nothing was dropped")));

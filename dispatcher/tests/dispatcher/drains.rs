@@ -103,6 +103,8 @@ async fn an_idle_dispatcher_ends_at_once() {
     running.queue("demo", Priority::Normal, message(&["1"])).await;
     running.reports(1).await;
     running.idle().await;
+    let begun = Instant::now();
     let broker = running.stop().await;
+    assert!(begun.elapsed().as_secs() < 15);
     assert_eq!((broker.leased(), broker.waiting("postern.reports").len()), (0, 1));
 }

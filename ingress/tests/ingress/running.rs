@@ -185,7 +185,8 @@ async fn a_drain_ends_at_its_deadline() {
     let start = Instant::now();
     server.trigger.drain();
     assert!(!server.ended.await.unwrap().unwrap(), "one was not answered");
-    assert!(start.elapsed() >= Duration::from_millis(300), "cut off after {:?}", start.elapsed());
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(300) && took.as_secs() < 20, "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

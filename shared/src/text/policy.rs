@@ -154,9 +154,8 @@ impl TextPolicy {
                 if parts > MAX_PARTS {
                     return Err(TooLong::in_parts(parts));
                 }
-                let characters = if ends.len() > 1 { whole.text.chars().count() } else { 0 };
-                if characters > MAX_TEXT_CHARS {
-                    return Err(TooLong::to_queue(characters));
+                if ends.len() > 1 && whole.text.chars().count() > MAX_TEXT_CHARS {
+                    return Err(TooLong::to_queue(&whole.text));
                 }
                 Ok(Prepared { ends, numbered: self.numbered.then_some(before), ..whole })
             }
@@ -173,7 +172,8 @@ impl TooLong {
         Self { has: format!("it has {has} {unit}"), limit: format!("{most}") }
     }
 
-    fn to_queue(characters: usize) -> Self {
+    fn to_queue(text: &str) -> Self {
+        let characters = text.chars().count();
         let has = format!("it has {characters} characters with its media and plain punctuation");
         Self { has, limit: format!("{MAX_TEXT_CHARS}") }
     }

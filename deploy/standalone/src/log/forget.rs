@@ -3,7 +3,7 @@
 use super::{ForgetArguments, as_json, export::Pages};
 use crate::{
     confirm::{can_ask, is_confirmed, say},
-    greeting::print,
+    greeting::{count, print},
 };
 use postern_service::{
     message_log::{ListOrder, MessageLog, MessageQuery},
@@ -26,17 +26,17 @@ pub(super) async fn run(log: &dyn MessageLog, arguments: &ForgetArguments) -> Re
     // A script that names the person means it.
     if !arguments.yes && can_ask() {
         let messages = counted(log, arguments).await?;
-        let question = format!("This permanently erases the person from {}. Continue?", number(messages));
+        let question =
+            format!("This permanently erases the person from {}. Continue?", count(messages, "message"));
         if !is_confirmed(&question).await? {
             return Err(Exit::Failed(anyhow::anyhow!("nothing was erased")));
         }
     }
     let messages = log.forget(&arguments.identity).await?;
-    if messages == 0 {
-        return tell(arguments, 0);
+    if messages > 0 {
+        let (now, by) = (Written(clock::now()), plain(&arguments.given_by.name()));
+        say(&format!("{now} a person was erased from {} by {by}\n", count(messages, "message")));
     }
-    let by = plain(&arguments.given_by.name());
-    say(&format!("{} a person was erased from {} by {by}\n", Written(clock::now()), number(messages)));
     tell(arguments, messages)
 }
 
@@ -62,13 +62,9 @@ fn tell(arguments: &ForgetArguments, messages: u64) -> Result<(), Exit> {
                  15551234567 does not find +15551234567\n"
                     .to_owned()
             }
-            (_, true) => format!("would be erased from {}\n", number(messages)),
-            (_, false) => format!("erased from {}\n", number(messages)),
+            (_, true) => format!("would be erased from {}\n", count(messages, "message")),
+            (_, false) => format!("erased from {}\n", count(messages, "message")),
         }
     };
     Ok(print(&text)?)
-}
-
-fn number(messages: u64) -> String {
-    if messages == 1 { "1 message".to_owned() } else { format!("{messages} messages") }
 }

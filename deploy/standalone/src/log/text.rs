@@ -1,5 +1,6 @@
 //! What `postern log` prints for people.
 
+use crate::greeting::count;
 use postern_service::message_log::{LoggedMessage, LoggedState};
 use postern_shared::{
     clock::Written,
@@ -96,7 +97,7 @@ pub(super) fn history(message: &LoggedMessage) -> String {
     let LoggedMessage { id, backend, text, fields, created_at, segments, .. } = message;
     let mut shown = format!("{id}\n{} through {backend}, {}", direction(message), Written(*created_at));
     if let Some(segments) = segments {
-        let _ = write!(shown, ", {segments} short message{}", if *segments == 1 { "" } else { "s" });
+        let _ = write!(shown, ", {}", count(*segments, "short message"));
     }
     shown += "\n\n";
     match text {

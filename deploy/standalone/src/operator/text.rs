@@ -1,5 +1,6 @@
 //! What `postern pause`, `resume`, `cancel` and `queue` print for people.
 
+use crate::greeting::count;
 use postern_service::control::{Cancellation, Moved, Paused, Purged, QueueList};
 use postern_shared::{clock::Written, message::Priority, terminal::plain};
 use std::fmt::Write as _;
@@ -8,9 +9,9 @@ use std::fmt::Write as _;
 pub(super) fn paused(done: &Paused) -> String {
     let Paused { backend, queued, consumers, changed, .. } = done;
     let already = if *changed { "" } else { "already " };
-    let wait = |number| {
+    let wait = |number: u64| {
         let wait = if number == 1 { "waits" } else { "wait" };
-        format!("{} {wait}", messages(number))
+        format!("{} {wait}", count(number, "message"))
     };
     let mut text = match (&done.since, &done.by) {
         _ if done.dry_run && *changed => {
@@ -46,9 +47,9 @@ pub(super) fn cancelled(done: &Cancellation) -> String {
     let mut text = format!(
         "{} of {} waiting for {}{lane} {were} cancelled, to {}: those created{since} until {}\n",
         done.messages,
-        messages(done.waiting),
+        count(done.waiting, "message"),
         rule.backend,
-        counted(done.recipients, "recipient"),
+        count(done.recipients, "recipient"),
         Written(rule.until),
     );
     let are = if done.dry_run { "would be" } else { "are" };
@@ -85,7 +86,7 @@ pub(super) fn moved(done: &Moved) -> String {
     let mut text = format!(
         "{} of {} waiting for {} {} moved to {}\n",
         done.messages,
-        messages(done.waiting),
+        count(done.waiting, "message"),
         done.from,
         were(done.dry_run, done.messages),
         done.to
@@ -121,7 +122,7 @@ pub(super) fn moved(done: &Moved) -> String {
 /// The result of a purge.
 pub(super) fn purged(done: &Purged) -> String {
     let were = were(done.dry_run, done.messages);
-    format!("{} of {} {were} dropped\n", messages(done.messages), plain(&done.name))
+    format!("{} of {} {were} dropped\n", count(done.messages, "message"), plain(&done.name))
 }
 
 /// The verb of what was done to `number` things, or would be.
@@ -131,15 +132,6 @@ fn were(dry_run: bool, number: u64) -> &'static str {
         (false, 1) => "was",
         (false, _) => "were",
     }
-}
-
-/// `number` messages, in words.
-pub(super) fn messages(number: u64) -> String {
-    counted(number, "message")
-}
-
-fn counted(number: u64, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 #[cfg(test)]

@@ -39,9 +39,9 @@ pub struct Receive {
     /// are relative to the item, and those that begin with `^/` to the whole body; any other name is a member
     /// of the item or, if the item has none of that name, a query parameter.
     pub params: IndexMap<String, OneOrMany>,
-    /// The lists in a JSON or XML body whose items are one message each. The valid messages
-    /// of a body are stored together, or none of them; invalid items are left out and logged. `None`: a request is
-    /// one message.
+    /// The lists in a JSON or XML body whose items are one message each. The valid messages of a body
+    /// are stored together, or none of them; invalid items are left out and logged. `None`: a request is one
+    /// message.
     pub each: Option<Each>,
     /// Which requests to `/backends/NAME` bring messages. `None`: all; but if `status.when` is true of a
     /// request, only if it has what `each` names.
